@@ -1,0 +1,1 @@
+//! The harness behind the trials: real Apache Kafka, certificates, fault proxies, checkers.

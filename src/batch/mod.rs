@@ -1,0 +1,1 @@
+//! Record batches as bytes: header, CRC, records, compression.

@@ -1,0 +1,1 @@
+//! A link: plan, lanes, the pipeline of one lane, drain.

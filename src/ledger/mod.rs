@@ -1,0 +1,1 @@
+//! Positions at the target: their records, their topic, their replay.

@@ -1,0 +1,1 @@
+//! Which topics are copied, under which names, and what the target needs for them.

@@ -1,0 +1,1 @@
+//! One connection: frames, correlation, version negotiation, TLS.
