@@ -1,1 +1,14 @@
 //! The harness behind the trials: real Apache Kafka, certificates, fault proxies, checkers.
+//!
+//! Nothing here uses the bridge's own protocol layers, so that a mistake cannot be made on both sides and cancel out.
+
+pub mod bridge;
+pub mod compare;
+pub mod jars;
+pub mod kafka;
+pub mod pki;
+pub mod ports;
+pub mod process;
+pub mod proxy;
+pub mod raw;
+pub mod workload;

@@ -2,10 +2,60 @@
 //!
 //! An ordinary test harness would answer that filter with "0 passed" and success, because a Rust test's name cannot hold a hyphen.
 
-use libtest_mimic::{Arguments, Trial};
+mod harness;
 
-fn main() -> std::process::ExitCode {
+use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use protocol_tests::jars;
+
+/// In CI a real-Kafka trial that cannot run is a failure, not an ignored line that nobody reads.
+const REQUIRE_REAL: &str = "KAFKA_BRIDGE_REQUIRE_REAL";
+
+/// One real-Kafka trial at a time: brokers that starve each other of two cores fail for reasons that prove nothing.
+static REAL: Mutex<()> = Mutex::new(());
+
+fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let trials: Vec<Trial> = vec![];
+    let mut trials = harness::trials();
+    trials.sort_by(|left, right| left.name().cmp(right.name()));
+    let asked = arguments.filter.as_ref().is_some_and(|filter| filter.contains("protocol-tests"));
+    if asked && !arguments.list && trials.iter().all(|trial| arguments.is_filtered_out(trial)) {
+        eprintln!("no trial matches {:?}", arguments.filter);
+        return ExitCode::FAILURE;
+    }
     libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// A trial that needs nothing but this process.
+fn trial(suite: &str, case: &str, run: impl FnOnce() -> anyhow::Result<()> + Send + 'static) -> Trial {
+    Trial::test(name(suite, case), move || run().map_err(failed))
+}
+
+/// A trial on real brokers of these versions; ignored with the reason where Java or Maven is missing.
+fn real(
+    suite: &str,
+    case: &str,
+    versions: &[&str],
+    run: impl FnOnce() -> anyhow::Result<()> + Send + 'static,
+) -> Trial {
+    match jars::available(versions) {
+        Ok(()) => Trial::test(name(suite, case), move || {
+            let _alone = REAL.lock().unwrap_or_else(PoisonError::into_inner);
+            run().map_err(failed)
+        }),
+        Err(reason) if std::env::var_os(REQUIRE_REAL).is_some_and(|value| value == "1") => {
+            Trial::test(name(suite, case), move || Err(Failed::from(reason)))
+        }
+        Err(reason) => Trial::test(name(suite, case), || Ok(())).with_kind(reason).with_ignored_flag(true),
+    }
+}
+
+fn name(suite: &str, case: &str) -> String {
+    format!("protocol-tests::{suite}::{case}")
+}
+
+fn failed(error: anyhow::Error) -> Failed {
+    Failed::from(format!("{error:?}"))
 }

@@ -1,0 +1,172 @@
+//! The bridge under test: the built binary with a generated configuration, its log, and signals.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Duration;
+use std::{env, fs};
+
+use anyhow::{Context, Result, bail};
+
+use crate::kafka::KafkaCluster;
+use crate::pki::CertificateFiles;
+use crate::process::Process;
+
+/// One end of the link.
+#[derive(Clone, Debug)]
+pub struct End {
+    pub bootstrap: Vec<String>,
+    /// The authority's file, and the client certificate.
+    pub tls: Option<(PathBuf, Option<CertificateFiles>)>,
+    /// Further lines of the end's table.
+    pub extra: String,
+}
+
+impl End {
+    /// The cluster's client listener, with its certificates when it has any.
+    pub fn of(cluster: &KafkaCluster) -> End {
+        let tls = cluster.pki().map(|pki| (pki.authority.ca_file(), Some(pki.client.clone())));
+        End { bootstrap: cluster.bootstrap(), tls, extra: String::new() }
+    }
+}
+
+/// What becomes `bridge.toml`.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub link: String,
+    pub source: End,
+    pub target: End,
+    pub include: Vec<String>,
+    /// Further lines of the topics' table.
+    pub topics_extra: String,
+    /// Lines of `[delivery]`.
+    pub delivery: String,
+    /// Whole tables, at the end of the file.
+    pub tables: String,
+}
+
+impl Config {
+    pub fn new(link: &str, source: End, target: End, include: &[&str]) -> Config {
+        Config {
+            link: link.to_owned(),
+            source,
+            target,
+            include: include.iter().map(|&pattern| pattern.to_owned()).collect(),
+            topics_extra: String::new(),
+            delivery: String::new(),
+            tables: String::new(),
+        }
+    }
+
+    pub fn to_toml(&self) -> String {
+        let mut text = format!("link = {:?}\n", self.link);
+        for (name, end) in [("source", &self.source), ("target", &self.target)] {
+            let _ = writeln!(text, "\n[{name}]\nbootstrap_servers = {:?}\n{}", end.bootstrap, end.extra);
+            if let Some((ca, client)) = &end.tls {
+                let _ = writeln!(text, "[{name}.tls]\nca_file = {ca:?}");
+                if let Some(client) = client {
+                    let _ = writeln!(text, "cert_file = {:?}\nkey_file = {:?}", client.chain, client.key);
+                }
+            }
+        }
+        let _ = writeln!(text, "\n[[topics]]\ninclude = {:?}\n{}", self.include, self.topics_extra);
+        if !self.delivery.is_empty() {
+            let _ = writeln!(text, "\n[delivery]\n{}", self.delivery);
+        }
+        text + &self.tables
+    }
+
+    /// Writes `<name>.toml` into a folder.
+    pub fn write(&self, folder: &Path, name: &str) -> Result<PathBuf> {
+        let path = folder.join(format!("{name}.toml"));
+        fs::write(&path, self.to_toml())?;
+        Ok(path)
+    }
+}
+
+/// A running `kafka-bridge`. Dropping it kills it.
+pub struct Bridge {
+    process: Process,
+}
+
+impl Bridge {
+    /// `kafka-bridge run`, its log beside the configuration file.
+    pub fn run(config: &Path) -> Result<Bridge> {
+        Bridge::command("run", config, &[])
+    }
+
+    /// Any command that takes a configuration.
+    pub fn command(command: &str, config: &Path, arguments: &[&str]) -> Result<Bridge> {
+        let log = config.with_extension("log");
+        let mut program = Command::new(binary()?);
+        program.arg(command).arg("--config").arg(config).args(arguments);
+        Ok(Bridge { process: Process::start(&mut program, &log)? })
+    }
+
+    /// The end of the process: its exit code.
+    pub fn wait(&mut self, limit: Duration) -> Result<i32> {
+        self.process.wait(limit)
+    }
+
+    /// SIGTERM, and the exit code after the drain.
+    pub fn terminate(&mut self, limit: Duration) -> Result<i32> {
+        self.process.signal("TERM")?;
+        self.process.wait(limit)
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// SIGSTOP.
+    pub fn pause(&self) -> Result<()> {
+        self.process.signal("STOP")
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) -> Result<()> {
+        self.process.signal("CONT")
+    }
+
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+}
+
+/// The binary of this build's profile. Cargo builds a package's binaries for that package's own tests alone, and these are
+/// another's; so it is built here, once.
+pub fn binary() -> Result<PathBuf> {
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let built = BUILT.get_or_init(|| build().map_err(|error| format!("{error:?}")));
+    built.clone().map_err(|error| anyhow::anyhow!(error))
+}
+
+fn build() -> Result<PathBuf> {
+    if let Some(path) = env::var_os("KAFKA_BRIDGE_BIN") {
+        return Ok(path.into());
+    }
+    // …/target/<profile>/deps/protocol_tests-<hash>
+    let executable = env::current_exe()?;
+    let folder = executable.parent().and_then(Path::parent).context("the test is not in a target folder")?;
+    let target = folder.parent().context("the test is not in a target folder")?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("protocol-tests has no parent")?;
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // Both packages, though one binary is wanted: with the same selection the dependencies get the same features, and
+    // nothing is built twice.
+    cargo.args(["build", "-q", "-p", "kafka-bridge", "-p", "protocol-tests", "--bin", "kafka-bridge"]);
+    cargo.arg("--target-dir").arg(target).current_dir(root);
+    if folder.ends_with("release") {
+        cargo.arg("--release");
+    }
+    let output = cargo.output().context("cannot run cargo")?;
+    if !output.status.success() {
+        bail!("cargo build failed:\n{}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(folder.join("kafka-bridge"))
+}

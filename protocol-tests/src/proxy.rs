@@ -1,0 +1,439 @@
+//! A TCP proxy before one broker: it cuts, refuses and stalls connections, and holds single Kafka requests back.
+//!
+//! A stalled direction keeps its bytes and delivers them later, as a network that heals does: TCP loses nothing, it is
+//! late. That lateness is the fault (KAFKA-17754), so bytes are never dropped.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail, ensure};
+
+use crate::ports;
+
+/// A request of a test is never larger.
+const FRAME_BYTES_MAX: usize = 128 << 20;
+/// How long the broker may take to answer a released request before its connection goes on (or away).
+const RELEASED_ANSWER_LIMIT: Duration = Duration::from_secs(5);
+/// How often a thread that waits on a socket or for an order looks at the proxy's state.
+const POLL: Duration = Duration::from_millis(10);
+
+/// Which way bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    ToBroker,
+    ToClient,
+    Both,
+}
+
+/// What happens to the request that a rule waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// The request, and all behind it on its connection, waits for `release`. It reaches the broker even when the client
+    /// has given the connection up in between.
+    Hold,
+    /// The broker gets the request; its answer is dropped, and the connection cut.
+    DropAnswer,
+    /// The request never reaches the broker, and the connection is cut.
+    DropRequest,
+}
+
+struct Rule {
+    api_key: i16,
+    /// How many more of these requests pass before the rule takes one.
+    passes: usize,
+    action: Action,
+}
+
+#[derive(Default)]
+struct State {
+    upstream: Option<SocketAddr>,
+    refuse: bool,
+    stall_to_broker: bool,
+    stall_to_client: bool,
+    closed: bool,
+    /// Connections opened before the last cut belong to an older generation.
+    generation: u64,
+    accepted: usize,
+    rules: Vec<Rule>,
+    requests: BTreeMap<i16, usize>,
+    holding: usize,
+    /// How many holds were ever released; a held request waits until this passes the number it saw.
+    released: u64,
+    held_delivered: usize,
+    answers_dropped: usize,
+    requests_dropped: usize,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+    /// Whether the bytes are Kafka frames in plaintext; through TLS only whole connections can be hit.
+    frames: bool,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let result = change(&mut self.lock());
+        self.changed.notify_all();
+        result
+    }
+}
+
+/// The proxy. Dropping it cuts everything and stops listening.
+pub struct Proxy {
+    shared: Arc<Shared>,
+    port: u16,
+}
+
+impl Proxy {
+    /// Listens on a port of its own; brokers advertise it, so it exists before they do. `frames` when no TLS passes through.
+    pub fn bind(frames: bool) -> Result<Proxy> {
+        let port = ports::free()?;
+        let listener = TcpListener::bind(("127.0.0.1", port))?;
+        listener.set_nonblocking(true)?;
+        let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new(), frames });
+        let accepting = Arc::clone(&shared);
+        thread::spawn(move || accept(&listener, &accepting));
+        Ok(Proxy { shared, port })
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Where the broker listens; until it is known, connections are refused.
+    pub fn set_upstream(&self, address: &str) -> Result<()> {
+        let address = address.parse()?;
+        self.shared.change(|state| state.upstream = Some(address));
+        Ok(())
+    }
+
+    /// Closes every open connection, except to the broker where a request is held.
+    pub fn cut_all(&self) {
+        self.shared.change(|state| state.generation += 1);
+    }
+
+    /// Closes new connections at once.
+    pub fn refuse(&self, refuse: bool) {
+        self.shared.change(|state| state.refuse = refuse);
+    }
+
+    /// Stops the bytes of one or both directions, on open and new connections.
+    pub fn stall(&self, direction: Direction) {
+        self.set_stall(direction, true);
+    }
+
+    /// Lets them flow again; what was stopped is delivered late.
+    pub fn resume(&self, direction: Direction) {
+        self.set_stall(direction, false);
+    }
+
+    /// Takes the `nth` (from 1) request of this API that arrives from now on.
+    pub fn take_request(&self, api_key: i16, nth: usize, action: Action) -> Result<()> {
+        ensure!(self.shared.frames, "a proxy without frames cannot tell requests apart");
+        ensure!(nth > 0, "requests are counted from 1");
+        self.shared.change(|state| state.rules.push(Rule { api_key, passes: nth - 1, action }));
+        Ok(())
+    }
+
+    /// Waits until a request is held: the proof that the fault happens.
+    pub fn wait_held(&self, limit: Duration) -> Result<()> {
+        self.wait("no request was held", limit, |state| state.holding > 0)
+    }
+
+    /// Lets every held request go on and waits until the broker has them.
+    pub fn release(&self) -> Result<()> {
+        let goal = self.shared.change(|state| {
+            state.released += 1;
+            state.held_delivered + state.holding
+        });
+        self.wait("a released request was not delivered", RELEASED_ANSWER_LIMIT * 2, |state| {
+            state.held_delivered >= goal
+        })
+    }
+
+    /// How many requests of an API arrived.
+    pub fn requests(&self, api_key: i16) -> usize {
+        self.shared.lock().requests.get(&api_key).copied().unwrap_or(0)
+    }
+
+    pub fn connections(&self) -> usize {
+        self.shared.lock().accepted
+    }
+
+    pub fn answers_dropped(&self) -> usize {
+        self.shared.lock().answers_dropped
+    }
+
+    pub fn requests_dropped(&self) -> usize {
+        self.shared.lock().requests_dropped
+    }
+
+    fn set_stall(&self, direction: Direction, stall: bool) {
+        self.shared.change(|state| {
+            if direction != Direction::ToClient {
+                state.stall_to_broker = stall;
+            }
+            if direction != Direction::ToBroker {
+                state.stall_to_client = stall;
+            }
+        });
+    }
+
+    fn wait(&self, failure: &str, limit: Duration, done: impl Fn(&State) -> bool) -> Result<()> {
+        let start = Instant::now();
+        let mut state = self.shared.lock();
+        while !done(&state) {
+            if start.elapsed() > limit {
+                bail!("{failure} within {limit:?}");
+            }
+            state = self.shared.changed.wait_timeout(state, POLL).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.shared.change(|state| state.closed = true);
+    }
+}
+
+fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
+    loop {
+        if shared.lock().closed {
+            return;
+        }
+        let Ok((client, _)) = listener.accept() else {
+            thread::sleep(POLL);
+            continue;
+        };
+        let shared = Arc::clone(shared);
+        thread::spawn(move || serve(client, &shared));
+    }
+}
+
+/// One connection: the client's socket, the broker's, and what both directions know.
+struct Link {
+    shared: Arc<Shared>,
+    client: TcpStream,
+    broker: TcpStream,
+    generation: u64,
+    state: Mutex<LinkState>,
+}
+
+#[derive(Default)]
+struct LinkState {
+    /// Correlation ids whose answers are to be dropped.
+    drop_answers: Vec<[u8; 4]>,
+    /// The broker's side must stay open for a held request.
+    keep_broker: bool,
+    answers: usize,
+    broker_gone: bool,
+}
+
+enum Taken {
+    Pass,
+    Cut,
+}
+
+fn serve(client: TcpStream, shared: &Arc<Shared>) {
+    let (upstream, generation) = {
+        let mut state = shared.lock();
+        if state.refuse || state.closed {
+            return;
+        }
+        state.accepted += 1;
+        (state.upstream, state.generation)
+    };
+    let Some(Ok(broker)) = upstream.map(|address| TcpStream::connect_timeout(&address, Duration::from_secs(5))) else {
+        return;
+    };
+    for socket in [&client, &broker] {
+        let _ = socket.set_nonblocking(false);
+        let _ = socket.set_nodelay(true);
+        let _ = socket.set_read_timeout(Some(POLL));
+    }
+    let link = Arc::new(Link { shared: Arc::clone(shared), client, broker, generation, state: Mutex::default() });
+    let back = Arc::clone(&link);
+    let answers = thread::spawn(move || back.pump_answers());
+    let _ = link.pump_requests();
+    link.lock().keep_broker = false;
+    let _ = link.broker.shutdown(Shutdown::Both);
+    let _ = link.client.shutdown(Shutdown::Both);
+    let _ = answers.join();
+}
+
+impl Link {
+    fn lock(&self) -> MutexGuard<'_, LinkState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_cut(&self) -> bool {
+        let state = self.shared.lock();
+        state.closed || state.generation != self.generation
+    }
+
+    fn pump_requests(&self) -> io::Result<()> {
+        loop {
+            let chunk = if self.shared.frames { self.read_frame(&self.client)? } else { self.read_some(&self.client)? };
+            self.wait_while(|state| state.stall_to_broker)?;
+            if self.shared.frames && matches!(self.apply_rules(&chunk)?, Taken::Cut) {
+                return Ok(());
+            }
+            (&self.broker).write_all(&chunk)?;
+        }
+    }
+
+    fn pump_answers(&self) {
+        let mut client_gone = false;
+        loop {
+            let chunk = if self.shared.frames { self.read_frame(&self.broker) } else { self.read_some(&self.broker) };
+            let Ok(chunk) = chunk else { break };
+            let dropped = {
+                let mut state = self.lock();
+                state.answers += 1;
+                self.shared.frames && chunk.len() >= 8 && state.drop_answers.iter().any(|id| id[..] == chunk[4..8])
+            };
+            if dropped {
+                self.shared.change(|state| state.answers_dropped += 1);
+                break;
+            }
+            // While a request is held for it the broker's side is read on, though nobody wants the answers any more.
+            client_gone = client_gone
+                || self.wait_while(|state| state.stall_to_client).is_err()
+                || (&self.client).write_all(&chunk).is_err();
+            if client_gone && !self.lock().keep_broker {
+                break;
+            }
+        }
+        self.lock().broker_gone = true;
+        let _ = self.client.shutdown(Shutdown::Both);
+    }
+
+    fn apply_rules(&self, frame: &[u8]) -> io::Result<Taken> {
+        if frame.len() < 12 {
+            return Ok(Taken::Pass);
+        }
+        let api_key = i16::from_be_bytes([frame[4], frame[5]]);
+        let action = self.shared.change(|state| {
+            *state.requests.entry(api_key).or_default() += 1;
+            let index = state.rules.iter().position(|rule| rule.api_key == api_key)?;
+            if state.rules[index].passes > 0 {
+                state.rules[index].passes -= 1;
+                return None;
+            }
+            Some(state.rules.remove(index).action)
+        });
+        match action {
+            None => Ok(Taken::Pass),
+            Some(Action::DropRequest) => {
+                self.shared.change(|state| state.requests_dropped += 1);
+                Ok(Taken::Cut)
+            }
+            Some(Action::DropAnswer) => {
+                self.lock().drop_answers.push([frame[8], frame[9], frame[10], frame[11]]);
+                Ok(Taken::Pass)
+            }
+            Some(Action::Hold) => self.hold(frame).map(|()| Taken::Cut),
+        }
+    }
+
+    /// Waits for the release, delivers the frame and waits for the broker's answer, since Kafka may drop a request whose
+    /// connection ends before it was read. The connection is cut afterwards: it has been late for too long.
+    fn hold(&self, frame: &[u8]) -> io::Result<()> {
+        self.lock().keep_broker = true;
+        let mut state = self.shared.lock();
+        let seen = state.released;
+        state.holding += 1;
+        self.shared.changed.notify_all();
+        while state.released == seen && !state.closed {
+            state = self.shared.changed.wait_timeout(state, POLL).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        drop(state);
+        let before = self.lock().answers;
+        let sent = (&self.broker).write_all(frame);
+        let start = Instant::now();
+        while sent.is_ok() && start.elapsed() < RELEASED_ANSWER_LIMIT {
+            let link = self.lock();
+            if link.answers > before || link.broker_gone {
+                break;
+            }
+            drop(link);
+            thread::sleep(POLL);
+        }
+        let answered = self.lock().answers > before;
+        self.shared.change(|state| {
+            state.holding -= 1;
+            // A request that the broker never answered must not count as a fault that happened.
+            state.held_delivered += usize::from(answered);
+        });
+        sent
+    }
+
+    /// Waits while the direction is stalled; an error when the connection was cut meanwhile.
+    fn wait_while(&self, stalled: impl Fn(&State) -> bool) -> io::Result<()> {
+        let mut state = self.shared.lock();
+        while stalled(&state) && !state.closed && state.generation == self.generation {
+            state = self.shared.changed.wait_timeout(state, POLL).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        if state.closed || state.generation != self.generation { Err(cut()) } else { Ok(()) }
+    }
+
+    fn read_some(&self, socket: &TcpStream) -> io::Result<Vec<u8>> {
+        let mut buffer = vec![0; 64 << 10];
+        let count = self.read(socket, &mut buffer)?;
+        buffer.truncate(count);
+        Ok(buffer)
+    }
+
+    fn read_frame(&self, socket: &TcpStream) -> io::Result<Vec<u8>> {
+        let mut frame = vec![0; 4];
+        self.read_full(socket, &mut frame)?;
+        let length = u32::from_be_bytes([frame[0], frame[1], frame[2], frame[3]]) as usize;
+        if length > FRAME_BYTES_MAX {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "not a Kafka frame"));
+        }
+        frame.resize(4 + length, 0);
+        self.read_full(socket, &mut frame[4..])?;
+        Ok(frame)
+    }
+
+    fn read_full(&self, socket: &TcpStream, mut buffer: &mut [u8]) -> io::Result<()> {
+        while !buffer.is_empty() {
+            let count = self.read(socket, buffer)?;
+            buffer = &mut buffer[count..];
+        }
+        Ok(())
+    }
+
+    /// One read that is interrupted by a cut, unless a request is held for this broker.
+    fn read(&self, mut socket: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match socket.read(buffer) {
+                Ok(0) => return Err(cut()),
+                Ok(count) => return Ok(count),
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
+                Err(error) => return Err(error),
+            }
+            if self.is_cut() {
+                if !self.lock().keep_broker {
+                    return Err(cut());
+                }
+                let _ = self.client.shutdown(Shutdown::Both);
+            }
+        }
+    }
+}
+
+fn cut() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, "cut")
+}

@@ -1,0 +1,217 @@
+//! Topics, offsets, and what is left over of transactions.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
+use kafka_protocol::messages::describe_producers_request::TopicRequest;
+use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
+use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use kafka_protocol::messages::{
+    BrokerId, CreatePartitionsRequest, CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest,
+    DescribeProducersRequest, IncrementalAlterConfigsRequest, ListOffsetsRequest, ListTransactionsRequest,
+    create_partitions_request::CreatePartitionsTopic,
+};
+use kafka_protocol::protocol::StrBytes;
+
+use super::{Isolation, RawClient, check, topic_name};
+
+const TIMEOUT_MS: i32 = 20_000;
+const TOPIC_RESOURCE: i8 = 2;
+const SET: i8 = 0;
+const EARLIEST: i64 = -2;
+const LATEST: i64 = -1;
+
+/// Where a partition's log begins and ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offsets {
+    pub log_start: i64,
+    pub last_stable: i64,
+    pub high_watermark: i64,
+}
+
+/// A transaction that has not ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hanging {
+    /// A coordinator holds it open.
+    Coordinator { transactional_id: String, producer_id: i64, state: String },
+    /// A partition's leader holds its last stable offset back for it.
+    Partition { topic: String, partition: i32, producer_id: i64, first_offset: i64 },
+}
+
+fn text(value: &str) -> StrBytes {
+    StrBytes::from_string(value.to_owned())
+}
+
+impl RawClient {
+    /// Creates a topic and waits until all its partitions have a leader.
+    pub fn create_topic(&mut self, name: &str, partitions: i32, replicas: i16, configs: &[(&str, &str)]) -> Result<()> {
+        let configs = configs
+            .iter()
+            .map(|(key, value)| CreatableTopicConfig::default().with_name(text(key)).with_value(Some(text(value))));
+        let topic = CreatableTopic::default()
+            .with_name(topic_name(name))
+            .with_num_partitions(partitions)
+            .with_replication_factor(replicas)
+            .with_configs(configs.collect());
+        let request = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(TIMEOUT_MS);
+        self.retry(|client| {
+            let answer = client.send_controller(5, &request)?;
+            let result = answer.topics.first().context("no topic in the answer")?;
+            check(result.error_code).with_context(|| format!("topic {name}: {:?}", result.error_message))
+        })?;
+        for partition in 0..partitions {
+            self.retry(|client| client.leader(name, partition))?;
+        }
+        Ok(())
+    }
+
+    pub fn delete_topic(&mut self, name: &str) -> Result<()> {
+        let request =
+            DeleteTopicsRequest::default().with_topic_names(vec![topic_name(name)]).with_timeout_ms(TIMEOUT_MS);
+        self.retry(|client| {
+            let answer = client.send_controller(5, &request)?;
+            check(answer.responses.first().context("no topic in the answer")?.error_code)
+        })
+    }
+
+    /// Raises the number of partitions.
+    pub fn grow_topic(&mut self, name: &str, partitions: i32) -> Result<()> {
+        let topic =
+            CreatePartitionsTopic::default().with_name(topic_name(name)).with_count(partitions).with_assignments(None);
+        let request = CreatePartitionsRequest::default().with_topics(vec![topic]).with_timeout_ms(TIMEOUT_MS);
+        self.retry(|client| {
+            let answer = client.send_controller(2, &request)?;
+            check(answer.results.first().context("no topic in the answer")?.error_code)
+        })?;
+        for partition in 0..partitions {
+            self.retry(|client| client.leader(name, partition))?;
+        }
+        Ok(())
+    }
+
+    /// Sets configs of a topic.
+    pub fn alter_topic(&mut self, name: &str, configs: &[(&str, &str)]) -> Result<()> {
+        let configs = configs.iter().map(|(key, value)| {
+            AlterableConfig::default().with_name(text(key)).with_config_operation(SET).with_value(Some(text(value)))
+        });
+        let resource = AlterConfigsResource::default()
+            .with_resource_type(TOPIC_RESOURCE)
+            .with_resource_name(text(name))
+            .with_configs(configs.collect());
+        let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
+        self.retry(|client| {
+            let answer = client.send_controller(1, &request)?;
+            check(answer.responses.first().context("no resource in the answer")?.error_code)
+        })
+    }
+
+    /// DeleteRecords: everything before `offset` goes; -1 is the high watermark. Returns the new log start.
+    pub fn delete_records(&mut self, topic: &str, partition: i32, offset: i64) -> Result<i64> {
+        let partitions = vec![DeleteRecordsPartition::default().with_partition_index(partition).with_offset(offset)];
+        let topics = vec![DeleteRecordsTopic::default().with_name(topic_name(topic)).with_partitions(partitions)];
+        let request = DeleteRecordsRequest::default().with_topics(topics).with_timeout_ms(TIMEOUT_MS);
+        self.retry(|client| {
+            let leader = client.leader(topic, partition)?;
+            let answer = client.send(leader, 2, &request)?;
+            let result = answer.topics.first().and_then(|topic| topic.partitions.first()).context("no partition")?;
+            check(result.error_code)?;
+            Ok(result.low_watermark)
+        })
+    }
+
+    pub fn offsets(&mut self, topic: &str, partition: i32) -> Result<Offsets> {
+        Ok(Offsets {
+            log_start: self.list_offset(topic, partition, EARLIEST, Isolation::ReadUncommitted)?,
+            last_stable: self.list_offset(topic, partition, LATEST, Isolation::ReadCommitted)?,
+            high_watermark: self.list_offset(topic, partition, LATEST, Isolation::ReadUncommitted)?,
+        })
+    }
+
+    fn list_offset(&mut self, topic: &str, partition: i32, timestamp: i64, isolation: Isolation) -> Result<i64> {
+        let partitions = vec![
+            ListOffsetsPartition::default()
+                .with_partition_index(partition)
+                .with_current_leader_epoch(-1)
+                .with_timestamp(timestamp),
+        ];
+        let topics = vec![ListOffsetsTopic::default().with_name(topic_name(topic)).with_partitions(partitions)];
+        let request = ListOffsetsRequest::default()
+            .with_replica_id(BrokerId(-1))
+            .with_isolation_level(isolation as i8)
+            .with_topics(topics);
+        self.retry(|client| {
+            let leader = client.leader(topic, partition)?;
+            let answer = client.send(leader, 6, &request)?;
+            let result = answer.topics.first().and_then(|topic| topic.partitions.first()).context("no partition")?;
+            check(result.error_code)?;
+            Ok(result.offset)
+        })
+    }
+
+    /// Every transaction that a coordinator or a partition of these topics still has open. Empty after a clean run.
+    pub fn hanging_transactions(&mut self, topics: &[String]) -> Result<Vec<Hanging>> {
+        let mut hanging = vec![];
+        self.metadata(Some(&[]))?;
+        let brokers: Vec<i32> = self.brokers.keys().copied().collect();
+        for broker in brokers {
+            let states = ["Ongoing", "PrepareCommit", "PrepareAbort", "PrepareEpochFence"].map(text).to_vec();
+            let request = ListTransactionsRequest::default().with_state_filters(states);
+            let answer = self.retry(|client| {
+                let answer = client.send(broker, 0, &request)?;
+                check(answer.error_code)?;
+                Ok(answer)
+            })?;
+            hanging.extend(answer.transaction_states.iter().map(|found| Hanging::Coordinator {
+                transactional_id: found.transactional_id.0.as_str().to_owned(),
+                producer_id: found.producer_id.0,
+                state: found.transaction_state.as_str().to_owned(),
+            }));
+        }
+        for topic in topics {
+            for partition in 0..self.partition_count(topic)? {
+                hanging.extend(self.open_producers(topic, partition)?);
+            }
+        }
+        Ok(hanging)
+    }
+
+    fn open_producers(&mut self, topic: &str, partition: i32) -> Result<Vec<Hanging>> {
+        let topics = vec![TopicRequest::default().with_name(topic_name(topic)).with_partition_indexes(vec![partition])];
+        let request = DescribeProducersRequest::default().with_topics(topics);
+        self.retry(|client| {
+            let leader = client.leader(topic, partition)?;
+            let answer = client.send(leader, 0, &request)?;
+            let result = answer.topics.first().and_then(|topic| topic.partitions.first()).context("no partition")?;
+            check(result.error_code)?;
+            let open = result.active_producers.iter().filter(|producer| producer.current_txn_start_offset >= 0);
+            let found = open.map(|producer| Hanging::Partition {
+                topic: topic.to_owned(),
+                partition,
+                producer_id: producer.producer_id.0,
+                first_offset: producer.current_txn_start_offset,
+            });
+            Ok(found.collect())
+        })
+    }
+
+    /// Last stable offset = high watermark on every partition: no transaction is open anywhere in these topics.
+    pub fn quiet(&mut self, topics: &[String]) -> Result<BTreeMap<(String, i32), Offsets>> {
+        let mut offsets = BTreeMap::new();
+        for topic in topics {
+            for partition in 0..self.partition_count(topic)? {
+                let found = self.retry(|client| {
+                    let found = client.offsets(topic, partition)?;
+                    // As if a coordinator were still loading: the markers of an ended transaction need a moment.
+                    if found.last_stable < found.high_watermark {
+                        check(51)?
+                    }
+                    Ok(found)
+                })?;
+                offsets.insert((topic.clone(), partition), found);
+            }
+        }
+        Ok(offsets)
+    }
+}

@@ -1,0 +1,144 @@
+//! Reading a partition completely, with a filter of aborted records that does not trust the broker's index of them.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use kafka_protocol::messages::{BrokerId, FetchRequest};
+
+use super::records::{Codec, Header, ReadBatch, decode};
+use super::{RETRY_LIMIT, RawClient, check, topic_name};
+
+const FETCH_BYTES: i32 = 8 << 20;
+const FETCH_WAIT_MS: i32 = 100;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    ReadUncommitted = 0,
+    ReadCommitted = 1,
+}
+
+/// A record of a partition's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rec {
+    pub offset: i64,
+    pub timestamp: i64,
+    pub key: Option<Vec<u8>>,
+    pub value: Option<Vec<u8>>,
+    pub headers: Vec<Header>,
+    pub producer_id: i64,
+    pub epoch: i16,
+    pub transactional: bool,
+    pub codec: Codec,
+    /// Of the compressed body of its batch.
+    pub body_hash: u64,
+}
+
+impl RawClient {
+    /// All batches from the log start to the high watermark, control batches included.
+    pub fn read_batches(&mut self, topic: &str, partition: i32) -> Result<Vec<ReadBatch>> {
+        let offsets = self.offsets(topic, partition)?;
+        let mut batches: Vec<ReadBatch> = vec![];
+        let mut position = offsets.log_start;
+        let mut progress = Instant::now();
+        while position < offsets.high_watermark {
+            for batch in self.fetch(topic, partition, position)? {
+                // A fetch answers with the whole batch that holds the position.
+                if batch.last_offset >= position {
+                    position = batch.last_offset + 1;
+                    progress = Instant::now();
+                    batches.push(batch);
+                }
+            }
+            ensure!(
+                progress.elapsed() < RETRY_LIMIT,
+                "{topic}-{partition} gives nothing at offset {position}, below its high watermark {}",
+                offsets.high_watermark
+            );
+        }
+        for batch in &mut batches {
+            // Records before the log start are deleted, though their batch may still carry them.
+            batch.records.retain(|record| record.offset >= offsets.log_start);
+        }
+        Ok(batches)
+    }
+
+    /// All records that a reader of that isolation level sees.
+    pub fn read(&mut self, topic: &str, partition: i32, isolation: Isolation) -> Result<Vec<Rec>> {
+        let last_stable = self.offsets(topic, partition)?.last_stable;
+        let batches = self.read_batches(topic, partition)?;
+        let committed = outcomes(&batches);
+        let mut records = vec![];
+        for (batch, committed) in batches.iter().zip(committed) {
+            let visible = match isolation {
+                Isolation::ReadUncommitted => true,
+                // Data below the last stable offset without a marker was committed: compaction drops the records of an
+                // aborted transaction before its marker, never after.
+                Isolation::ReadCommitted => batch.base_offset < last_stable && committed != Some(false),
+            };
+            if !visible || batch.control {
+                continue;
+            }
+            records.extend(batch.records.iter().map(|record| Rec {
+                offset: record.offset,
+                timestamp: record.timestamp,
+                key: record.key.clone(),
+                value: record.value.clone(),
+                headers: record.headers.clone(),
+                producer_id: batch.producer_id,
+                epoch: batch.producer_epoch,
+                transactional: batch.transactional,
+                codec: batch.codec,
+                body_hash: batch.body_hash,
+            }));
+        }
+        Ok(records)
+    }
+
+    fn fetch(&mut self, topic: &str, partition: i32, offset: i64) -> Result<Vec<ReadBatch>> {
+        let partitions = vec![
+            FetchPartition::default()
+                .with_partition(partition)
+                .with_current_leader_epoch(-1)
+                .with_fetch_offset(offset)
+                .with_last_fetched_epoch(-1)
+                .with_log_start_offset(-1)
+                .with_partition_max_bytes(FETCH_BYTES),
+        ];
+        let topics = vec![FetchTopic::default().with_topic(topic_name(topic)).with_partitions(partitions)];
+        let request = FetchRequest::default()
+            .with_replica_id(BrokerId(-1))
+            .with_max_wait_ms(FETCH_WAIT_MS)
+            .with_min_bytes(1)
+            .with_max_bytes(FETCH_BYTES)
+            // Uncommitted, so that the broker's own list of aborted transactions decides nothing.
+            .with_isolation_level(Isolation::ReadUncommitted as i8)
+            .with_session_epoch(-1)
+            .with_topics(topics);
+        self.retry(|client| {
+            let leader = client.leader(topic, partition)?;
+            let answer = client.send(leader, 12, &request)?;
+            check(answer.error_code)?;
+            let data = answer.responses.first().and_then(|topic| topic.partitions.first()).context("no partition")?;
+            check(data.error_code)?;
+            decode(data.records.as_deref().unwrap_or_default())
+        })
+    }
+}
+
+/// For each batch: whether its transaction committed; None without a transaction or without a marker behind it.
+fn outcomes(batches: &[ReadBatch]) -> Vec<Option<bool>> {
+    let mut outcomes = vec![None; batches.len()];
+    let mut next_marker: BTreeMap<i64, bool> = BTreeMap::new();
+    for (index, batch) in batches.iter().enumerate().rev() {
+        match batch.commits() {
+            Some(commit) => {
+                next_marker.insert(batch.producer_id, commit);
+            }
+            None if batch.transactional => outcomes[index] = next_marker.get(&batch.producer_id).copied(),
+            None => {}
+        }
+    }
+    outcomes
+}

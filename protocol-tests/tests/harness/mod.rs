@@ -1,0 +1,11 @@
+//! The harness itself: a checker that cannot fail proves nothing, and neither does a fault that never happened.
+
+mod compare;
+mod proxy;
+mod real;
+
+use libtest_mimic::Trial;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    [compare::trials(), proxy::trials(), real::trials()].into_iter().flatten().collect()
+}
