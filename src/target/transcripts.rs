@@ -229,6 +229,8 @@ fn v2_takes_its_identity_from_the_verdict() {
     s.fail(5, Failure::Disconnected, &["metadata[t-0]"]);
     s.fail(6, Failure::Disconnected, &["metadata[t-0]"]);
     assert!(s.machine.poll_timeout().unwrap().0 > s.now + Duration::from_secs(1));
+    s.now += Duration::from_secs(1);
+    s.input(Input::Timeout, &[]);
     s.fail(7, Failure::TimedOut, &["close t-0", "metadata[t-0]"]);
     s.timeout(&[
         "8 Produce(t-0 epoch 7 seq 4)",
