@@ -3,7 +3,6 @@
 //! Layers, lowest first; each may use those above it in this list, never those below:
 //! `types`, `wire`, `cluster`, `batch`, `source` and `target` (pure state machines), `ledger` and `topics`, `bridge`, `cli`.
 
-pub mod types;
 pub mod batch;
 pub mod bridge;
 pub mod cli;
@@ -13,4 +12,5 @@ pub mod ledger;
 pub mod source;
 pub mod target;
 pub mod topics;
+pub mod types;
 pub mod wire;

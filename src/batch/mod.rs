@@ -1,1 +1,34 @@
 //! Record batches as bytes: header, CRC, records, compression.
+//!
+//! A batch that can pass does so with its compressed body untouched (`stamp`); one that cannot is re-encoded for a
+//! reason that has a name (`prepare`). Only magic 2 is known: older formats are an error of their own, never a guess.
+
+mod build;
+mod codec;
+mod control;
+mod error;
+mod header;
+mod lz4;
+mod merge;
+mod prepare;
+mod raw;
+mod record;
+mod snappy;
+mod stamp;
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod samples;
+
+pub use build::BatchBuilder;
+pub use codec::{CodecError, Compression, UNCOMPRESSED_BYTES_MAX, compress, decompress};
+pub use control::ControlRecord;
+pub use error::{BatchError, RecordProblem};
+pub use header::Header;
+pub use prepare::{
+    LogAppendTimePolicy, MergeLimits, PrepareError, Prepared, PreparedBatches, ReencodeReason, Rules, prepare,
+};
+pub use raw::{DecodedBatch, RawBatch, SplitBatches, split};
+pub use record::{Headers, RecordView, Records};
+pub use stamp::{StampedBatch, stamp};

@@ -1,0 +1,271 @@
+//! Which batches pass as they are, and what becomes of those that cannot.
+
+use crate::batch::build::BatchBuilder;
+use crate::batch::codec::{Compression, UNCOMPRESSED_BYTES_MAX};
+use crate::batch::error::BatchError;
+use crate::batch::merge::merge;
+use crate::batch::raw::RawBatch;
+use crate::batch::record::RecordView;
+
+/// Why a batch was unpacked and packed again. Each is a counter, for each costs CPU that passthrough does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ReencodeReason {
+    /// The position lies inside the batch: what was copied before must not be copied again.
+    MidBatch,
+    /// Compaction has taken records; the broker wants offsets without holes (error 87).
+    CompactionGap,
+    /// The broker's time stands in the header alone, and the target would not keep it.
+    LogAppendTime,
+    /// KIP-534: the base timestamp is not a record's time.
+    DeleteHorizon,
+    /// The target's `max.message.bytes` is smaller than the batch.
+    Oversized,
+    /// One batch per partition and Produce request: many small ones die on round trips.
+    MergeSmall,
+}
+
+impl ReencodeReason {
+    pub const ALL: [Self; 6] = [
+        Self::MidBatch,
+        Self::CompactionGap,
+        Self::LogAppendTime,
+        Self::DeleteHorizon,
+        Self::Oversized,
+        Self::MergeSmall,
+    ];
+
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::MidBatch => "mid_batch",
+            Self::CompactionGap => "compaction_gap",
+            Self::LogAppendTime => "log_append_time",
+            Self::DeleteHorizon => "delete_horizon",
+            Self::Oversized => "oversized",
+            Self::MergeSmall => "merge_small",
+        }
+    }
+}
+
+/// What a record of a LogAppendTime topic carries at the target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogAppendTimePolicy {
+    /// What consumers of the source saw: the broker's time, written into each record.
+    #[default]
+    KeepAppendTime,
+    /// What the producer wrote; such batches pass as they are.
+    KeepCreateTime,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MergeLimits {
+    /// Only batches of at most so many bytes are merged: beyond, a round trip costs less than recompression.
+    pub batch_bytes_max: usize,
+    /// What a merged batch unpacks to at most, so that merging stays a matter of microseconds.
+    pub merged_uncompressed_bytes_max: usize,
+}
+
+impl Default for MergeLimits {
+    fn default() -> Self {
+        Self { batch_bytes_max: 16 << 10, merged_uncompressed_bytes_max: 256 << 10 }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// The next source offset to copy; what lies before it is left out.
+    pub position: i64,
+    /// The target topic's `max.message.bytes`.
+    pub max_message_bytes: usize,
+    pub log_append_time: LogAppendTimePolicy,
+    /// None: batches stay apart.
+    pub merge: Option<MergeLimits>,
+    pub uncompressed_bytes_max: usize,
+}
+
+impl Rules {
+    pub fn new(position: i64, max_message_bytes: usize) -> Self {
+        Self {
+            position,
+            max_message_bytes,
+            log_append_time: LogAppendTimePolicy::default(),
+            merge: Some(MergeLimits::default()),
+            uncompressed_bytes_max: UNCOMPRESSED_BYTES_MAX,
+        }
+    }
+}
+
+/// A batch that the target takes. Its own base offset means nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prepared {
+    pub batch: RawBatch,
+    /// Source offset of its first record.
+    pub first_offset: i64,
+    /// Source position behind it.
+    pub next_offset: i64,
+    pub record_count: u32,
+    pub reencoded: Option<ReencodeReason>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PreparedBatches {
+    pub batches: Vec<Prepared>,
+    /// The position behind everything that was given, emptied batches included.
+    pub next_position: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PrepareError {
+    #[error(transparent)]
+    Corrupt(#[from] BatchError),
+    #[error(
+        "the batch at offset {base_offset} overlaps the one before it, which ends at {position}; \
+         the source answered out of order or its log is damaged"
+    )]
+    OutOfOrder { base_offset: i64, position: i64 },
+    #[error("the batch at offset {base_offset} is a control batch, and markers are never copied")]
+    Control { base_offset: i64 },
+    #[error(
+        "the record at offset {offset} needs a batch of {bytes} bytes, and the target topic takes {max_message_bytes}; \
+         raise its max.message.bytes"
+    )]
+    RecordTooLarge { offset: i64, bytes: usize, max_message_bytes: usize },
+}
+
+impl PrepareError {
+    /// Where in the source the trouble is; the caller adds the partition.
+    pub fn offset(&self) -> Option<i64> {
+        match self {
+            Self::OutOfOrder { base_offset, .. } | Self::Control { base_offset } => Some(*base_offset),
+            Self::RecordTooLarge { offset, .. } => Some(*offset),
+            Self::Corrupt(error) => error.base_offset(),
+        }
+    }
+}
+
+/// Turns the committed data batches of one partition, in order, into what the target takes. Timestamps, keys, values
+/// and headers stay byte for byte. The checksum of a batch that is unpacked is compared first: packed again, damage
+/// would get a checksum that is right.
+pub fn prepare(batches: Vec<RawBatch>, rules: &Rules) -> Result<PreparedBatches, PrepareError> {
+    let mut prepared = Vec::with_capacity(batches.len());
+    let mut next_position = rules.position;
+    let mut end = i64::MIN;
+    for batch in batches {
+        let header = batch.header();
+        if header.is_control() {
+            return Err(PrepareError::Control { base_offset: header.base_offset });
+        }
+        // Taken for "already copied", a batch out of order would be lost in silence.
+        if header.base_offset < end {
+            return Err(PrepareError::OutOfOrder { base_offset: header.base_offset, position: end });
+        }
+        end = header.next_offset();
+        if end <= rules.position {
+            continue;
+        }
+        next_position = end;
+        if header.record_count == 0 {
+            continue;
+        }
+        match reason(&batch, rules) {
+            None => prepared.push(Prepared {
+                first_offset: header.base_offset,
+                next_offset: end,
+                record_count: header.record_count.unsigned_abs(),
+                reencoded: None,
+                batch,
+            }),
+            Some(reason) => reencode(&batch, rules, reason, &mut prepared)?,
+        }
+    }
+    if let Some(limits) = rules.merge {
+        prepared = merge(prepared, rules, limits);
+    }
+    Ok(PreparedBatches { batches: prepared, next_position })
+}
+
+fn reason(batch: &RawBatch, rules: &Rules) -> Option<ReencodeReason> {
+    let header = batch.header();
+    if header.base_offset < rules.position {
+        Some(ReencodeReason::MidBatch)
+    } else if header.has_gaps() {
+        Some(ReencodeReason::CompactionGap)
+    } else if header.is_log_append_time() && rules.log_append_time == LogAppendTimePolicy::KeepAppendTime {
+        Some(ReencodeReason::LogAppendTime)
+    } else if header.has_delete_horizon() {
+        Some(ReencodeReason::DeleteHorizon)
+    } else if batch.bytes().len() > rules.max_message_bytes {
+        Some(ReencodeReason::Oversized)
+    } else {
+        None
+    }
+}
+
+struct Moving<'a> {
+    offset: i64,
+    timestamp: i64,
+    record: RecordView<'a>,
+}
+
+fn reencode(
+    batch: &RawBatch,
+    rules: &Rules,
+    reason: ReencodeReason,
+    into: &mut Vec<Prepared>,
+) -> Result<(), PrepareError> {
+    batch.verify_crc()?;
+    let decoded = batch.decode(rules.uncompressed_bytes_max)?;
+    let mut moving = Vec::new();
+    for record in decoded.records() {
+        let record = record?;
+        let offset = decoded.offset(&record);
+        if offset < rules.position {
+            continue;
+        }
+        let timestamp = match rules.log_append_time {
+            LogAppendTimePolicy::KeepAppendTime => decoded.timestamp(&record),
+            LogAppendTimePolicy::KeepCreateTime => decoded.create_time(&record),
+        };
+        moving.push(Moving { offset, timestamp, record });
+    }
+    // Depth first, left before right: the pieces come out in the order of their offsets.
+    let mut pieces = vec![&moving[..]];
+    let first = into.len();
+    while let Some(piece) = pieces.pop() {
+        let (Some(head), Some(tail)) = (piece.first(), piece.last()) else { continue };
+        let batch = pack(piece, decoded.header().compression(), rules)?;
+        let Some(batch) = batch else {
+            let (left, right) = piece.split_at(piece.len() / 2);
+            pieces.extend([right, left]);
+            continue;
+        };
+        into.push(Prepared {
+            record_count: batch.header().record_count.unsigned_abs(),
+            batch,
+            first_offset: head.offset,
+            next_offset: tail.offset + 1,
+            reencoded: Some(reason),
+        });
+    }
+    if let Some(last) = into[first..].last_mut() {
+        last.next_offset = decoded.header().next_offset();
+    }
+    Ok(())
+}
+
+/// None: too large, and can be divided.
+fn pack(piece: &[Moving<'_>], compression: Compression, rules: &Rules) -> Result<Option<RawBatch>, PrepareError> {
+    let mut builder = BatchBuilder::new(compression);
+    for moving in piece {
+        builder.push_raw(moving.timestamp, &moving.record);
+    }
+    let batch = builder.build()?;
+    let bytes = batch.bytes().len();
+    match piece {
+        _ if bytes <= rules.max_message_bytes => Ok(Some(batch)),
+        // Another codec might fit, but which one consumers must read is the producer's choice.
+        [only] => {
+            Err(PrepareError::RecordTooLarge { offset: only.offset, bytes, max_message_bytes: rules.max_message_bytes })
+        }
+        _ => Ok(None),
+    }
+}
