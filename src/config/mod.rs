@@ -1,1 +1,233 @@
 //! The config file: parsing, defaults, and errors that name file, line and key.
+//!
+//! A [`Config`] cannot be wrong: every name, pattern, address and number in it has been checked, once, here.
+
+mod delivery;
+mod endpoint;
+mod environment;
+mod error;
+mod keys;
+mod pattern;
+mod reader;
+mod show;
+mod topics;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use toml::de::DeTable;
+
+pub use delivery::{Delivery, Log, LogAppendTime, LogFormat, LogLevel, ProtocolChoice, Weakness};
+pub use endpoint::{ClientFiles, EndConfig, HostPort, HostPortError, TlsFiles};
+pub use environment::Environment;
+pub use error::{ConfigError, Place, Problem};
+pub use keys::KEYS;
+pub use pattern::{Pattern, TOPIC_NAME_LENGTH_MAX, is_internal, topic_name_fault};
+pub use topics::{Rename, Start, TopicRule};
+
+use error::{Show, Text};
+use reader::{Reader, Section};
+
+/// A config is a page of text; anything larger is the wrong file, and is not read into memory.
+const CONFIG_BYTES_MAX: u64 = 1 << 20;
+
+const LEDGER_SUFFIX: &str = ".ledger";
+
+/// The link's name, such that the ledger's name, made from it, is one that Kafka takes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LinkName(String);
+
+impl LinkName {
+    pub const LENGTH_MAX: usize = TOPIC_NAME_LENGTH_MAX - LEDGER_SUFFIX.len();
+
+    pub fn new(name: &str) -> Result<Self, String> {
+        if name.is_empty() {
+            Err("is empty".to_owned())
+        } else if !name.chars().all(pattern::is_topic_letter) {
+            Err("holds something besides a-z, A-Z, 0-9, `.`, `_` and `-`".to_owned())
+        } else if name.len() > Self::LENGTH_MAX {
+            Err(format!("is longer than {} letters", Self::LENGTH_MAX))
+        } else if is_internal(name) {
+            Err("begins with `__`, as Kafka's own topics do".to_owned())
+        } else {
+            Ok(Self(name.to_owned()))
+        }
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub fn ledger_topic(&self) -> String {
+        format!("{}{LEDGER_SUFFIX}", self.0)
+    }
+
+    pub fn group_id(&self) -> &str {
+        &self.0
+    }
+
+    pub fn transactional_id(&self, lane: u32) -> String {
+        format!("{}.{lane}", self.0)
+    }
+}
+
+impl fmt::Display for LinkName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetConfig {
+    pub end: EndConfig,
+    /// None is the target's own `default.replication.factor`.
+    pub replication_factor: Option<i16>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    pub link: LinkName,
+    pub source: EndConfig,
+    pub target: TargetConfig,
+    /// Never empty.
+    pub topics: Vec<TopicRule>,
+    pub delivery: Delivery,
+    pub log: Log,
+    /// Reserved: nothing listens there yet.
+    pub console_listen: Option<HostPort>,
+    file: PathBuf,
+    places: BTreeMap<String, Place>,
+}
+
+impl Config {
+    /// Reads the file and the process's environment, and checks that the files it names can be opened.
+    pub fn load(file: &Path) -> Result<Self, ConfigError> {
+        let text = read_text(file)?;
+        let config = Self::parse(file, &text, &|name| std::env::var(name).ok())?;
+        let missing = config.unreadable_files(&text);
+        if missing.is_empty() { Ok(config) } else { Err(ConfigError::new(missing)) }
+    }
+
+    /// Pure: `file` names the text in errors, and its folder is what relative paths count from.
+    pub fn parse(file: &Path, text: &str, environment: Environment<'_>) -> Result<Self, ConfigError> {
+        let source_text = Text { file, text };
+        let (table, faults) = DeTable::parse_recoverable(text);
+        if !faults.is_empty() {
+            let problem = |fault: &toml::de::Error| {
+                let span = fault.span().unwrap_or_default();
+                let remedy = "mend the syntax (https://toml.io): strings need quotation marks, a table or key stands once";
+                let message = fault.message().lines().collect::<Vec<_>>().join(", ");
+                source_text.problem(span, "", format!("not TOML: {message}"), remedy.to_owned(), Show::Line)
+            };
+            return Err(ConfigError::new(faults.iter().map(problem).collect()));
+        }
+        let reader = &mut Reader { text: source_text, environment, problems: Vec::new(), places: BTreeMap::new() };
+        // A key that is missing at the top is reported at the file's first line.
+        let root = Section { path: String::new(), table: Some(table.get_ref()), span: 0..0 };
+        let folder = file.parent().unwrap_or(Path::new(""));
+
+        reader.refuse_unknown(&root);
+        let link = link(reader, &root);
+        let source = reader.section(&root, "source");
+        reader.refuse_unknown(&source);
+        let source = EndConfig::read(reader, &source, folder);
+        let target = reader.section(&root, "target");
+        reader.refuse_unknown(&target);
+        let target_end = EndConfig::read(reader, &target, folder);
+        let replication_factor =
+            reader.integer(&target, "replication_factor", 1..=i64::from(i16::MAX)).and_then(|n| i16::try_from(n).ok());
+        let topics = topics::read(reader, &root);
+        let delivery = Delivery::read(reader, &root);
+        let log = Log::read(reader, &root);
+        let console_listen = delivery::read_console(reader, &root);
+
+        let problems = std::mem::take(&mut reader.problems);
+        let places = std::mem::take(&mut reader.places);
+        match (link, source, target_end) {
+            (Some(link), Some(source), Some(end)) if problems.is_empty() => {
+                let target = TargetConfig { end, replication_factor };
+                let file = file.to_owned();
+                Ok(Self { link, source, target, topics, delivery, log, console_listen, file, places })
+            }
+            _ => Err(ConfigError::new(problems)),
+        }
+    }
+
+    /// Where the file sets `key` (as `source.tls.ca_file`), so that an error found later can name the line.
+    pub fn place(&self, key: &str) -> Option<&Place> {
+        self.places.get(key)
+    }
+
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    fn unreadable_files(&self, text: &str) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        for (name, end) in [("source", &self.source), ("target", &self.target.end)] {
+            let Some(tls) = &end.tls else { continue };
+            let mut files = vec![("ca_file", &tls.ca_file)];
+            if let Some(client) = &tls.client {
+                files.extend([("cert_file", &client.cert_file), ("key_file", &client.key_file)]);
+            }
+            for (key, path) in files {
+                // A folder can be opened, but not read.
+                let opened = File::open(path).and_then(|mut file| file.read(&mut [0]));
+                let Err(error) = opened else { continue };
+                let key = format!("{name}.tls.{key}");
+                let what = format!("cannot read {}: {error}", path.display());
+                let remedy = "mend the path (relative ones count from the config's folder) or the file's rights";
+                let source = Text { file: &self.file, text };
+                let start = self.places.get(&key).map_or(0, |place| offset_of(text, place));
+                problems.push(source.problem(start..start + 1, &key, what, remedy.to_owned(), Show::Line));
+            }
+        }
+        problems
+    }
+}
+
+fn offset_of(text: &str, place: &Place) -> usize {
+    let before: usize = text.split_inclusive('\n').take(place.line - 1).map(str::len).sum();
+    let line = text.get(before..).unwrap_or_default();
+    before + line.char_indices().nth(place.column - 1).map_or(0, |(offset, _)| offset)
+}
+
+fn link(reader: &mut Reader<'_>, root: &Section<'_>) -> Option<LinkName> {
+    let problems = reader.problems.len();
+    let Some(value) = reader.string(root, "link") else {
+        if reader.problems.len() == problems {
+            reader.missing(root, "link", "add a name above the tables, as `link = \"orders-dmz\"`");
+        }
+        return None;
+    };
+    let name = LinkName::new(&value.text);
+    name.map_err(|why| {
+        let remedy = "it names the ledger topic, the group and the transactional ids: take a short name as \"orders-dmz\"";
+        reader.wrong(&value, why, remedy);
+    })
+    .ok()
+}
+
+fn read_text(file: &Path) -> Result<String, ConfigError> {
+    let fail = |what: String, remedy: &str| ConfigError::file(file, what, remedy.to_owned());
+    let mut bytes = Vec::new();
+    File::open(file)
+        .and_then(|opened| opened.take(CONFIG_BYTES_MAX + 1).read_to_end(&mut bytes))
+        .map_err(|error| fail(format!("cannot read it: {error}"), "name the config with --config, and check the file's rights"))?;
+    if bytes.len() as u64 > CONFIG_BYTES_MAX {
+        return Err(fail(format!("is larger than {CONFIG_BYTES_MAX} bytes"), "this is no config: check the path"));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = String::from_utf8_lossy(&error.as_bytes()[..error.utf8_error().valid_up_to()]).into_owned();
+        let end = valid.len();
+        let text = Text { file, text: &valid };
+        let remedy = "save the file as UTF-8".to_owned();
+        ConfigError::new(vec![text.problem(end..end, "", "is not UTF-8 here".to_owned(), remedy, Show::Line)])
+    })
+}

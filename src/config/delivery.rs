@@ -1,0 +1,239 @@
+//! `[delivery]`, `[log]` and `[console]`: how the link works; everything has a default.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use super::endpoint::HostPort;
+use super::reader::{Reader, Section, join};
+
+/// Above this the ledger's partitions and their transactions cost the target more than parallelism gives.
+const LANES_MAX: i64 = 1_024;
+const LANES_DEFAULT: NonZeroU32 = NonZeroU32::new(16).expect("16 is not zero");
+/// Cadence that no reader notices.
+const COMMIT_INTERVAL_MS_DEFAULT: i64 = 10;
+const COMMIT_INTERVAL_MS_MAX: i64 = 60_000;
+/// A sixteenth of the memory: with the default lanes no lane can wait for another one's bytes.
+const TRANSACTION_BYTES_DEFAULT: i64 = 4 << 20;
+const TRANSACTION_BYTES_MIN: i64 = 64 << 10;
+const TRANSACTION_BYTES_MAX: i64 = 1 << 30;
+/// What an open transaction of a dead bridge holds readers up for, at most.
+const TRANSACTION_TIMEOUT_MS_DEFAULT: i64 = 15_000;
+const TRANSACTION_TIMEOUT_MS_MIN: i64 = 1_000;
+/// The broker's default of `transaction.max.timeout.ms`.
+const TRANSACTION_TIMEOUT_MS_MAX: i64 = 900_000;
+const REQUEST_TIMEOUT_MS_DEFAULT: i64 = 5_000;
+const REQUEST_TIMEOUT_MS_MIN: i64 = 100;
+const MEMORY_BYTES_DEFAULT: i64 = 64 << 20;
+/// Room for some of the largest records that brokers take by default (1 MB).
+const MEMORY_BYTES_MIN: i64 = 8 << 20;
+const MEMORY_BYTES_MAX: i64 = 64 << 30;
+/// Well within the 30 s that Kubernetes leaves a pod.
+const DRAIN_TIMEOUT_MS_DEFAULT: i64 = 10_000;
+const DRAIN_TIMEOUT_MS_MAX: i64 = 600_000;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    pub lanes: NonZeroU32,
+    pub commit_interval: Duration,
+    pub transaction_bytes_max: usize,
+    /// As the protocol's field: milliseconds.
+    pub transaction_timeout_ms: i32,
+    pub request_timeout: Duration,
+    pub memory_bytes_max: usize,
+    pub drain_timeout: Duration,
+    pub transaction_protocol: ProtocolChoice,
+    pub log_append_time: LogAppendTime,
+    pub accept_weak: BTreeSet<Weakness>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProtocolChoice {
+    /// v2 where the target has finalized it, else v1.
+    Auto,
+    V1,
+}
+
+/// What the copy of a record has as its time when the source's topic is of `message.timestamp.type=LogAppendTime`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogAppendTime {
+    /// The time at which the source's broker appended it, which is what its readers see there.
+    Keep,
+    /// The time that the producer gave it.
+    CreateTime,
+}
+
+/// A property of the target that can lose acknowledged data; `run` refuses it unless it is accepted by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Weakness {
+    TargetMinInsyncReplicas,
+    TargetUncleanLeaderElection,
+    TargetRetention,
+    TargetMaxMessageBytes,
+}
+
+impl Weakness {
+    pub const ALL: [Self; 4] = [
+        Self::TargetMinInsyncReplicas,
+        Self::TargetUncleanLeaderElection,
+        Self::TargetRetention,
+        Self::TargetMaxMessageBytes,
+    ];
+
+    /// As it stands in `accept_weak`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TargetMinInsyncReplicas => "target_min_insync_replicas",
+            Self::TargetUncleanLeaderElection => "target_unclean_leader_election",
+            Self::TargetRetention => "target_retention",
+            Self::TargetMaxMessageBytes => "target_max_message_bytes",
+        }
+    }
+
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::TargetMinInsyncReplicas => "min.insync.replicas is 1: a record acknowledged by one broker can be lost with it",
+            Self::TargetUncleanLeaderElection => "unclean.leader.election.enable: a broker that missed records can become leader",
+            Self::TargetRetention => "retention is shorter than the age of the source's data: copied records expire at once",
+            Self::TargetMaxMessageBytes => "max.message.bytes is smaller than the source's: a large record cannot be copied",
+        }
+    }
+}
+
+impl fmt::Display for Weakness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Delivery {
+    pub(super) fn read(reader: &mut Reader<'_>, root: &Section<'_>) -> Self {
+        let section = reader.section(root, "delivery");
+        reader.refuse_unknown(&section);
+        let mut number = |key: &str, range, default: i64| reader.integer(&section, key, range).unwrap_or(default);
+        let lanes = number("lanes", 1..=LANES_MAX, i64::from(LANES_DEFAULT.get()));
+        let commit_interval = number("commit_interval_ms", 1..=COMMIT_INTERVAL_MS_MAX, COMMIT_INTERVAL_MS_DEFAULT);
+        let transaction_bytes =
+            number("transaction_bytes_max", TRANSACTION_BYTES_MIN..=TRANSACTION_BYTES_MAX, TRANSACTION_BYTES_DEFAULT);
+        let transaction_timeout = number(
+            "transaction_timeout_ms",
+            TRANSACTION_TIMEOUT_MS_MIN..=TRANSACTION_TIMEOUT_MS_MAX,
+            TRANSACTION_TIMEOUT_MS_DEFAULT,
+        );
+        let request_timeout = number(
+            "request_timeout_ms",
+            REQUEST_TIMEOUT_MS_MIN..=TRANSACTION_TIMEOUT_MS_MAX,
+            REQUEST_TIMEOUT_MS_DEFAULT,
+        );
+        let memory = number("memory_bytes_max", MEMORY_BYTES_MIN..=MEMORY_BYTES_MAX, MEMORY_BYTES_DEFAULT);
+        let drain = number("drain_timeout_ms", 0..=DRAIN_TIMEOUT_MS_MAX, DRAIN_TIMEOUT_MS_DEFAULT);
+        if commit_interval + request_timeout >= transaction_timeout {
+            let what = format!(
+                "commit_interval_ms {commit_interval} + request_timeout_ms {request_timeout} reach transaction_timeout_ms \
+                 {transaction_timeout}: the target would abort transactions that are still being committed"
+            );
+            let keys = ["commit_interval_ms", "request_timeout_ms", "transaction_timeout_ms"];
+            contradiction(reader, &section, &keys, &what, "raise transaction_timeout_ms, or lower the others");
+        }
+        if transaction_bytes > memory {
+            let what = format!("transaction_bytes_max {transaction_bytes} is more than memory_bytes_max {memory}");
+            let remedy = "a transaction is held in memory until it is committed: raise the one or lower the other";
+            contradiction(reader, &section, &["transaction_bytes_max", "memory_bytes_max"], &what, remedy);
+        }
+        let protocols = [("auto", ProtocolChoice::Auto), ("v1", ProtocolChoice::V1)];
+        let times = [("keep", LogAppendTime::Keep), ("create_time", LogAppendTime::CreateTime)];
+        Self {
+            lanes: u32::try_from(lanes).ok().and_then(NonZeroU32::new).unwrap_or(LANES_DEFAULT),
+            commit_interval: milliseconds(commit_interval),
+            transaction_bytes_max: usize::try_from(transaction_bytes).unwrap_or(usize::MAX),
+            transaction_timeout_ms: i32::try_from(transaction_timeout).unwrap_or(i32::MAX),
+            request_timeout: milliseconds(request_timeout),
+            memory_bytes_max: usize::try_from(memory).unwrap_or(usize::MAX),
+            drain_timeout: milliseconds(drain),
+            transaction_protocol: reader
+                .choice(&section, "transaction_protocol", &protocols)
+                .unwrap_or(ProtocolChoice::Auto),
+            log_append_time: reader.choice(&section, "log_append_time", &times).unwrap_or(LogAppendTime::Keep),
+            accept_weak: weaknesses(reader, &section),
+        }
+    }
+}
+
+fn milliseconds(number: i64) -> Duration {
+    Duration::from_millis(number.unsigned_abs())
+}
+
+/// Told at the first of the keys that the file sets.
+fn contradiction(reader: &mut Reader<'_>, section: &Section<'_>, keys: &[&str], what: &str, remedy: &str) {
+    let set = keys.iter().find_map(|key| Some((*key, section.table?.get(*key)?.span())));
+    let (key, span) = set.unwrap_or((keys[0], section.span.clone()));
+    reader.problem(&span, &join(&section.path, key), what, remedy);
+}
+
+fn weaknesses(reader: &mut Reader<'_>, section: &Section<'_>) -> BTreeSet<Weakness> {
+    let names = Weakness::ALL.map(|weakness| (weakness.name(), weakness));
+    let values = reader.strings(section, "accept_weak").unwrap_or_default();
+    values.iter().filter_map(|value| reader.word(value, &names)).collect()
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Log {
+    pub format: LogFormat,
+    pub level: LogLevel,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl LogLevel {
+    const ALL: [(&'static str, Self); 5] = [
+        ("error", Self::Error),
+        ("warn", Self::Warn),
+        ("info", Self::Info),
+        ("debug", Self::Debug),
+        ("trace", Self::Trace),
+    ];
+
+    /// As a directive of `tracing_subscriber::EnvFilter`.
+    pub fn as_str(self) -> &'static str {
+        Self::ALL.iter().find(|(_, level)| *level == self).map_or("info", |(name, _)| name)
+    }
+}
+
+impl Log {
+    pub(super) fn read(reader: &mut Reader<'_>, root: &Section<'_>) -> Self {
+        let section = reader.section(root, "log");
+        reader.refuse_unknown(&section);
+        let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+        Self {
+            format: reader.choice(&section, "format", &formats).unwrap_or(LogFormat::Text),
+            level: reader.choice(&section, "level", &LogLevel::ALL).unwrap_or(LogLevel::Info),
+        }
+    }
+}
+
+/// `[console] listen`: read and checked, so that files written for the console stay valid; nothing listens there yet.
+pub(super) fn read_console(reader: &mut Reader<'_>, root: &Section<'_>) -> Option<HostPort> {
+    let section = reader.section(root, "console");
+    reader.refuse_unknown(&section);
+    let value = reader.string(&section, "listen")?;
+    let parsed = value.text.parse();
+    if let Err(error) = &parsed {
+        let error: &super::endpoint::HostPortError = error;
+        reader.wrong(&value, error, "write `host:port`, as \"127.0.0.1:8080\"");
+    }
+    parsed.ok()
+}

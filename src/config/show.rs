@@ -1,0 +1,79 @@
+//! The config as it takes effect, defaults included. No value of it is a secret: keys are named by file, never read here.
+
+use std::fmt;
+
+use super::{Config, EndConfig, LogAppendTime, LogFormat, ProtocolChoice, Rename, TopicRule};
+
+impl fmt::Display for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "link = {:?}", self.link.as_str())?;
+        end(f, "source", &self.source, None)?;
+        end(f, "target", &self.target.end, self.target.replication_factor)?;
+        for rule in &self.topics {
+            topics(f, rule)?;
+        }
+        let delivery = &self.delivery;
+        writeln!(f, "\n[delivery]")?;
+        writeln!(f, "lanes = {}", delivery.lanes)?;
+        writeln!(f, "commit_interval_ms = {}", delivery.commit_interval.as_millis())?;
+        writeln!(f, "transaction_bytes_max = {}", delivery.transaction_bytes_max)?;
+        writeln!(f, "transaction_timeout_ms = {}", delivery.transaction_timeout_ms)?;
+        writeln!(f, "request_timeout_ms = {}", delivery.request_timeout.as_millis())?;
+        writeln!(f, "memory_bytes_max = {}", delivery.memory_bytes_max)?;
+        writeln!(f, "drain_timeout_ms = {}", delivery.drain_timeout.as_millis())?;
+        let protocol = match delivery.transaction_protocol {
+            ProtocolChoice::Auto => "auto",
+            ProtocolChoice::V1 => "v1",
+        };
+        writeln!(f, "transaction_protocol = {protocol:?}")?;
+        let time = match delivery.log_append_time {
+            LogAppendTime::Keep => "keep",
+            LogAppendTime::CreateTime => "create_time",
+        };
+        writeln!(f, "log_append_time = {time:?}")?;
+        writeln!(f, "accept_weak = {:?}", delivery.accept_weak.iter().map(|weak| weak.name()).collect::<Vec<_>>())?;
+        let format = match self.log.format {
+            LogFormat::Text => "text",
+            LogFormat::Json => "json",
+        };
+        writeln!(f, "\n[log]\nformat = {format:?}\nlevel = {:?}", self.log.level.as_str())?;
+        match &self.console_listen {
+            Some(listen) => writeln!(f, "\n[console]\nlisten = \"{listen}\""),
+            None => Ok(()),
+        }
+    }
+}
+
+fn end(f: &mut fmt::Formatter<'_>, name: &str, end: &EndConfig, replication_factor: Option<i16>) -> fmt::Result {
+    let servers: Vec<String> = end.bootstrap_servers.iter().map(ToString::to_string).collect();
+    writeln!(f, "\n[{name}]\nbootstrap_servers = {servers:?}\nclient_id = {}", quoted(&end.client_id))?;
+    if let Some(factor) = replication_factor {
+        writeln!(f, "replication_factor = {factor}")?;
+    }
+    let Some(tls) = &end.tls else { return Ok(()) };
+    writeln!(f, "[{name}.tls]\nca_file = {}", quoted(&tls.ca_file.to_string_lossy()))?;
+    if let Some(client) = &tls.client {
+        writeln!(f, "cert_file = {}", quoted(&client.cert_file.to_string_lossy()))?;
+        writeln!(f, "key_file = {}", quoted(&client.key_file.to_string_lossy()))?;
+    }
+    Ok(())
+}
+
+fn topics(f: &mut fmt::Formatter<'_>, rule: &TopicRule) -> fmt::Result {
+    let list = |patterns: &[super::Pattern]| patterns.iter().map(|p| quoted(p.as_str())).collect::<Vec<_>>().join(", ");
+    writeln!(f, "\n[[topics]]\ninclude = [{}]\nexclude = [{}]", list(&rule.include), list(&rule.exclude))?;
+    match &rule.rename {
+        Rename::Around { prefix, suffix } => writeln!(f, "rename = \"{prefix}{{topic}}{suffix}\"")?,
+        Rename::Fixed(name) => writeln!(f, "rename = {name:?}")?,
+        Rename::Map(names) => {
+            let pairs: Vec<String> = names.iter().map(|(old, new)| format!("{old:?} = {new:?}")).collect();
+            writeln!(f, "rename = {{ {} }}", pairs.join(", "))?;
+        }
+    }
+    writeln!(f, "start = \"{}\"", rule.start)
+}
+
+/// A TOML string that reads back as the same text, `${` included.
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.replace("${", "$${")).to_string()
+}

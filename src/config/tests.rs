@@ -1,0 +1,231 @@
+//! Whole files: what is read, and what the user sees when they are wrong.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::*;
+
+const README: &str = include_str!("../../README.md");
+const MINIMAL: &str = r#"link = "l"
+[source]
+bootstrap_servers = ["s:1"]
+[target]
+bootstrap_servers = ["t:1"]
+[[topics]]
+include = ["*"]
+"#;
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    let environment = |name: &str| match name {
+        "BROKER" => Some("kafka-env:9093".to_owned()),
+        "LANES" => Some("7".to_owned()),
+        "BAD" => Some("hunter2".to_owned()),
+        _ => None,
+    };
+    Config::parse(Path::new("conf/bridge.toml"), text, &environment)
+}
+
+fn error(text: &str) -> String {
+    parse(text).expect_err("the config is wrong").to_string()
+}
+
+#[test]
+fn the_readme_block_is_a_valid_config() {
+    let (_, block) = README.split_once("```toml\n").expect("the README has a toml block");
+    let (block, _) = block.split_once("```").expect("the block ends");
+    let config = parse(block).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(config.link.as_str(), "orders-dmz");
+    assert_eq!(config.source.tls.expect("TLS").ca_file, Path::new("conf/pki/source-ca.pem"));
+}
+
+#[test]
+fn the_readme_explains_every_key() {
+    for key in KEYS.iter().filter(|key| !KEYS.iter().any(|other| other.starts_with(&format!("{key}.")))) {
+        // Both ends have the same keys; they stand once, under the source's name.
+        let documented = key.replace("target.bootstrap", "source.bootstrap").replace("target.client", "source.client");
+        let documented = documented.replace("target.tls", "source.tls");
+        assert!(README.contains(&format!("`{documented}`")), "the README does not explain `{documented}`");
+    }
+}
+
+#[test]
+fn the_smallest_config_has_the_documented_defaults() {
+    let config = parse(MINIMAL).expect("valid");
+    let delivery = &config.delivery;
+    assert_eq!((delivery.lanes.get(), delivery.commit_interval), (16, Duration::from_millis(10)));
+    assert_eq!((delivery.transaction_timeout_ms, delivery.request_timeout), (15_000, Duration::from_secs(5)));
+    assert_eq!((delivery.memory_bytes_max, delivery.transaction_bytes_max), (64 << 20, 4 << 20));
+    assert_eq!((delivery.transaction_protocol, delivery.log_append_time), (ProtocolChoice::Auto, LogAppendTime::Keep));
+    assert_eq!((config.log.format, config.log.level), (LogFormat::Text, LogLevel::Info));
+    assert_eq!((&config.topics[0].rename, config.topics[0].start), (&Rename::same(), Start::Earliest));
+    assert!(config.source.tls.is_none() && config.target.replication_factor.is_none() && delivery.accept_weak.is_empty());
+    assert_eq!(config.link.ledger_topic(), "l.ledger");
+    assert_eq!(config.link.transactional_id(3), "l.3");
+}
+
+#[test]
+fn what_is_shown_reads_back_as_the_same_config() {
+    let full = r#"
+link = "l"
+[source]
+bootstrap_servers = ["${BROKER}", "[::1]:2"]
+client_id = "with \"quotes\" and $${dollars}"
+tls = { ca_file = "/ca.pem", cert_file = "/c.pem", key_file = "/k.pem" }
+[target]
+bootstrap_servers = ["t:1"]
+replication_factor = 3
+tls.ca_file = "/ca.pem"
+[[topics]]
+include = ["a.*", 'regex:b\d+']
+exclude = ["*.internal"]
+rename = "dmz.{topic}"
+start = 2026-01-31T00:00:00Z
+[[topics]]
+include = ["c", "d"]
+rename = { c = "cc" }
+start = "latest"
+[[topics]]
+include = ["e"]
+rename = "ee"
+[delivery]
+lanes = "${LANES}"
+transaction_protocol = "v1"
+log_append_time = "create_time"
+drain_timeout_ms = 0
+accept_weak = ["target_retention"]
+[log]
+format = "json"
+level = "debug"
+[console]
+listen = "127.0.0.1:8080"
+"#;
+    let config = parse(full).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(config.source.bootstrap_servers[0].to_string(), "kafka-env:9093");
+    assert_eq!(config.delivery.lanes.get(), 7);
+    let mut again = parse(&config.to_string()).unwrap_or_else(|error| panic!("{error}\n{config}"));
+    assert_ne!(again.places, config.places);
+    again.places = config.places.clone();
+    assert_eq!(again, config);
+}
+
+#[test]
+fn every_problem_is_told_at_once_with_line_key_and_remedy() {
+    let text = error(
+        "link = \"a b\"\n\
+         [source]\n\
+         bootstrap_servers = []\n\
+         [source.tls]\n\
+         cert_file = \"c.pem\"\n\
+         [target]\n\
+         bootstrap_servers = [\"kafka\", 7, \"${NOPE}:1\"]\n\
+         replication_factor = 0\n\
+         [[topics]]\n\
+         include = [\"regex:(\"]\n\
+         start = \"yesterday\"\n\
+         [delivery]\n\
+         comit_interval_ms = 10\n\
+         lanes = 1025\n\
+         request_timeout_ms = \"5s\"\n\
+         accept_weak = [\"target_retenton\"]\n",
+    );
+    for expected in [
+        "conf/bridge.toml:1:8: link: \"a b\" holds something besides",
+        "conf/bridge.toml:3:21: source.bootstrap_servers: is empty",
+        "conf/bridge.toml:4:1: source.tls.key_file: is missing",
+        "conf/bridge.toml:4:1: source.tls.ca_file: is missing",
+        "conf/bridge.toml:7:22: target.bootstrap_servers[0]: \"kafka\" has no port",
+        "conf/bridge.toml:7:31: target.bootstrap_servers[1]: is a whole number, not a string",
+        "conf/bridge.toml:7:34: target.bootstrap_servers[2]: the environment variable NOPE is not set",
+        "conf/bridge.toml:8:22: target.replication_factor: is out of range",
+        "conf/bridge.toml:10:12: topics[0].include[0]: \"regex:(\" is no regular expression: unclosed group",
+        "conf/bridge.toml:11:9: topics[0].start: is no start",
+        "conf/bridge.toml:13:1: delivery.comit_interval_ms: unknown key\n 13 | comit_interval_ms …\n    | ^^^^^^^^^^^^^^^^^\n    \
+         = did you mean `commit_interval_ms`?",
+        "conf/bridge.toml:14:9: delivery.lanes: is out of range\n 14 | lanes = 1025\n    |         ^^^^\n    = take a whole number from 1 to 1024",
+        "conf/bridge.toml:15:22: delivery.request_timeout_ms: is a string, not a whole number",
+        "did you mean \"target_retention\"?",
+        "\n14 problems in the config",
+    ] {
+        assert!(text.contains(expected), "missing: {expected}\n---\n{text}");
+    }
+}
+
+#[test]
+fn an_empty_file_names_what_it_needs() {
+    let text = error("");
+    for expected in ["link: is missing", "source.bootstrap_servers: is missing, as is its table", "topics: is missing"] {
+        assert!(text.contains(expected), "{text}");
+    }
+}
+
+#[test]
+fn wrong_shapes() {
+    for (text, expected) in [
+        ("[topics]\ninclude = [\"a\"]", "topics: is a table, not a list of tables"),
+        ("topics = [1]", "topics[0]: is a whole number, not a table"),
+        ("source = \"kafka:9092\"", "source: is a string, not a table"),
+        ("[source]\nbootstrap_servers = \"kafka:9092\"", "source.bootstrap_servers: is a string, not a list"),
+        ("[source]\n[source]", "not TOML: duplicate key"),
+        ("link = orders", "not TOML: "),
+        ("link = \"a\"\nlink = \"b\"", "not TOML: duplicate key"),
+        ("lanes = 4", "`lanes` belongs into [delivery]"),
+        ("[[topics]]\ninclude = []", "topics[0].include: is missing"),
+        ("[[topics]]\ninclude = [\"a\", \"a\"]", "stands twice"),
+        ("[[topics]]\ninclude = [\"a\"]\n[[topics]]\ninclude = [\"a\"]", "stands in an earlier [[topics]] already"),
+        ("[[topics]]\ninclude = [\"a*\"]\nrename = \"x\"", "gives every topic the same name"),
+        ("[[topics]]\ninclude = [\"a\"]\nrename = { a = \"x\", b = \"x\" }", "is the name of two topics"),
+        ("[delivery]\nlanes = 99999999999999999999", "delivery.lanes: is out of range"),
+        ("[delivery]\ncommit_interval_ms = 12_000", "reach transaction_timeout_ms"),
+        ("[delivery]\ntransaction_bytes_max = 70_000_000", "is more than memory_bytes_max"),
+        ("[log]\nlevel = \"verbose\"", "log.level: \"verbose\" is not known here"),
+        ("[console]\nlisten = \"8080\"", "console.listen: \"8080\" has no port"),
+    ] {
+        let error = error(text);
+        assert!(error.contains(expected), "{text}: missing: {expected}\n---\n{error}");
+    }
+}
+
+#[test]
+fn what_came_from_the_environment_is_never_repeated() {
+    let text = error(&MINIMAL.replace("s:1", "${BAD}").replace("[\"*\"]", "[\"regex:(${BAD}\"]"));
+    assert!(text.contains("${BAD}") && !text.contains("hunter2"), "{text}");
+}
+
+#[test]
+fn files_that_cannot_be_read_are_named_with_their_line() {
+    let folder = std::env::temp_dir().join(format!("kafka-bridge-config-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let file = folder.join("bridge.toml");
+    std::fs::write(&file, MINIMAL.replace("[target]", "tls.ca_file = \"nope.pem\"\n[target]")).expect("written");
+    let text = Config::load(&file).expect_err("the CA is missing").to_string();
+    let expected = format!("{}:4:15: source.tls.ca_file: cannot read {}", file.display(), folder.join("nope.pem").display());
+    assert!(text.contains(&expected), "{text}");
+    std::fs::write(&file, b"link = \"\xff\"").expect("written");
+    let text = Config::load(&file).expect_err("not UTF-8").to_string();
+    assert!(text.contains(":1:9: is not UTF-8 here"), "{text}");
+    let text = Config::load(&folder.join("none.toml")).expect_err("no file").to_string();
+    assert!(text.contains("none.toml:1:1: cannot read it"), "{text}");
+    std::fs::remove_dir_all(&folder).expect("removed");
+}
+
+#[test]
+fn a_place_is_known_for_later_errors() {
+    let config = parse(MINIMAL).expect("valid");
+    assert_eq!(config.place("target.bootstrap_servers").map(ToString::to_string).as_deref(), Some("conf/bridge.toml:5:21"));
+    assert_eq!(config.place("target.tls.ca_file"), None);
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_panics(text in "\\PC*") {
+        let _ = parse(&text).map_err(|error| error.to_string());
+    }
+
+    #[test]
+    fn no_damage_to_a_valid_config_panics(at in 0_usize..200, with in "[\\[\\]{}\"'=.,\n a-z0-9$äß]{0,6}") {
+        let mut text = MINIMAL.to_owned();
+        let at = at.min(text.len());
+        text.replace_range(at..(at + with.len()).min(text.len()), &with);
+        let _ = parse(&text).map_err(|error| error.to_string());
+    }
+}
