@@ -93,10 +93,18 @@ impl Weakness {
 
     pub fn meaning(self) -> &'static str {
         match self {
-            Self::TargetMinInsyncReplicas => "min.insync.replicas is 1: a record acknowledged by one broker can be lost with it",
-            Self::TargetUncleanLeaderElection => "unclean.leader.election.enable: a broker that missed records can become leader",
-            Self::TargetRetention => "retention is shorter than the age of the source's data: copied records expire at once",
-            Self::TargetMaxMessageBytes => "max.message.bytes is smaller than the source's: a large record cannot be copied",
+            Self::TargetMinInsyncReplicas => {
+                "min.insync.replicas is 1: a record acknowledged by one broker can be lost with it"
+            }
+            Self::TargetUncleanLeaderElection => {
+                "unclean.leader.election.enable: a broker that missed records can become leader"
+            }
+            Self::TargetRetention => {
+                "retention is shorter than the age of the source's data: copied records expire at once"
+            }
+            Self::TargetMaxMessageBytes => {
+                "max.message.bytes is smaller than the source's: a large record cannot be copied"
+            }
         }
     }
 }

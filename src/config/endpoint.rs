@@ -170,11 +170,19 @@ fn tls_files(reader: &mut Reader<'_>, section: &Section<'_>, folder: &Path) -> O
         (Some(cert_file), Some(key_file)) => Some(ClientFiles { cert_file, key_file }),
         (None, None) => None,
         (Some(_), None) => {
-            reader.missing(section, "key_file", "add the private key of cert_file, or take cert_file out (no mutual TLS)");
+            reader.missing(
+                section,
+                "key_file",
+                "add the private key of cert_file, or take cert_file out (no mutual TLS)",
+            );
             None
         }
         (None, Some(_)) => {
-            reader.missing(section, "cert_file", "add the certificate of key_file, or take key_file out (no mutual TLS)");
+            reader.missing(
+                section,
+                "cert_file",
+                "add the certificate of key_file, or take key_file out (no mutual TLS)",
+            );
             None
         }
     };

@@ -16,7 +16,9 @@ pub(super) enum SubstituteError {
 impl SubstituteError {
     pub(super) fn remedy(&self) -> String {
         match self {
-            Self::Missing(name) => format!("set {name} (as UTF-8) before the start, or write `$${{` for a literal `${{`"),
+            Self::Missing(name) => {
+                format!("set {name} (as UTF-8) before the start, or write `$${{` for a literal `${{`")
+            }
             Self::Malformed => "write `${NAME}` with letters, digits and `_`, or `$${` for a literal `${`".to_owned(),
         }
     }
@@ -58,7 +60,10 @@ mod tests {
 
     #[test]
     fn names_are_replaced_once() {
-        assert_eq!(substitute("a ${HOST}:9092 ${HOST}", &environment).as_deref(), Ok("a kafka-${HOST}:9092 kafka-${HOST}"));
+        assert_eq!(
+            substitute("a ${HOST}:9092 ${HOST}", &environment).as_deref(),
+            Ok("a kafka-${HOST}:9092 kafka-${HOST}")
+        );
         assert_eq!(substitute("plain $ and ^x$", &environment).as_deref(), Ok("plain $ and ^x$"));
     }
 

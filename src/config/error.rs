@@ -138,7 +138,7 @@ impl Text<'_> {
             Show::Line if secret => line.chars().position(|c| c == '=').map_or(0, |equals| equals + 1),
             Show::Line => usize::MAX,
         };
-        let start = if column > SHOWN_CHARACTERS_MAX / 2 { column - SHOWN_CHARACTERS_MAX / 2 } else { 0 };
+        let start = column.saturating_sub(SHOWN_CHARACTERS_MAX / 2);
         let all: Vec<char> = line.chars().take(end).skip(start).collect();
         let cut = all.len() > SHOWN_CHARACTERS_MAX || line.chars().count() > end;
         // Control characters would reach the terminal as commands.

@@ -121,7 +121,8 @@ impl Config {
         if !faults.is_empty() {
             let problem = |fault: &toml::de::Error| {
                 let span = fault.span().unwrap_or_default();
-                let remedy = "mend the syntax (https://toml.io): strings need quotation marks, a table or key stands once";
+                let remedy =
+                    "mend the syntax (https://toml.io): strings need quotation marks, a table or key stands once";
                 let message = fault.message().lines().collect::<Vec<_>>().join(", ");
                 source_text.problem(span, "", format!("not TOML: {message}"), remedy.to_owned(), Show::Line)
             };
@@ -208,7 +209,8 @@ fn link(reader: &mut Reader<'_>, root: &Section<'_>) -> Option<LinkName> {
     };
     let name = LinkName::new(&value.text);
     name.map_err(|why| {
-        let remedy = "it names the ledger topic, the group and the transactional ids: take a short name as \"orders-dmz\"";
+        let remedy =
+            "it names the ledger topic, the group and the transactional ids: take a short name as \"orders-dmz\"";
         reader.wrong(&value, why, remedy);
     })
     .ok()
@@ -217,9 +219,9 @@ fn link(reader: &mut Reader<'_>, root: &Section<'_>) -> Option<LinkName> {
 fn read_text(file: &Path) -> Result<String, ConfigError> {
     let fail = |what: String, remedy: &str| ConfigError::file(file, what, remedy.to_owned());
     let mut bytes = Vec::new();
-    File::open(file)
-        .and_then(|opened| opened.take(CONFIG_BYTES_MAX + 1).read_to_end(&mut bytes))
-        .map_err(|error| fail(format!("cannot read it: {error}"), "name the config with --config, and check the file's rights"))?;
+    File::open(file).and_then(|opened| opened.take(CONFIG_BYTES_MAX + 1).read_to_end(&mut bytes)).map_err(|error| {
+        fail(format!("cannot read it: {error}"), "name the config with --config, and check the file's rights")
+    })?;
     if bytes.len() as u64 > CONFIG_BYTES_MAX {
         return Err(fail(format!("is larger than {CONFIG_BYTES_MAX} bytes"), "this is no config: check the path"));
     }

@@ -151,7 +151,8 @@ mod tests {
     #[test]
     fn names_that_kafka_refuses() {
         assert_eq!(topic_name_fault(&"a".repeat(249)), None);
-        for bad in [String::new(), ".".to_owned(), "..".to_owned(), "a".repeat(250), "ä".to_owned(), "a b".to_owned()] {
+        for bad in [String::new(), ".".to_owned(), "..".to_owned(), "a".repeat(250), "ä".to_owned(), "a b".to_owned()]
+        {
             assert!(topic_name_fault(&bad).is_some(), "{bad}");
         }
     }

@@ -70,7 +70,12 @@ impl Reader<'_> {
         let value = self.entry(parent, key)?;
         let DeValue::Array(items) = value.get_ref() else {
             let remedy = format!("write it with double brackets: `[[{path}]]`");
-            self.problem(&value.span(), &path, format!("is {}, not a list of tables", article(value.get_ref())), remedy);
+            self.problem(
+                &value.span(),
+                &path,
+                format!("is {}, not a list of tables", article(value.get_ref())),
+                remedy,
+            );
             return None;
         };
         let mut sections = Vec::new();
@@ -190,7 +195,8 @@ impl Reader<'_> {
         }
         let near = keys::nearest(&value.text, words.iter().map(|(word, _)| *word));
         let list = words.iter().map(|(word, _)| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
-        let remedy = near.map_or_else(|| format!("take one of {list}"), |near| format!("did you mean \"{near}\"? One of {list}"));
+        let remedy = near
+            .map_or_else(|| format!("take one of {list}"), |near| format!("did you mean \"{near}\"? One of {list}"));
         self.wrong(value, "is not known here", remedy);
         None
     }

@@ -58,7 +58,9 @@ fn the_smallest_config_has_the_documented_defaults() {
     assert_eq!((delivery.transaction_protocol, delivery.log_append_time), (ProtocolChoice::Auto, LogAppendTime::Keep));
     assert_eq!((config.log.format, config.log.level), (LogFormat::Text, LogLevel::Info));
     assert_eq!((&config.topics[0].rename, config.topics[0].start), (&Rename::same(), Start::Earliest));
-    assert!(config.source.tls.is_none() && config.target.replication_factor.is_none() && delivery.accept_weak.is_empty());
+    assert!(
+        config.source.tls.is_none() && config.target.replication_factor.is_none() && delivery.accept_weak.is_empty()
+    );
     assert_eq!(config.link.ledger_topic(), "l.ledger");
     assert_eq!(config.link.transactional_id(3), "l.3");
 }
@@ -153,7 +155,8 @@ fn every_problem_is_told_at_once_with_line_key_and_remedy() {
 #[test]
 fn an_empty_file_names_what_it_needs() {
     let text = error("");
-    for expected in ["link: is missing", "source.bootstrap_servers: is missing, as is its table", "topics: is missing"] {
+    for expected in ["link: is missing", "source.bootstrap_servers: is missing, as is its table", "topics: is missing"]
+    {
         assert!(text.contains(expected), "{text}");
     }
 }
@@ -198,7 +201,8 @@ fn files_that_cannot_be_read_are_named_with_their_line() {
     let file = folder.join("bridge.toml");
     std::fs::write(&file, MINIMAL.replace("[target]", "tls.ca_file = \"nope.pem\"\n[target]")).expect("written");
     let text = Config::load(&file).expect_err("the CA is missing").to_string();
-    let expected = format!("{}:4:15: source.tls.ca_file: cannot read {}", file.display(), folder.join("nope.pem").display());
+    let expected =
+        format!("{}:4:15: source.tls.ca_file: cannot read {}", file.display(), folder.join("nope.pem").display());
     assert!(text.contains(&expected), "{text}");
     std::fs::write(&file, b"link = \"\xff\"").expect("written");
     let text = Config::load(&file).expect_err("not UTF-8").to_string();
@@ -211,7 +215,10 @@ fn files_that_cannot_be_read_are_named_with_their_line() {
 #[test]
 fn a_place_is_known_for_later_errors() {
     let config = parse(MINIMAL).expect("valid");
-    assert_eq!(config.place("target.bootstrap_servers").map(ToString::to_string).as_deref(), Some("conf/bridge.toml:5:21"));
+    assert_eq!(
+        config.place("target.bootstrap_servers").map(ToString::to_string).as_deref(),
+        Some("conf/bridge.toml:5:21")
+    );
     assert_eq!(config.place("target.tls.ca_file"), None);
 }
 

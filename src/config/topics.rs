@@ -143,7 +143,12 @@ fn rename(reader: &mut Reader<'_>, section: &Section<'_>, include: &[Pattern]) -
         }
         other => {
             let what = format!("is {}, neither a template nor a table", article(other));
-            reader.problem(&entry.span(), &path, what, "write `rename = \"dmz.{topic}\"` or `rename = { old = \"new\" }`");
+            reader.problem(
+                &entry.span(),
+                &path,
+                what,
+                "write `rename = \"dmz.{topic}\"` or `rename = { old = \"new\" }`",
+            );
             None
         }
     }
@@ -232,12 +237,17 @@ mod tests {
     #[test]
     fn times_with_any_offset() {
         let noon = parse_time("2026-01-31T12:00:00Z").expect("UTC");
-        for same in
-            ["2026-01-31T14:00:00+02:00", "2026-01-31T06:30:00-05:30", "2026-01-31 12:00:00z", "2026-01-31T12:00:00+00:00"]
-        {
+        for same in [
+            "2026-01-31T14:00:00+02:00",
+            "2026-01-31T06:30:00-05:30",
+            "2026-01-31 12:00:00z",
+            "2026-01-31T12:00:00+00:00",
+        ] {
             assert_eq!(parse_time(same), Some(noon), "{same}");
         }
-        for bad in ["2026-01-31T12:00:00", "2026-01-31", "", "+02:00", "2026-13-01T00:00:00Z", "2026-01-31T12:00:00+2:00", "ä"] {
+        for bad in
+            ["2026-01-31T12:00:00", "2026-01-31", "", "+02:00", "2026-13-01T00:00:00Z", "2026-01-31T12:00:00+2:00", "ä"]
+        {
             assert_eq!(parse_time(bad), None, "{bad}");
         }
     }

@@ -258,9 +258,13 @@ mod tests {
 
     #[test]
     fn names_that_kafka_or_the_ledger_refuse() {
-        let map = rules("[[topics]]\ninclude = [\"*\"]\nrename = { a = \"x.y\", b = \"x_y\", c = \"l.ledger\", d = \"l_ledger\" }\n");
+        let map = rules(
+            "[[topics]]\ninclude = [\"*\"]\nrename = { a = \"x.y\", b = \"x_y\", c = \"l.ledger\", d = \"l_ledger\" }\n",
+        );
         let errors = Plan::build(&map, &topics(&["a", "b", "c", "d"])).expect_err("refused").0;
-        assert!(matches!(&errors[0], PlanError::Collision { first, second, .. } if (&**first, &**second) == ("a", "b")));
+        assert!(
+            matches!(&errors[0], PlanError::Collision { first, second, .. } if (&**first, &**second) == ("a", "b"))
+        );
         assert!(matches!(&errors[1], PlanError::IllegalName { fault: "is the link's own ledger", .. }));
         assert!(errors[2].to_string().contains("only in `.` and `_`"), "{}", errors[2]);
         let long = rules("[[topics]]\ninclude = [\"*\"]\nrename = \"dmz.{topic}\"\n");
@@ -289,9 +293,10 @@ mod tests {
     #[test]
     fn lanes_are_golden() {
         let lanes = NonZeroU32::new(16).expect("16");
-        let all: Vec<u32> = [("orders", 0), ("orders", 1), ("orders", 15), ("orders", 16), ("", 0), ("payments.eu", 2_147_483_647)]
-            .map(|(topic, partition)| lane(topic, partition, lanes))
-            .to_vec();
+        let all: Vec<u32> =
+            [("orders", 0), ("orders", 1), ("orders", 15), ("orders", 16), ("", 0), ("payments.eu", 2_147_483_647)]
+                .map(|(topic, partition)| lane(topic, partition, lanes))
+                .to_vec();
         assert_eq!(all, GOLDEN);
     }
 

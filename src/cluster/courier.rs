@@ -1,0 +1,126 @@
+//! Carries the requests of one lane to one address, in order, and brings every answer back.
+//!
+//! A courier owns one connection at a time. It opens it when there is something to send, looks the coordinator up anew
+//! with every connection, and turns every way of not getting an answer into a failure that its owner receives: a request
+//! is never lost in silence.
+
+use super::{Cluster, ClusterError, CoordinatorKind, Use};
+use crate::types::NodeId;
+use crate::wire::{Connection, WireError};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// What the machines can have in flight to one address is far less: five batches a partition, or one fetch.
+const ORDERS_MAX: usize = 4_096;
+
+/// Where a courier goes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Address {
+    Node(NodeId),
+    Coordinator(CoordinatorKind, Arc<str>),
+}
+
+/// A request that got no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    Disconnected,
+    TimedOut,
+}
+
+pub type Pending<A> = Pin<Box<dyn Future<Output = Result<A, WireError>> + Send>>;
+/// Puts one request on a connection before it returns, so that the order of the calls is the order on the wire.
+pub type Dispatch<R, A> = fn(&Connection, R, Duration) -> Pending<A>;
+
+pub struct Courier<I, R> {
+    orders: mpsc::Sender<(I, R)>,
+    open: Open,
+}
+
+/// The connection in use. Its owner may close it while the courier is busy dialing or sending.
+#[derive(Clone, Default)]
+struct Open(Arc<Mutex<Option<Connection>>>);
+
+impl Open {
+    fn slot(&self) -> MutexGuard<'_, Option<Connection>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn close(&self) {
+        if let Some(connection) = self.slot().take() {
+            connection.close();
+        }
+    }
+}
+
+impl<I: Send + 'static, R: Send + 'static> Courier<I, R> {
+    /// Answers go to `answers` with the id their request was sent with.
+    pub fn spawn<A: Send + 'static>(
+        cluster: Cluster,
+        address: Address,
+        usage: Use,
+        request_timeout: Duration,
+        dispatch: Dispatch<R, A>,
+        answers: mpsc::Sender<(I, Result<A, Lost>)>,
+    ) -> Self {
+        let (orders, mut queue) = mpsc::channel::<(I, R)>(ORDERS_MAX);
+        let open = Open::default();
+        let held = open.clone();
+        tokio::spawn(async move {
+            while let Some((id, request)) = queue.recv().await {
+                let usable = held.slot().clone().filter(|it| !it.is_dead());
+                let connection = match usable {
+                    Some(connection) => connection,
+                    None => match tokio::time::timeout(request_timeout, dial(&cluster, &address, usage)).await {
+                        Ok(Ok(connection)) => {
+                            *held.slot() = Some(connection.clone());
+                            connection
+                        }
+                        failed => {
+                            if let Ok(Err(error)) = failed {
+                                tracing::debug!(%error, ?address, "no connection");
+                            }
+                            // Nothing was sent, yet the machine must not conclude that: it only knows that no answer came.
+                            if answers.send((id, Err(Lost::Disconnected))).await.is_err() {
+                                break;
+                            }
+                            continue;
+                        }
+                    },
+                };
+                let answer = dispatch(&connection, request, request_timeout);
+                let answers = answers.clone();
+                tokio::spawn(async move {
+                    let answer = answer.await.map_err(|error| {
+                        tracing::debug!(%error, "a request got no answer");
+                        if error.is_timeout() { Lost::TimedOut } else { Lost::Disconnected }
+                    });
+                    // The lane has ended: nobody waits for the answer any more.
+                    let _ = answers.send((id, answer)).await;
+                });
+            }
+            held.close();
+        });
+        Self { orders, open }
+    }
+
+    /// Gives the id back when the queue is full: nothing was sent, and no answer will come.
+    pub fn send(&self, id: I, request: R) -> Result<(), I> {
+        self.orders.try_send((id, request)).map_err(|error| error.into_inner().0)
+    }
+
+    /// Closes the TCP connection: a request that stays in a socket could join a later transaction (KAFKA-17754).
+    pub fn close(&self) {
+        self.open.close();
+    }
+}
+
+async fn dial(cluster: &Cluster, address: &Address, usage: Use) -> Result<Connection, ClusterError> {
+    let node = match address {
+        Address::Node(node) => *node,
+        Address::Coordinator(kind, key) => cluster.coordinator(*kind, key).await?,
+    };
+    cluster.dial(node, usage).await
+}

@@ -1,0 +1,49 @@
+//! What can go wrong between the bridge and a cluster.
+
+use crate::types::NodeId;
+use crate::wire::WireError;
+use kafka_protocol::ResponseError;
+
+/// Names the end (`source`, `target`) first: an operator must know which network to look at.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ClusterError {
+    #[error(
+        "{end}: no broker can be reached at {addresses}: {last}. Check the addresses, the network and the certificates"
+    )]
+    Unreachable { end: &'static str, addresses: String, last: WireError },
+    #[error("{end}: {error}")]
+    Wire { end: &'static str, error: WireError },
+    #[error("{end}: broker {node} is not part of the cluster any more")]
+    NoSuchNode { end: &'static str, node: NodeId },
+    #[error("{end}: {api} answered {}", describe(*code))]
+    Answered { end: &'static str, api: &'static str, code: i16 },
+    #[error(
+        "{end}: the addresses now lead to cluster {found}, but the link began with {expected}. \
+         Correct bootstrap_servers; a link belongs to one pair of clusters"
+    )]
+    OtherCluster { end: &'static str, expected: String, found: String },
+}
+
+impl ClusterError {
+    /// The broker's code, where it gave one.
+    pub fn code(&self) -> Option<i16> {
+        match self {
+            ClusterError::Answered { code, .. } => Some(*code),
+            _ => None,
+        }
+    }
+
+    /// A right is missing: an operator must grant it, retrying does not help.
+    pub fn is_authorization(&self) -> bool {
+        // TOPIC_, GROUP_, CLUSTER_ and TRANSACTIONAL_ID_AUTHORIZATION_FAILED.
+        matches!(self.code(), Some(29 | 30 | 31 | 53))
+    }
+}
+
+/// A broker's error code with its name, as Kafka's `Errors` spells it.
+pub fn describe(code: i16) -> String {
+    match ResponseError::try_from_code(code) {
+        Some(error) => format!("{error:?} ({code})"),
+        None => format!("error code {code}"),
+    }
+}

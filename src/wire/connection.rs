@@ -1,0 +1,403 @@
+//! A connection: requests go out in the order of the calls, answers come back in that order (Kafka answers the requests of
+//! one connection in order), and when it dies every waiter learns why.
+
+use super::error::WireError;
+use super::guard::{self, Misshapen};
+use super::security::Security;
+use super::shapes;
+use super::versions::{Versions, name};
+use crate::config::HostPort;
+use bytes::{BufMut, Bytes, BytesMut};
+use kafka_protocol::messages::{ApiVersionsRequest, RequestHeader};
+use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, BufWriter};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
+use tokio_rustls::rustls::pki_types::ServerName;
+
+/// Far above what the machines keep in flight: five batches a partition and one fetch a node.
+const IN_FLIGHT_MAX: usize = 4_096;
+/// Metadata of some hundred thousand partitions.
+const ANSWER_BYTES_MAX: usize = 32 << 20;
+const FETCH: i16 = 1;
+const API_VERSIONS: i16 = 18;
+const API_VERSIONS_MAX: i16 = 4;
+const UNSUPPORTED_VERSION: i16 = 35;
+const WRITE_BUFFER_BYTES: usize = 16 << 10;
+/// A TLS record of handshake failure and alert begins so; read as a frame's length it is over 300 MB.
+const TLS_ALERT: [u8; 2] = [0x15, 0x03];
+
+#[derive(Clone, Debug)]
+pub struct ConnectionSettings {
+    pub client_id: String,
+    /// For TCP, TLS and the negotiation of versions together.
+    pub connect_timeout: Duration,
+    /// Largest answer to a Fetch: its byte limit plus one batch that may exceed it (KIP-74).
+    pub fetch_answer_bytes_max: usize,
+    /// Between socket and TLS: rustls reads a few KiB at a time, and large reads save system calls.
+    pub read_buffer_bytes: usize,
+}
+
+/// A handle, cheap to clone. The connection closes with its last handle.
+#[derive(Clone)]
+pub struct Connection {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    client_id: StrBytes,
+    versions: Versions,
+    tasks: [AbortHandle; 2],
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(AbortHandle::abort);
+        self.shared.fail(&WireError::closed(&self.shared.address, "its owner let it go"));
+    }
+}
+
+struct Shared {
+    address: Arc<str>,
+    state: Mutex<State>,
+}
+
+struct State {
+    next_correlation_id: i32,
+    waiting: VecDeque<Waiting>,
+    dead: Option<WireError>,
+    outgoing: mpsc::Sender<Vec<Bytes>>,
+}
+
+struct Waiting {
+    correlation_id: i32,
+    bytes_max: usize,
+    /// Gone when the caller gave up; the answer is then read and thrown away, so that the next one finds its owner.
+    answer: oneshot::Sender<Result<Bytes, WireError>>,
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+impl Connection {
+    pub async fn open(
+        address: &HostPort,
+        security: &Security,
+        settings: &ConnectionSettings,
+    ) -> Result<Self, WireError> {
+        let name: Arc<str> = address.to_string().into();
+        match tokio::time::timeout(settings.connect_timeout, Self::establish(address, &name, security, settings)).await
+        {
+            Ok(opened) => opened,
+            Err(_) => Err(WireError::ConnectTimeout { address: name, within: settings.connect_timeout }),
+        }
+    }
+
+    async fn establish(
+        address: &HostPort,
+        name: &Arc<str>,
+        security: &Security,
+        settings: &ConnectionSettings,
+    ) -> Result<Self, WireError> {
+        let refused =
+            |error: io::Error| WireError::Connect { address: Arc::clone(name), reason: error.to_string().into() };
+        let socket = TcpStream::connect((address.host.as_str(), address.port)).await.map_err(refused)?;
+        socket.set_nodelay(true).map_err(refused)?;
+        let socket = BufReader::with_capacity(settings.read_buffer_bytes, socket);
+        let stream: Box<dyn Stream> = match security {
+            Security::Plaintext => Box::new(socket),
+            Security::Tls(connector) => {
+                let server = ServerName::try_from(address.host.clone()).map_err(|error| WireError::Connect {
+                    address: Arc::clone(name),
+                    reason: error.to_string().into(),
+                })?;
+                let secured = connector.connect(server, socket).await;
+                Box::new(secured.map_err(|error| match WireError::io(name, &error) {
+                    WireError::Closed { address, .. } => WireError::NotKafka {
+                        address,
+                        reason: "the connection was closed during the TLS handshake".into(),
+                    },
+                    other => other,
+                })?)
+            }
+        };
+        let (shared, tasks) = Shared::start(Arc::clone(name), stream, settings);
+        let client_id = StrBytes::from_string(settings.client_id.clone());
+        let mut inner = Inner { shared, client_id, versions: Versions::default(), tasks };
+        inner.versions = inner.negotiate().await?;
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    pub fn versions(&self) -> &Versions {
+        &self.inner.versions
+    }
+
+    /// The newest version of this request, up to `max`, that both sides have.
+    pub fn version<R: Request>(&self, max: i16) -> Result<i16, WireError> {
+        self.inner.versions.newest::<R>(max, &self.inner.shared.address)
+    }
+
+    /// Queues the request before it returns; the future is for the answer alone.
+    pub fn send<R: Request>(
+        &self,
+        version: i16,
+        request: &R,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<R::Response, WireError>> + Send + 'static + use<R> {
+        self.inner.send(version, request, timeout)
+    }
+
+    /// As `send`, with the request's body already encoded, so that payloads are not copied into it.
+    pub fn send_encoded<R: Request>(
+        &self,
+        version: i16,
+        body: Vec<Bytes>,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<R::Response, WireError>> + Send + 'static + use<R> {
+        self.inner.send_encoded::<R>(version, Ok(body), timeout)
+    }
+
+    pub fn is_dead(&self) -> bool {
+        self.inner.shared.state().dead.is_some()
+    }
+
+    /// Closes the TCP connection at once; whatever waits learns it.
+    pub fn close(&self) {
+        self.inner.tasks.iter().for_each(AbortHandle::abort);
+        self.inner.shared.fail(&WireError::closed(&self.inner.shared.address, "the bridge closed it"));
+    }
+}
+
+impl Inner {
+    fn send<R: Request>(
+        &self,
+        version: i16,
+        request: &R,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<R::Response, WireError>> + Send + 'static + use<R> {
+        let mut body = BytesMut::new();
+        let unencodable = |error: String| WireError::Unencodable { api: name(R::KEY), version, reason: error.into() };
+        let encoded = request.encode(&mut body, version).map_err(|error| unencodable(format!("{error:#}")));
+        self.send_encoded::<R>(version, encoded.map(|()| vec![body.freeze()]), timeout)
+    }
+
+    fn send_encoded<R: Request>(
+        &self,
+        version: i16,
+        body: Result<Vec<Bytes>, WireError>,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<R::Response, WireError>> + Send + 'static + use<R> {
+        let queued = body.and_then(|body| self.queue::<R>(version, body));
+        let address = Arc::clone(&self.shared.address);
+        async move {
+            let api = name(R::KEY);
+            let frame = match tokio::time::timeout(timeout, queued?).await {
+                Ok(Ok(answer)) => answer?,
+                Ok(Err(_)) => return Err(WireError::closed(&address, "it ended without an answer")),
+                Err(_) => return Err(WireError::Timeout { address, api, within: timeout }),
+            };
+            decode::<R>(version, frame).map_err(|Misshapen(reason)| WireError::Malformed {
+                address,
+                api,
+                version,
+                reason: reason.into(),
+            })
+        }
+    }
+
+    fn queue<R: Request>(
+        &self,
+        version: i16,
+        body: Vec<Bytes>,
+    ) -> Result<oneshot::Receiver<Result<Bytes, WireError>>, WireError> {
+        let mut state = self.shared.state();
+        if let Some(error) = &state.dead {
+            return Err(error.clone());
+        }
+        if state.waiting.len() >= IN_FLIGHT_MAX {
+            let address = Arc::clone(&self.shared.address);
+            return Err(WireError::Full { address, api: name(R::KEY), max: IN_FLIGHT_MAX });
+        }
+        let correlation_id = state.next_correlation_id;
+        state.next_correlation_id = correlation_id.wrapping_add(1);
+        let header = RequestHeader::default()
+            .with_request_api_key(R::KEY)
+            .with_request_api_version(version)
+            .with_correlation_id(correlation_id)
+            .with_client_id(Some(self.client_id.clone()));
+        let unencodable = |reason: String| WireError::Unencodable { api: name(R::KEY), version, reason: reason.into() };
+        let mut head = BytesMut::with_capacity(64);
+        head.put_i32(0);
+        header.encode(&mut head, R::header_version(version)).map_err(|error| unencodable(format!("{error:#}")))?;
+        let length = head.len() - 4 + body.iter().map(Bytes::len).sum::<usize>();
+        let length = i32::try_from(length).map_err(|_| unencodable("it is larger than 2 GiB".to_owned()))?;
+        head[..4].copy_from_slice(&length.to_be_bytes());
+        let (answer, receiver) = oneshot::channel();
+        let bytes_max = if R::KEY == FETCH { usize::MAX } else { ANSWER_BYTES_MAX };
+        state.waiting.push_back(Waiting { correlation_id, bytes_max, answer });
+        let mut frame = Vec::with_capacity(1 + body.len());
+        frame.push(head.freeze());
+        frame.extend(body);
+        // Never full: what is queued also waits, and that was counted. The writer ends only with the connection.
+        let _ = state.outgoing.try_send(frame);
+        Ok(receiver)
+    }
+
+    /// A broker that does not know our version answers 35 in the layout of v0, with the versions it does know.
+    async fn negotiate(&self) -> Result<Versions, WireError> {
+        let timeout = Duration::MAX;
+        let request = ApiVersionsRequest::default()
+            .with_client_software_name(StrBytes::from_static_str("kafka-bridge"))
+            .with_client_software_version(StrBytes::from_static_str(env!("CARGO_PKG_VERSION")));
+        let mut answer = self.send(API_VERSIONS_MAX, &request, timeout).await?;
+        if answer.error_code == UNSUPPORTED_VERSION {
+            let last = answer.api_keys.iter().find(|it| it.api_key == API_VERSIONS).map_or(0, |it| it.max_version);
+            let version = last.clamp(0, API_VERSIONS_MAX);
+            let request = if version >= 3 { request } else { ApiVersionsRequest::default() };
+            answer = self.send(version, &request, timeout).await?;
+        }
+        match answer.error_code {
+            0 => Ok(Versions::of(&answer)),
+            code => Err(WireError::NotKafka {
+                address: Arc::clone(&self.shared.address),
+                reason: format!("ApiVersions answered error code {code}").into(),
+            }),
+        }
+    }
+}
+
+fn decode<R: Request>(version: i16, frame: Bytes) -> Result<R::Response, Misshapen> {
+    let table = shapes::table(R::KEY).ok_or_else(|| Misshapen("its shape is not known".to_owned()))?;
+    let header = guard::header_length(R::Response::header_version(version), &frame)?;
+    let mut body = frame.slice(header..);
+    let mut version = version;
+    // The fallback: two bytes of error code, then the layout of v0.
+    if R::KEY == API_VERSIONS && body.get(..2) == Some(&UNSUPPORTED_VERSION.to_be_bytes()) {
+        version = 0;
+    }
+    guard::check(table, version, &body)?;
+    R::Response::decode(&mut body, version).map_err(|error| Misshapen(format!("{error:#}")))
+}
+
+impl Shared {
+    fn start(
+        address: Arc<str>,
+        stream: Box<dyn Stream>,
+        settings: &ConnectionSettings,
+    ) -> (Arc<Self>, [AbortHandle; 2]) {
+        let (outgoing, queue) = mpsc::channel(IN_FLIGHT_MAX);
+        let state = State { next_correlation_id: 0, waiting: VecDeque::new(), dead: None, outgoing };
+        let shared = Arc::new(Self { address, state: Mutex::new(state) });
+        let (reader, writer) = tokio::io::split(stream);
+        let writing = tokio::spawn({
+            let shared = Arc::clone(&shared);
+            async move {
+                if let Err(error) = write(writer, queue).await {
+                    shared.fail(&WireError::io(&shared.address, &error));
+                }
+            }
+        });
+        let reading = tokio::spawn({
+            let shared = Arc::clone(&shared);
+            let bytes_max = settings.fetch_answer_bytes_max;
+            let writing = writing.abort_handle();
+            async move {
+                let error = shared.read(reader, bytes_max).await;
+                shared.fail(&error);
+                writing.abort();
+            }
+        });
+        let tasks = [writing.abort_handle(), reading.abort_handle()];
+        (shared, tasks)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The first reason stays.
+    fn fail(&self, error: &WireError) {
+        let mut state = self.state();
+        let error = state.dead.get_or_insert_with(|| error.clone()).clone();
+        for waiting in state.waiting.drain(..) {
+            // The caller may have given up waiting.
+            let _ = waiting.answer.send(Err(error.clone()));
+        }
+    }
+
+    async fn read(&self, mut reader: impl AsyncRead + Unpin, fetch_bytes_max: usize) -> WireError {
+        loop {
+            match self.read_one(&mut reader, fetch_bytes_max).await {
+                Ok(()) => {}
+                Err(error) => return error,
+            }
+        }
+    }
+
+    async fn read_one(&self, reader: &mut (impl AsyncRead + Unpin), fetch_bytes_max: usize) -> Result<(), WireError> {
+        let lost = |error: io::Error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => WireError::closed(&self.address, "the broker closed it"),
+            _ => WireError::io(&self.address, &error),
+        };
+        let not_kafka =
+            |reason: String| WireError::NotKafka { address: Arc::clone(&self.address), reason: reason.into() };
+        let mut prefix = [0; 4];
+        reader.read_exact(&mut prefix).await.map_err(lost)?;
+        let limit = self.state().waiting.front().map(|it| it.bytes_max.min(fetch_bytes_max));
+        let length = i32::from_be_bytes(prefix);
+        let Some(limit) = limit else {
+            return Err(not_kafka("it sent something that nobody asked for".to_owned()));
+        };
+        let length = match usize::try_from(length) {
+            Ok(length) if (4..=limit).contains(&length) => length,
+            _ if prefix[..2] == TLS_ALERT => {
+                return Err(not_kafka("it answered by TLS: a tls table is missing in the config".to_owned()));
+            }
+            _ => return Err(not_kafka(format!("it sent a frame of {length} bytes, where at most {limit} can come"))),
+        };
+        let mut frame = BytesMut::with_capacity(length);
+        while frame.len() < length {
+            let left = length - frame.len();
+            if (&mut *reader).take(left as u64).read_buf(&mut frame).await.map_err(lost)? == 0 {
+                return Err(WireError::closed(&self.address, "the broker closed it within an answer"));
+            }
+        }
+        let frame = frame.freeze();
+        let correlation_id = i32::from_be_bytes([frame[0], frame[1], frame[2], frame[3]]);
+        let waiting = self.state().waiting.pop_front();
+        match waiting {
+            Some(waiting) if waiting.correlation_id == correlation_id => {
+                // The caller may have given up waiting.
+                let _ = waiting.answer.send(Ok(frame));
+                Ok(())
+            }
+            Some(waiting) => {
+                let expected = waiting.correlation_id;
+                let error = not_kafka(format!("it answered request {correlation_id} where {expected} was due"));
+                let _ = waiting.answer.send(Err(error.clone()));
+                Err(error)
+            }
+            None => Err(not_kafka("it sent something that nobody asked for".to_owned())),
+        }
+    }
+}
+
+async fn write(writer: impl AsyncWrite + Unpin, mut queue: mpsc::Receiver<Vec<Bytes>>) -> io::Result<()> {
+    let mut writer = BufWriter::with_capacity(WRITE_BUFFER_BYTES, writer);
+    while let Some(frame) = queue.recv().await {
+        for part in &frame {
+            writer.write_all(part).await?;
+        }
+        if queue.is_empty() {
+            writer.flush().await?;
+        }
+    }
+    Ok(())
+}

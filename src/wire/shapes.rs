@@ -1,0 +1,318 @@
+//! The shapes of the answers that the bridge reads, as in Kafka's `clients/src/main/resources/common/message/*Response.json`.
+//!
+//! An API without a table here cannot be asked: [`table`] bounds the versions that a connection negotiates.
+
+pub(super) enum Shape {
+    Fixed(usize),
+    Text,
+    Bytes,
+    Structure(&'static [Field]),
+    List(&'static Shape),
+    Structures(&'static [Field], &'static [(u64, Shape)]),
+}
+
+pub(super) struct Field {
+    pub(super) shape: Shape,
+    first: i16,
+    last: i16,
+}
+
+impl Field {
+    const fn new(shape: Shape) -> Self {
+        Self { shape, first: 0, last: i16::MAX }
+    }
+
+    const fn since(self, first: i16) -> Self {
+        Self { shape: self.shape, first, last: self.last }
+    }
+
+    const fn until(self, last: i16) -> Self {
+        Self { shape: self.shape, first: self.first, last }
+    }
+
+    pub(super) fn is_in(&self, version: i16) -> bool {
+        (self.first..=self.last).contains(&version)
+    }
+}
+
+/// The answer of one API in the versions from `first` to `last`; from `flexible` on it has tagged fields (KIP-482).
+pub(super) struct Table {
+    pub(super) key: i16,
+    pub(super) first: i16,
+    pub(super) last: i16,
+    pub(super) flexible: i16,
+    pub(super) fields: &'static [Field],
+    pub(super) tags: &'static [(u64, Shape)],
+}
+
+pub(super) fn table(key: i16) -> Option<&'static Table> {
+    TABLES.iter().find(|table| table.key == key)
+}
+
+impl Shape {
+    // A `const` with this type may not be moved out of twice, so the scalars are functions.
+    const fn int(width: usize) -> Shape {
+        Shape::Fixed(width)
+    }
+}
+
+const fn i8() -> Field {
+    Field::new(Shape::int(1))
+}
+const fn i16() -> Field {
+    Field::new(Shape::int(2))
+}
+const fn i32() -> Field {
+    Field::new(Shape::int(4))
+}
+const fn i64() -> Field {
+    Field::new(Shape::int(8))
+}
+const fn uuid() -> Field {
+    Field::new(Shape::int(16))
+}
+const fn text() -> Field {
+    Field::new(Shape::Text)
+}
+const fn bytes() -> Field {
+    Field::new(Shape::Bytes)
+}
+const fn i32s() -> Field {
+    Field::new(Shape::List(&Shape::Fixed(4)))
+}
+const fn list(fields: &'static [Field]) -> Field {
+    Field::new(Shape::Structures(fields, &[]))
+}
+const fn tagged_list(fields: &'static [Field], tags: &'static [(u64, Shape)]) -> Field {
+    Field::new(Shape::Structures(fields, tags))
+}
+
+/// (leader_id, leader_epoch), and other pairs of an id or epoch with a number.
+const LEADER: &[Field] = &[i32(), i32()];
+const EPOCH_END: &[Field] = &[i32(), i64()];
+const SNAPSHOT: &[Field] = &[i64(), i32()];
+const ENDPOINTS: Shape = Shape::Structures(&[i32(), text(), i32(), text()], &[]);
+const FEATURES: Shape = Shape::Structures(&[text(), i16(), i16()], &[]);
+
+pub(super) static TABLES: &[Table] = &[
+    // Produce: v13 names topics by id.
+    Table {
+        key: 0,
+        first: 3,
+        last: 12,
+        flexible: 9,
+        fields: &[
+            list(&[
+                text(),
+                tagged_list(
+                    &[
+                        i32(),
+                        i16(),
+                        i64(),
+                        i64().since(2),
+                        i64().since(5),
+                        list(&[i32(), text()]).since(8),
+                        text().since(8),
+                    ],
+                    &[(0, Shape::Structure(LEADER))],
+                ),
+            ]),
+            i32().since(1),
+        ],
+        tags: &[(0, ENDPOINTS)],
+    },
+    // Fetch
+    Table {
+        key: 1,
+        first: 4,
+        last: 16,
+        flexible: 12,
+        fields: &[
+            i32().since(1),
+            i16().since(7),
+            i32().since(7),
+            list(&[
+                text().until(12),
+                uuid().since(13),
+                tagged_list(
+                    &[
+                        i32(),
+                        i16(),
+                        i64(),
+                        i64().since(4),
+                        i64().since(5),
+                        list(&[i64(), i64()]).since(4),
+                        i32().since(11),
+                        bytes(),
+                    ],
+                    &[(0, Shape::Structure(EPOCH_END)), (1, Shape::Structure(LEADER)), (2, Shape::Structure(SNAPSHOT))],
+                ),
+            ]),
+        ],
+        tags: &[(0, ENDPOINTS)],
+    },
+    // ListOffsets
+    Table {
+        key: 2,
+        first: 1,
+        last: 7,
+        flexible: 6,
+        fields: &[i32().since(2), list(&[text(), list(&[i32(), i16(), i64(), i64(), i32().since(4)])])],
+        tags: &[],
+    },
+    // Metadata
+    Table {
+        key: 3,
+        first: 0,
+        last: 12,
+        flexible: 9,
+        fields: &[
+            i32().since(3),
+            list(&[i32(), text(), i32(), text().since(1)]),
+            text().since(2),
+            i32().since(1),
+            list(&[
+                i16(),
+                text(),
+                uuid().since(10),
+                i8().since(1),
+                list(&[i16(), i32(), i32(), i32().since(7), i32s(), i32s(), i32s().since(5)]),
+                i32().since(8),
+            ]),
+            i32().since(8).until(10),
+        ],
+        tags: &[],
+    },
+    // OffsetFetch: v8 asks for several groups.
+    Table {
+        key: 9,
+        first: 1,
+        last: 7,
+        flexible: 6,
+        fields: &[
+            i32().since(3),
+            list(&[text(), list(&[i32(), i64(), i32().since(5), text(), i16()])]),
+            i16().since(2),
+        ],
+        tags: &[],
+    },
+    // FindCoordinator: v4 asks for several keys.
+    Table {
+        key: 10,
+        first: 0,
+        last: 3,
+        flexible: 3,
+        fields: &[i32().since(1), i16(), text().since(1), i32(), text(), i32()],
+        tags: &[],
+    },
+    // ApiVersions
+    Table {
+        key: 18,
+        first: 0,
+        last: 4,
+        flexible: 3,
+        fields: &[i16(), list(&[i16(), i16(), i16()]), i32().since(1)],
+        tags: &[(0, FEATURES), (1, Shape::Fixed(8)), (2, FEATURES), (3, Shape::Fixed(1))],
+    },
+    // CreateTopics
+    Table {
+        key: 19,
+        first: 2,
+        last: 7,
+        flexible: 5,
+        fields: &[
+            i32().since(2),
+            tagged_list(
+                &[
+                    text(),
+                    uuid().since(7),
+                    i16(),
+                    text().since(1),
+                    i32().since(5),
+                    i16().since(5),
+                    list(&[text(), text(), i8(), i8(), i8()]).since(5),
+                ],
+                &[(0, Shape::Fixed(2))],
+            ),
+        ],
+        tags: &[],
+    },
+    // InitProducerId
+    Table { key: 22, first: 0, last: 5, flexible: 2, fields: &[i32(), i16(), i64(), i16()], tags: &[] },
+    // OffsetForLeaderEpoch
+    Table {
+        key: 23,
+        first: 2,
+        last: 4,
+        flexible: 4,
+        fields: &[i32().since(2), list(&[text(), list(&[i16(), i32(), i32().since(1), i64()])])],
+        tags: &[],
+    },
+    // AddPartitionsToTxn: v4 is for brokers.
+    Table {
+        key: 24,
+        first: 0,
+        last: 3,
+        flexible: 3,
+        fields: &[i32(), list(&[text(), list(&[i32(), i16()])])],
+        tags: &[],
+    },
+    // AddOffsetsToTxn
+    Table { key: 25, first: 0, last: 4, flexible: 3, fields: &[i32(), i16()], tags: &[] },
+    // EndTxn
+    Table {
+        key: 26,
+        first: 0,
+        last: 5,
+        flexible: 3,
+        fields: &[i32(), i16(), i64().since(5), i16().since(5)],
+        tags: &[],
+    },
+    // TxnOffsetCommit
+    Table {
+        key: 28,
+        first: 0,
+        last: 5,
+        flexible: 3,
+        fields: &[i32(), list(&[text(), list(&[i32(), i16()])])],
+        tags: &[],
+    },
+    // DescribeConfigs
+    Table {
+        key: 32,
+        first: 1,
+        last: 4,
+        flexible: 4,
+        fields: &[
+            i32(),
+            list(&[
+                i16(),
+                text(),
+                i8(),
+                text(),
+                list(&[
+                    text(),
+                    text(),
+                    i8(),
+                    i8().since(1),
+                    i8(),
+                    list(&[text(), text(), i8()]).since(1),
+                    i8().since(3),
+                    text().since(3),
+                ]),
+            ]),
+        ],
+        tags: &[],
+    },
+    // CreatePartitions
+    Table { key: 37, first: 0, last: 3, flexible: 2, fields: &[i32(), list(&[text(), i16(), text()])], tags: &[] },
+    // IncrementalAlterConfigs
+    Table {
+        key: 44,
+        first: 0,
+        last: 1,
+        flexible: 1,
+        fields: &[i32(), list(&[i16(), text(), i8(), text()])],
+        tags: &[],
+    },
+];
