@@ -17,6 +17,8 @@ pub enum ClusterError {
     NoSuchNode { end: &'static str, node: NodeId },
     #[error("{end}: {api} answered {}", describe(*code))]
     Answered { end: &'static str, api: &'static str, code: i16 },
+    #[error("{end}: {api} for {what} answered {}{}{message}", describe(*code), if message.is_empty() { "" } else { ": " })]
+    Refused { end: &'static str, api: &'static str, what: String, code: i16, message: String },
     #[error(
         "{end}: the addresses now lead to cluster {found}, but the link began with {expected}. \
          Correct bootstrap_servers; a link belongs to one pair of clusters"
@@ -28,7 +30,7 @@ impl ClusterError {
     /// The broker's code, where it gave one.
     pub fn code(&self) -> Option<i16> {
         match self {
-            ClusterError::Answered { code, .. } => Some(*code),
+            ClusterError::Answered { code, .. } | ClusterError::Refused { code, .. } => Some(*code),
             _ => None,
         }
     }

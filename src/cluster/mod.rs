@@ -1,12 +1,14 @@
 //! One Kafka cluster: its brokers, who leads and coordinates what, and connections to them, split by use so that a long
 //! poll never delays a commit.
 
+mod admin;
 mod backoff;
 mod courier;
 mod error;
 mod keeper;
 mod metadata;
 
+pub use admin::{NewTopic, TopicConfigs};
 pub use backoff::Backoff;
 pub use courier::{Address, Courier, Dispatch, Lost, Pending};
 pub use error::{ClusterError, describe};
@@ -156,6 +158,13 @@ impl Cluster {
             Some(node) => self.dial(node, Use::Control).await,
             None => self.any().await,
         }
+    }
+
+    /// After NOT_CONTROLLER: true when metadata names a controller other than the one that was asked.
+    async fn controller_moved(&self) -> Result<bool, ClusterError> {
+        let before = self.known().controller;
+        self.metadata(Some(&[])).await?;
+        Ok(self.known().controller != before)
     }
 
     /// One request with the newest common version up to `version_max`.

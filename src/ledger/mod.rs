@@ -1,1 +1,21 @@
-//! Positions at the target: their records, their topic, their replay.
+//! Where a link stands: the compacted topic `<link>.ledger` at the target, a partition for each lane.
+//!
+//! Positions are written in the transaction of the data they speak of, so the two cannot disagree. What the ledger says,
+//! read after InitProducerId, is true; no error code is.
+
+mod error;
+mod reader;
+mod record;
+mod replay;
+mod state;
+mod topic;
+
+#[cfg(test)]
+mod properties;
+
+pub use error::LedgerError;
+pub use reader::{LedgerReader, Until, log_end};
+pub use record::{LedgerRecord, Owner, Position, PositionKey};
+pub use replay::Replay;
+pub use state::{Change, LaneLedger, Pending};
+pub use topic::ensure;

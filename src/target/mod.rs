@@ -17,6 +17,7 @@ pub mod errors;
 mod identity;
 mod message;
 mod pipeline;
+pub mod protocol;
 mod transactor;
 
 #[cfg(test)]

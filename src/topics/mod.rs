@@ -1,3 +1,6 @@
 //! Which topics are copied, under which names, and what the target needs for them.
 
 pub mod plan;
+mod sync;
+
+pub use sync::{Step, TargetTopic, TopicSync};

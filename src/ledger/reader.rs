@@ -1,0 +1,197 @@
+//! Reads a lane's ledger partition from the target.
+
+use super::error::LedgerError;
+use super::replay::Replay;
+use super::state::LaneLedger;
+use crate::cluster::{Cluster, ClusterError, CoordinatorKind, Use};
+use crate::source::{
+    Answer, FetchPartition, FetchRequest, Isolation, ListOffsetsPartition, Position, protocol, select,
+};
+use crate::types::TopicPartition;
+use crate::wire::Connection;
+use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
+use kafka_protocol::messages::{self, ListOffsetsRequest, OffsetFetchRequest};
+use kafka_protocol::protocol::StrBytes;
+use std::time::Duration;
+use uuid::Uuid;
+
+const LATEST: i64 = -1;
+const EARLIEST: i64 = -2;
+/// The last version that asks for one group.
+const OFFSET_FETCH_VERSION_MAX: i16 = 7;
+const UNSTABLE_OFFSET_COMMIT: i16 = 88;
+/// Between two looks at something that a broker is about to finish.
+const POLL: Duration = Duration::from_millis(10);
+const FETCH_WAIT: Duration = Duration::from_millis(100);
+const FETCH_BYTES_MAX: i32 = 1 << 20;
+
+/// How far to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// All that was ever written: for the owner, after InitProducerId has ended every older transaction.
+    End,
+    /// What is committed now: for an onlooker, whom an open transaction must not hold up.
+    Stable,
+}
+
+pub struct LedgerReader {
+    pub cluster: Cluster,
+    pub partition: TopicPartition,
+    pub group_id: String,
+}
+
+impl LedgerReader {
+    /// Replays from the offset that the group holds for this partition; the whole partition where it holds none.
+    pub async fn read(&self, until: Until) -> Result<LaneLedger, LedgerError> {
+        let leader = self.leader().await?;
+        let end = match until {
+            Until::End => self.offset(&leader, LATEST, Isolation::ReadUncommitted).await?,
+            Until::Stable => self.offset(&leader, LATEST, Isolation::ReadCommitted).await?,
+        };
+        // Markers of the transaction that InitProducerId ended may still be on their way.
+        while self.offset(&leader, LATEST, Isolation::ReadCommitted).await? < end {
+            tokio::time::sleep(POLL).await;
+        }
+        let log_start = self.offset(&leader, EARLIEST, Isolation::ReadUncommitted).await?;
+        let from = match self.group_offset().await? {
+            None => log_start,
+            Some(offset) if (log_start..=end).contains(&offset) => offset,
+            // An onlooker may have read the end before the owner committed both.
+            Some(offset) if until == Until::Stable && offset > end => end,
+            Some(offset) => {
+                let (partition, group) = (self.partition.clone(), self.group_id.clone());
+                return Err(LedgerError::OutOfRange { partition, group, offset, log_start, end });
+            }
+        };
+        let mut replay = Replay::new(self.partition.clone());
+        let mut position = Position { offset: from, leader_epoch: -1 };
+        while position.offset < end {
+            position = self.fetch(&leader, position, &mut replay).await?;
+        }
+        leader.close();
+        Ok(replay.finish())
+    }
+
+    /// The partition's last stable offset: it moves when somebody commits.
+    pub async fn stable_end(&self) -> Result<i64, LedgerError> {
+        let leader = self.leader().await?;
+        self.offset(&leader, LATEST, Isolation::ReadCommitted).await
+    }
+
+    async fn leader(&self) -> Result<Connection, LedgerError> {
+        let metadata = self.cluster.metadata(Some(std::slice::from_ref(&self.partition.topic))).await?;
+        let Some(leader) = metadata.leader(&self.partition) else {
+            // LEADER_NOT_AVAILABLE
+            return Err(self.answered("Metadata", 5));
+        };
+        Ok(self.cluster.dial(leader, Use::Control).await?)
+    }
+
+    fn answered(&self, api: &'static str, code: i16) -> LedgerError {
+        ClusterError::Answered { end: self.cluster.end(), api, code }.into()
+    }
+
+    async fn offset(&self, leader: &Connection, timestamp: i64, isolation: Isolation) -> Result<i64, LedgerError> {
+        Ok(offset(&self.cluster, leader, &self.partition, timestamp, isolation).await?)
+    }
+
+    async fn group_offset(&self) -> Result<Option<i64>, LedgerError> {
+        let node = self.cluster.coordinator(CoordinatorKind::Group, &self.group_id).await?;
+        let coordinator = self.cluster.dial(node, Use::Control).await?;
+        let text = |text: &str| StrBytes::from_string(text.to_owned());
+        let topic = OffsetFetchRequestTopic::default()
+            .with_name(text(&self.partition.topic).into())
+            .with_partition_indexes(vec![self.partition.partition]);
+        let request = OffsetFetchRequest::default()
+            .with_group_id(text(&self.group_id).into())
+            .with_topics(Some(vec![topic]))
+            .with_require_stable(true);
+        loop {
+            let answer = self.cluster.ask(&coordinator, OFFSET_FETCH_VERSION_MAX, &request).await?;
+            let partition = answer.topics.first().and_then(|it| it.partitions.first());
+            match (answer.error_code, partition) {
+                (0, Some(it)) if it.error_code == UNSTABLE_OFFSET_COMMIT => tokio::time::sleep(POLL).await,
+                (0, Some(it)) if it.error_code == 0 => {
+                    return Ok(Some(it.committed_offset).filter(|offset| *offset >= 0));
+                }
+                (0, Some(it)) => return Err(self.answered("OffsetFetch", it.error_code)),
+                (0, None) => return Ok(None),
+                (code, _) => return Err(self.answered("OffsetFetch", code)),
+            }
+        }
+    }
+
+    async fn fetch(&self, leader: &Connection, from: Position, replay: &mut Replay) -> Result<Position, LedgerError> {
+        let request = FetchRequest {
+            max_wait: FETCH_WAIT,
+            min_bytes: 1,
+            max_bytes: FETCH_BYTES_MAX,
+            partitions: vec![FetchPartition {
+                partition: self.partition.clone(),
+                topic_id: Uuid::nil(),
+                current_leader_epoch: -1,
+                fetch_offset: from.offset,
+                last_fetched_epoch: -1,
+                partition_max_bytes: FETCH_BYTES_MAX,
+            }],
+        };
+        let wire = |error| ClusterError::Wire { end: self.cluster.end(), error };
+        let most = leader.version::<messages::FetchRequest>(*protocol::FETCH_VERSIONS.end()).map_err(wire)?;
+        let version = protocol::fetch_version(&request, most);
+        let sent = leader.send(version, &protocol::fetch_request(&request, version), self.cluster.request_timeout());
+        let answer = protocol::fetch_answer(&request, sent.await.map_err(wire)?, version);
+        let Answer::Fetch { partitions } = answer else { return Ok(from) };
+        let Some((_, fetched)) = partitions.into_iter().next() else { return Ok(from) };
+        if fetched.error_code != 0 {
+            return Err(self.answered("Fetch", fetched.error_code));
+        }
+        let selection = select(fetched.records, fetched.aborted_transactions, from);
+        for batch in &selection.batches {
+            replay.feed(batch)?;
+        }
+        match selection.problem {
+            Some(problem) => Err(LedgerError::Damaged {
+                partition: self.partition.clone(),
+                offset: selection.next.offset,
+                reason: format!("{problem:?}"),
+            }),
+            None => Ok(selection.next),
+        }
+    }
+}
+
+/// Where a partition's log ends, for every reader (read_uncommitted).
+pub async fn log_end(cluster: &Cluster, partition: &TopicPartition) -> Result<i64, ClusterError> {
+    let metadata = cluster.metadata(Some(std::slice::from_ref(&partition.topic))).await?;
+    let Some(leader) = metadata.leader(partition) else {
+        // LEADER_NOT_AVAILABLE
+        return Err(ClusterError::Answered { end: cluster.end(), api: "Metadata", code: 5 });
+    };
+    let leader = cluster.dial(leader, Use::Control).await?;
+    offset(cluster, &leader, partition, LATEST, Isolation::ReadUncommitted).await
+}
+
+async fn offset(
+    cluster: &Cluster,
+    leader: &Connection,
+    partition: &TopicPartition,
+    timestamp: i64,
+    isolation: Isolation,
+) -> Result<i64, ClusterError> {
+    let asked = [ListOffsetsPartition { partition: partition.clone(), current_leader_epoch: -1, timestamp }];
+    let wire = |error| ClusterError::Wire { end: cluster.end(), error };
+    let version = leader.version::<ListOffsetsRequest>(*protocol::LIST_OFFSETS_VERSIONS.end()).map_err(wire)?;
+    let request = protocol::list_offsets_request(isolation, &asked, version);
+    let answer = leader.send(version, &request, cluster.request_timeout()).await.map_err(wire)?;
+    let listed = match protocol::list_offsets_answer(answer) {
+        Answer::ListOffsets { partitions } => partitions.into_iter().next().map(|it| it.1),
+        _ => None,
+    };
+    match listed {
+        Some(listed) if listed.error_code == 0 => Ok(listed.offset),
+        other => {
+            let code = other.map_or(-1, |listed| listed.error_code);
+            Err(ClusterError::Answered { end: cluster.end(), api: "ListOffsets", code })
+        }
+    }
+}

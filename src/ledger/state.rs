@@ -1,0 +1,155 @@
+//! A lane's positions in memory, and the record of the next transaction.
+
+use super::error::LedgerError;
+use super::record::{LedgerRecord, Owner, Position, PositionKey};
+use crate::batch::{BatchBuilder, BatchError, Compression, RawBatch};
+use crate::target::CommitOffset;
+use crate::types::TopicPartition;
+use std::collections::BTreeMap;
+
+/// A restart reads at most about so many records behind the last snapshot.
+const TAIL_RECORDS_MAX: usize = 1_000;
+/// Below the default `max.message.bytes` (1,048,588), with room for the header.
+const BATCH_BYTES_MAX: usize = 1_000_000;
+/// Smaller batches are readable by eye in a dump of the log.
+const COMPRESS_FROM_BYTES: usize = 16 << 10;
+
+/// What one transaction does to one source partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    pub key: PositionKey,
+    /// `transaction`, `time_ms` and the sum of `records` are the ledger's to fill in; `records` counts this change alone.
+    pub position: Position,
+}
+
+/// The ledger's part of a transaction whose verdict is open. Nothing has changed yet.
+#[derive(Debug)]
+pub struct Pending {
+    pub batch: RawBatch,
+    /// What TxnOffsetCommit commits: where a restart has to read from.
+    pub offset: CommitOffset,
+    changes: Vec<Change>,
+    transaction: u64,
+    records: usize,
+    is_snapshot: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LaneLedger {
+    partition: TopicPartition,
+    positions: BTreeMap<PositionKey, Position>,
+    owner: Option<Owner>,
+    transaction: u64,
+    /// Where the last full snapshot of this incarnation begins.
+    snapshot_at: Option<i64>,
+    tail_records: usize,
+}
+
+impl LaneLedger {
+    pub fn new(partition: TopicPartition) -> Self {
+        Self { partition, positions: BTreeMap::new(), owner: None, transaction: 0, snapshot_at: None, tail_records: 0 }
+    }
+
+    pub(super) fn replayed(
+        partition: TopicPartition,
+        positions: BTreeMap<PositionKey, Position>,
+        owner: Option<Owner>,
+        transaction: u64,
+    ) -> Self {
+        Self { positions, owner, transaction, ..Self::new(partition) }
+    }
+
+    pub fn partition(&self) -> &TopicPartition {
+        &self.partition
+    }
+
+    pub fn position(&self, key: &PositionKey) -> Option<&Position> {
+        self.positions.get(key)
+    }
+
+    pub fn positions(&self) -> &BTreeMap<PositionKey, Position> {
+        &self.positions
+    }
+
+    pub fn owner(&self) -> Option<&Owner> {
+        self.owner.as_ref()
+    }
+
+    /// Number of the last committed transaction.
+    pub fn transaction(&self) -> u64 {
+        self.transaction
+    }
+
+    /// Stands in every snapshot from the next on; the first transaction of an incarnation is one.
+    pub fn take(&mut self, owner: Owner) {
+        self.owner = Some(owner);
+        self.snapshot_at = None;
+    }
+
+    /// The record of the next transaction: its changes, or a full snapshot when the tail behind the last one is long, or
+    /// when nothing changes but the owner.
+    pub fn begin(&self, lane: u32, changes: Vec<Change>, time_ms: u64) -> Result<Pending, LedgerError> {
+        let transaction = self.transaction + 1;
+        let changes: Vec<_> = changes
+            .into_iter()
+            .map(|change| {
+                let before = self.positions.get(&change.key).map_or(0, |it| it.records);
+                let records = before.saturating_add(change.position.records);
+                Change { position: Position { transaction, time_ms, records, ..change.position }, ..change }
+            })
+            .collect();
+        let tail_max = TAIL_RECORDS_MAX.max(4 * self.positions.len());
+        let fixed = self.snapshot_at.filter(|_| !changes.is_empty() && self.tail_records + changes.len() <= tail_max);
+        let mut records = Vec::new();
+        if fixed.is_none() {
+            records.push(LedgerRecord::Owner(lane, self.owner.clone()));
+            let mut positions: BTreeMap<_, _> = self.positions.iter().collect();
+            positions.extend(changes.iter().map(|change| (&change.key, &change.position)));
+            // Each says again in which transaction it was made; the snapshot's own number is that of its first record.
+            let of = |(key, value): (&PositionKey, &Position)| LedgerRecord::Position(key.clone(), Some(value.clone()));
+            records.extend(positions.into_iter().map(of));
+        } else {
+            let of = |change: &Change| LedgerRecord::Position(change.key.clone(), Some(change.position.clone()));
+            records.extend(changes.iter().map(of));
+        }
+        let batch = self.batch(&records, time_ms)?;
+        let offset = fixed.map_or(CommitOffset::LedgerBase, CommitOffset::Fixed);
+        Ok(Pending { batch, offset, changes, transaction, records: records.len(), is_snapshot: fixed.is_none() })
+    }
+
+    fn batch(&self, records: &[LedgerRecord], time_ms: u64) -> Result<RawBatch, LedgerError> {
+        let failed = |reason: String| LedgerError::Damaged { partition: self.partition.clone(), offset: -1, reason };
+        let encoded: Vec<_> =
+            records.iter().map(LedgerRecord::encode).collect::<Result<_, _>>().map_err(|e| failed(e.to_string()))?;
+        let bytes: usize = encoded.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len)).sum();
+        let compression = if bytes < COMPRESS_FROM_BYTES { Compression::None } else { Compression::Lz4 };
+        let mut builder = BatchBuilder::new(compression);
+        let time = i64::try_from(time_ms).unwrap_or(i64::MAX);
+        for (key, value) in &encoded {
+            builder.push(time, Some(key), value.as_deref(), &[]);
+        }
+        let batch = builder.build().map_err(|error: BatchError| failed(error.to_string()))?;
+        match batch.bytes().len() {
+            bytes if bytes > BATCH_BYTES_MAX => Err(LedgerError::TooLarge {
+                partition: self.partition.clone(),
+                records: records.len(),
+                bytes,
+                bytes_max: BATCH_BYTES_MAX,
+            }),
+            _ => Ok(batch),
+        }
+    }
+
+    /// `landed`: where the broker put the ledger's batch.
+    pub fn committed(&mut self, pending: Pending, landed: Option<i64>) {
+        self.transaction = pending.transaction;
+        self.positions.extend(pending.changes.into_iter().map(|change| (change.key, change.position)));
+        if pending.is_snapshot {
+            // Without its place the next transaction is a snapshot again.
+            self.snapshot_at = landed.filter(|offset| *offset >= 0);
+            self.tail_records = 0;
+        } else {
+            self.tail_records += pending.records;
+        }
+    }
+}

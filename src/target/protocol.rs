@@ -1,0 +1,272 @@
+//! The requests and answers of a transaction as kafka-protocol's messages.
+//!
+//! The coordinator takes a request for one of protocol v2 by its version alone (KIP-890), so the versions are capped by the
+//! protocol that the transaction was begun with.
+
+use crate::batch::StampedBatch;
+use crate::target::message::{Answer, TransactionProtocol};
+use crate::types::{ProducerIdentity, TopicName as Topic, TopicPartition};
+use bytes::{BufMut, Bytes, BytesMut};
+use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
+use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use kafka_protocol::messages::txn_offset_commit_request::{
+    TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
+};
+use kafka_protocol::messages::{
+    self as wire, AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, EndTxnRequest, InitProducerIdRequest,
+    ProduceRequest, TopicName, TransactionalId, TxnOffsetCommitRequest,
+};
+use kafka_protocol::protocol::{Encodable, StrBytes};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// From 3 on an existing identity can be bumped (KIP-360); 6 belongs to two-phase commit.
+pub const INIT_PRODUCER_ID_VERSION_MAX: i16 = 5;
+pub const ADD_PARTITIONS_TO_TXN_VERSION_MAX: i16 = 3;
+pub const ADD_OFFSETS_TO_TXN_VERSION_MAX: i16 = 4;
+const PRODUCE_FLEXIBLE: i16 = 9;
+const ACKS_ALL: i16 = -1;
+
+pub fn produce_version_max(protocol: TransactionProtocol) -> i16 {
+    match protocol {
+        TransactionProtocol::V1 => 11,
+        TransactionProtocol::V2 => 12,
+    }
+}
+
+pub fn txn_offset_commit_version_max(protocol: TransactionProtocol) -> i16 {
+    match protocol {
+        TransactionProtocol::V1 => 4,
+        TransactionProtocol::V2 => 5,
+    }
+}
+
+pub fn end_txn_version_max(protocol: TransactionProtocol) -> i16 {
+    match protocol {
+        TransactionProtocol::V1 => 4,
+        TransactionProtocol::V2 => 5,
+    }
+}
+
+fn text(text: &str) -> StrBytes {
+    StrBytes::from_string(text.to_owned())
+}
+
+fn transactional(id: &str) -> TransactionalId {
+    TransactionalId(text(id))
+}
+
+pub fn init_producer_id(
+    transactional_id: &str,
+    transaction_timeout_ms: i32,
+    identity: Option<ProducerIdentity>,
+) -> InitProducerIdRequest {
+    let identity = identity.unwrap_or(ProducerIdentity { producer_id: -1, producer_epoch: -1 });
+    InitProducerIdRequest::default()
+        .with_transactional_id(Some(transactional(transactional_id)))
+        .with_transaction_timeout_ms(transaction_timeout_ms)
+        .with_producer_id(identity.producer_id.into())
+        .with_producer_epoch(identity.producer_epoch)
+}
+
+pub fn init_producer_id_answer(response: &wire::InitProducerIdResponse) -> Answer {
+    let identity = ProducerIdentity { producer_id: response.producer_id.0, producer_epoch: response.producer_epoch };
+    Answer::InitProducerId { error_code: response.error_code, identity }
+}
+
+pub fn add_partitions_to_txn(
+    transactional_id: &str,
+    identity: ProducerIdentity,
+    partitions: &[TopicPartition],
+) -> AddPartitionsToTxnRequest {
+    let topics = partitions.chunk_by(|a, b| a.topic == b.topic).filter_map(|of| {
+        let topic = AddPartitionsToTxnTopic::default().with_name(TopicName(text(&of.first()?.topic)));
+        Some(topic.with_partitions(of.iter().map(|it| it.partition).collect()))
+    });
+    AddPartitionsToTxnRequest::default()
+        .with_v3_and_below_transactional_id(transactional(transactional_id))
+        .with_v3_and_below_producer_id(identity.producer_id.into())
+        .with_v3_and_below_producer_epoch(identity.producer_epoch)
+        .with_v3_and_below_topics(topics.collect())
+}
+
+pub fn add_partitions_to_txn_answer(response: wire::AddPartitionsToTxnResponse) -> Answer {
+    let topics = response.results_by_topic_v3_and_below.into_iter();
+    let partitions = topics.flat_map(|topic| {
+        let name = Topic::from(topic.name.as_str());
+        topic
+            .results_by_partition
+            .into_iter()
+            .map(move |it| (TopicPartition::new(Arc::clone(&name), it.partition_index), it.partition_error_code))
+    });
+    Answer::AddPartitionsToTxn { partitions: partitions.collect() }
+}
+
+pub fn add_offsets_to_txn(
+    transactional_id: &str,
+    identity: ProducerIdentity,
+    group_id: &str,
+) -> AddOffsetsToTxnRequest {
+    AddOffsetsToTxnRequest::default()
+        .with_transactional_id(transactional(transactional_id))
+        .with_producer_id(identity.producer_id.into())
+        .with_producer_epoch(identity.producer_epoch)
+        .with_group_id(text(group_id).into())
+}
+
+pub fn end_txn(transactional_id: &str, identity: ProducerIdentity, commit: bool) -> EndTxnRequest {
+    EndTxnRequest::default()
+        .with_transactional_id(transactional(transactional_id))
+        .with_producer_id(identity.producer_id.into())
+        .with_producer_epoch(identity.producer_epoch)
+        .with_committed(commit)
+}
+
+pub fn end_txn_answer(response: &wire::EndTxnResponse) -> Answer {
+    // Before v5 the fields keep their default, −1.
+    let identity = ProducerIdentity { producer_id: response.producer_id.0, producer_epoch: response.producer_epoch };
+    let identity = Some(identity).filter(|it| it.producer_id >= 0);
+    Answer::EndTxn { error_code: response.error_code, identity }
+}
+
+/// A group's member as the broker knows it; (−1, "", None) is nobody.
+pub struct Member<'a> {
+    pub group_id: &'a str,
+    pub generation_id: i32,
+    pub member_id: &'a str,
+    pub group_instance_id: Option<&'a str>,
+}
+
+pub fn txn_offset_commit(
+    transactional_id: &str,
+    identity: ProducerIdentity,
+    member: &Member<'_>,
+    partition: &TopicPartition,
+    offset: i64,
+) -> TxnOffsetCommitRequest {
+    let committed = TxnOffsetCommitRequestPartition::default()
+        .with_partition_index(partition.partition)
+        .with_committed_offset(offset)
+        .with_committed_leader_epoch(-1)
+        .with_committed_metadata(Some(StrBytes::default()));
+    let topic = TxnOffsetCommitRequestTopic::default()
+        .with_name(TopicName(text(&partition.topic)))
+        .with_partitions(vec![committed]);
+    TxnOffsetCommitRequest::default()
+        .with_transactional_id(transactional(transactional_id))
+        .with_group_id(text(member.group_id).into())
+        .with_producer_id(identity.producer_id.into())
+        .with_producer_epoch(identity.producer_epoch)
+        .with_generation_id(member.generation_id)
+        .with_member_id(text(member.member_id))
+        .with_group_instance_id(member.group_instance_id.map(text))
+        .with_topics(vec![topic])
+}
+
+/// The one partition's code.
+pub fn txn_offset_commit_answer(response: &wire::TxnOffsetCommitResponse) -> Answer {
+    let partition = response.topics.first().and_then(|it| it.partitions.first());
+    Answer::TxnOffsetCommit { error_code: partition.map_or(-1, |it| it.error_code) }
+}
+
+/// The body of a Produce request with one batch, in parts: the batch's own bytes are not copied.
+pub fn produce_body(
+    transactional_id: &str,
+    partition: &TopicPartition,
+    batch: StampedBatch,
+    timeout: Duration,
+    version: i16,
+) -> Result<Vec<Bytes>, String> {
+    let data = PartitionProduceData::default().with_index(partition.partition).with_records(Some(Bytes::new()));
+    let topic =
+        TopicProduceData::default().with_name(TopicName(text(&partition.topic))).with_partition_data(vec![data]);
+    let request = ProduceRequest::default()
+        .with_transactional_id(Some(transactional(transactional_id)))
+        .with_acks(ACKS_ALL)
+        .with_timeout_ms(i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX))
+        .with_topic_data(vec![topic]);
+    let mut head = BytesMut::new();
+    request.encode(&mut head, version).map_err(|error| format!("{error:#}"))?;
+    // Encoded with empty records, the body ends with their length and, in a flexible version, with the empty tagged fields
+    // of partition, topic and request.
+    let length = batch.len();
+    let tail: &'static [u8] = if version >= PRODUCE_FLEXIBLE { &[0, 0, 0] } else { &[] };
+    let length_width = if version >= PRODUCE_FLEXIBLE { 1 } else { 4 };
+    head.truncate(head.len() - tail.len() - length_width);
+    if version >= PRODUCE_FLEXIBLE {
+        let mut left = u32::try_from(length + 1).map_err(|_| "the batch is larger than 4 GiB".to_owned())?;
+        while left >= 0x80 {
+            head.put_u8((left & 0x7f) as u8 | 0x80);
+            left >>= 7;
+        }
+        head.put_u8(left as u8);
+    } else {
+        head.put_i32(i32::try_from(length).map_err(|_| "the batch is larger than 2 GiB".to_owned())?);
+    }
+    head.extend_from_slice(&batch.header);
+    Ok(vec![head.freeze(), batch.body, Bytes::from_static(tail)])
+}
+
+pub fn produce_answer(response: &wire::ProduceResponse) -> Answer {
+    let partition = response.responses.first().and_then(|it| it.partition_responses.first());
+    partition.map_or(Answer::Produce { error_code: -1, base_offset: -1, log_append_time_ms: -1 }, |it| {
+        Answer::Produce {
+            error_code: it.error_code,
+            base_offset: it.base_offset,
+            log_append_time_ms: it.log_append_time_ms,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::{BatchBuilder, Compression, stamp};
+    use kafka_protocol::protocol::Decodable;
+
+    const IDENTITY: ProducerIdentity = ProducerIdentity { producer_id: 7, producer_epoch: 2 };
+
+    fn there_and_back<T: Encodable + Decodable + PartialEq + std::fmt::Debug>(
+        message: &T,
+        versions: std::ops::RangeInclusive<i16>,
+    ) {
+        for version in versions {
+            let mut bytes = BytesMut::new();
+            message.encode(&mut bytes, version).unwrap();
+            assert_eq!(&T::decode(&mut bytes.freeze(), version).unwrap(), message, "version {version}");
+        }
+    }
+
+    #[test]
+    fn requests_survive_the_versions_that_are_used() {
+        let partitions = [TopicPartition::new("a", 0), TopicPartition::new("a", 2), TopicPartition::new("b", 1)];
+        there_and_back(&init_producer_id("t", 15_000, Some(IDENTITY)), 3..=INIT_PRODUCER_ID_VERSION_MAX);
+        let added = add_partitions_to_txn("t", IDENTITY, &partitions);
+        assert_eq!(added.v3_and_below_topics.len(), 2);
+        there_and_back(&added, 0..=ADD_PARTITIONS_TO_TXN_VERSION_MAX);
+        there_and_back(&add_offsets_to_txn("t", IDENTITY, "g"), 0..=ADD_OFFSETS_TO_TXN_VERSION_MAX);
+        there_and_back(&end_txn("t", IDENTITY, true), 0..=5);
+        let member = Member { group_id: "g", generation_id: 3, member_id: "m", group_instance_id: Some("i") };
+        there_and_back(&txn_offset_commit("t", IDENTITY, &member, &partitions[2], 9), 3..=5);
+    }
+
+    #[test]
+    fn a_produce_body_in_parts_is_the_whole_one() {
+        for value_length in [1, 40, 200, 20_000] {
+            let mut builder = BatchBuilder::new(Compression::None);
+            builder.push(1, None, Some(&vec![b'x'; value_length]), &[]);
+            let batch = stamp(&builder.build().unwrap(), IDENTITY, 5);
+            let partition = TopicPartition::new("orders", 3);
+            for version in 3..=12 {
+                let parts = produce_body("t", &partition, batch.clone(), Duration::from_secs(5), version).unwrap();
+                let whole: Vec<u8> = parts.concat();
+                let request = ProduceRequest::decode(&mut Bytes::from(whole.clone()), version).unwrap();
+                let records = request.topic_data[0].partition_data[0].records.clone().unwrap();
+                assert_eq!(records, batch.to_bytes(), "version {version}");
+                let mut again = BytesMut::new();
+                request.encode(&mut again, version).unwrap();
+                assert_eq!(&again[..], &whole[..], "version {version}");
+            }
+        }
+    }
+}
