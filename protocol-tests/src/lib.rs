@@ -6,6 +6,7 @@ pub mod bridge;
 pub mod compare;
 pub mod jars;
 pub mod kafka;
+pub mod pair;
 pub mod pki;
 pub mod ports;
 pub mod process;

@@ -35,6 +35,15 @@ impl ClusterError {
         }
     }
 
+    /// Waiting does not help: a certificate, an address, a version or a right must be mended.
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            ClusterError::Unreachable { last: error, .. } | ClusterError::Wire { error, .. } => error.is_permanent(),
+            ClusterError::OtherCluster { .. } => true,
+            _ => self.is_authorization(),
+        }
+    }
+
     /// A right is missing: an operator must grant it, retrying does not help.
     pub fn is_authorization(&self) -> bool {
         // TOPIC_, GROUP_, CLUSTER_ and TRANSACTIONAL_ID_AUTHORIZATION_FAILED.

@@ -1,0 +1,157 @@
+//! Puts the machines' requests on a connection, in the version that it speaks.
+
+use crate::cluster::Pending;
+use crate::source::{self, SourceRequest};
+use crate::target::protocol as produce;
+use crate::target::{self, TxnRequest};
+use crate::types::ProducerIdentity;
+use crate::wire::{Connection, WireError};
+use kafka_protocol::messages::{
+    AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, EndTxnRequest, FetchRequest, InitProducerIdRequest,
+    ListOffsetsRequest, OffsetForLeaderEpochRequest, ProduceRequest, TxnOffsetCommitRequest,
+};
+use kafka_protocol::protocol::Request;
+use std::future::Future;
+use std::time::Duration;
+
+fn ready<A: Send + 'static>(error: WireError) -> Pending<A> {
+    Box::pin(std::future::ready(Err(error)))
+}
+
+/// `build` gives the request for the version; `read` turns its answer into the machine's.
+fn ask<R: Request, A: Send + 'static>(
+    connection: &Connection,
+    version_max: i16,
+    timeout: Duration,
+    build: impl FnOnce(i16) -> R,
+    read: impl FnOnce(R::Response, i16) -> A + Send + 'static,
+) -> Pending<A> {
+    let version = match connection.version::<R>(version_max) {
+        Ok(version) => version,
+        Err(error) => return ready(error),
+    };
+    let answer = connection.send(version, &build(version), timeout);
+    Box::pin(async move { answer.await.map(|answer| read(answer, version)) })
+}
+
+pub(super) fn source(connection: &Connection, request: SourceRequest, timeout: Duration) -> Pending<source::Answer> {
+    use source::protocol;
+    match request {
+        SourceRequest::Fetch(request) => {
+            // An answer may take as long as the broker was told to wait for data.
+            let timeout = timeout + request.max_wait;
+            let most = match connection.version::<FetchRequest>(*protocol::FETCH_VERSIONS.end()) {
+                Ok(most) => most,
+                Err(error) => return ready(error),
+            };
+            let version = protocol::fetch_version(&request, most);
+            let answer = connection.send(version, &protocol::fetch_request(&request, version), timeout);
+            Box::pin(async move { answer.await.map(|answer| protocol::fetch_answer(&request, answer, version)) })
+        }
+        SourceRequest::ListOffsets { isolation, partitions } => ask::<ListOffsetsRequest, _>(
+            connection,
+            *protocol::LIST_OFFSETS_VERSIONS.end(),
+            timeout,
+            |version| protocol::list_offsets_request(isolation, &partitions, version),
+            |answer, _| protocol::list_offsets_answer(answer),
+        ),
+        SourceRequest::OffsetForLeaderEpoch { partitions } => ask::<OffsetForLeaderEpochRequest, _>(
+            connection,
+            *protocol::OFFSET_FOR_LEADER_EPOCH_VERSIONS.end(),
+            timeout,
+            |version| protocol::offset_for_leader_epoch_request(&partitions, version),
+            |answer, _| protocol::offset_for_leader_epoch_answer(answer),
+        ),
+    }
+}
+
+pub(super) fn target(connection: &Connection, request: TxnRequest, timeout: Duration) -> Pending<target::Answer> {
+    match request {
+        TxnRequest::InitProducerId { transactional_id, transaction_timeout_ms, identity } => {
+            ask::<InitProducerIdRequest, _>(
+                connection,
+                produce::INIT_PRODUCER_ID_VERSION_MAX,
+                timeout,
+                |_| produce::init_producer_id(&transactional_id, transaction_timeout_ms, identity),
+                |answer, _| produce::init_producer_id_answer(&answer),
+            )
+        }
+        TxnRequest::AddPartitionsToTxn { transactional_id, identity, partitions } => {
+            ask::<AddPartitionsToTxnRequest, _>(
+                connection,
+                produce::ADD_PARTITIONS_TO_TXN_VERSION_MAX,
+                timeout,
+                |_| produce::add_partitions_to_txn(&transactional_id, identity, &partitions),
+                |answer, _| produce::add_partitions_to_txn_answer(answer),
+            )
+        }
+        TxnRequest::AddOffsetsToTxn { transactional_id, identity, group_id } => ask::<AddOffsetsToTxnRequest, _>(
+            connection,
+            produce::ADD_OFFSETS_TO_TXN_VERSION_MAX,
+            timeout,
+            |_| produce::add_offsets_to_txn(&transactional_id, identity, &group_id),
+            |answer, _| target::Answer::AddOffsetsToTxn { error_code: answer.error_code },
+        ),
+        TxnRequest::Produce { transactional_id, partition, batch, protocol } => {
+            let version = match connection.version::<ProduceRequest>(produce::produce_version_max(protocol)) {
+                Ok(version) => version,
+                Err(error) => return ready(error),
+            };
+            let body = match produce::produce_body(&transactional_id, &partition, batch, timeout, version) {
+                Ok(body) => body,
+                Err(reason) => return ready(WireError::Unencodable { api: "Produce", version, reason: reason.into() }),
+            };
+            let answer = connection.send_encoded::<ProduceRequest>(version, body, timeout);
+            read(answer, |answer| produce::produce_answer(&answer))
+        }
+        TxnRequest::TxnOffsetCommit {
+            transactional_id,
+            identity,
+            group_id,
+            partition,
+            offset,
+            generation_id,
+            member_id,
+            group_instance_id,
+            protocol,
+        } => {
+            let group_instance_id = group_instance_id.as_deref();
+            let member =
+                produce::Member { group_id: &group_id, generation_id, member_id: &member_id, group_instance_id };
+            ask::<TxnOffsetCommitRequest, _>(
+                connection,
+                produce::txn_offset_commit_version_max(protocol),
+                timeout,
+                |_| produce::txn_offset_commit(&transactional_id, identity, &member, &partition, offset),
+                |answer, _| produce::txn_offset_commit_answer(&answer),
+            )
+        }
+        TxnRequest::EndTxn { transactional_id, identity, commit, protocol } => {
+            end_txn(connection, &transactional_id, identity, commit, produce::end_txn_version_max(protocol), timeout)
+        }
+    }
+}
+
+fn end_txn(
+    connection: &Connection,
+    transactional_id: &str,
+    identity: ProducerIdentity,
+    commit: bool,
+    version_max: i16,
+    timeout: Duration,
+) -> Pending<target::Answer> {
+    ask::<EndTxnRequest, _>(
+        connection,
+        version_max,
+        timeout,
+        |_| produce::end_txn(transactional_id, identity, commit),
+        |answer, _| produce::end_txn_answer(&answer),
+    )
+}
+
+fn read<T: 'static, A: 'static>(
+    answer: impl Future<Output = Result<T, WireError>> + Send + 'static,
+    read: impl FnOnce(T) -> A + Send + 'static,
+) -> Pending<A> {
+    Box::pin(async move { answer.await.map(read) })
+}

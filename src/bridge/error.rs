@@ -1,0 +1,42 @@
+//! Why a link does not run.
+
+use super::weakness::Finding;
+use crate::cluster::ClusterError;
+use crate::ledger::{LedgerError, Owner};
+use crate::topics::plan::PlanErrors;
+use crate::wire::SecurityError;
+
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("{end}.tls: {error}")]
+    Security { end: &'static str, error: Box<SecurityError> },
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error(transparent)]
+    Plan(#[from] PlanErrors),
+    #[error(
+        "the target can lose what is copied to it:\n{}\nMend the target, or accept each by name: delivery.accept_weak = [{}]",
+        .0.iter().map(|it| format!("- {it}")).collect::<Vec<_>>().join("\n"), names(.0)
+    )]
+    Weak(Vec<Finding>),
+    #[error(
+        "source and target are the same cluster ({0}): a topic would be copied onto itself. Rename it, or correct bootstrap_servers"
+    )]
+    SameCluster(String),
+    #[error(
+        "link {link} was taken over by a newer kafka-bridge: host {}, pid {}, version {}. Two of one link cannot run at once",
+        owner.host, owner.pid, owner.version
+    )]
+    TakenOver { link: String, owner: Box<Owner> },
+    #[error("no lane is left that can work; the last one stopped because: {0}")]
+    NoLane(String),
+}
+
+fn names(findings: &[Finding]) -> String {
+    let mut names: Vec<_> = findings.iter().map(|it| format!("{:?}", it.weakness.name())).collect();
+    names.sort();
+    names.dedup();
+    names.join(", ")
+}

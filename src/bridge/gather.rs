@@ -1,0 +1,132 @@
+//! One partition of a lane: what was read and waits for its transaction.
+
+use super::lane::Route;
+use crate::source::Delivery;
+use std::collections::VecDeque;
+use std::time::Instant;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StreamState {
+    /// Without a position: does the target hold data already?
+    Starting,
+    Resolving,
+    Reading,
+    /// Stopped by an incident at the source; what was read before is still to be copied.
+    Emptying,
+    Stopped,
+}
+
+pub(super) struct Stream {
+    pub(super) route: Route,
+    pub(super) state: StreamState,
+    /// Everything before it is committed or in the transaction that is open.
+    pub(super) sent: i64,
+    pub(super) leader_epoch: i32,
+    pub(super) queue: VecDeque<Delivery>,
+    /// When the first records, and the first position without records, came into the queue.
+    pub(super) data_since: Option<Instant>,
+    pub(super) passed_since: Option<Instant>,
+    /// Where a partition begins is written down before anything else: found again later, it might be another place.
+    pub(super) is_unrecorded: bool,
+    refusals: u32,
+}
+
+impl Stream {
+    pub(super) fn new(route: Route) -> Self {
+        Self {
+            route,
+            state: StreamState::Starting,
+            sent: -1,
+            leader_epoch: -1,
+            queue: VecDeque::new(),
+            data_since: None,
+            passed_since: None,
+            is_unrecorded: false,
+            refusals: 0,
+        }
+    }
+
+    /// The topic's id is that of the position, and where to begin is decided.
+    pub(super) fn rerouted(&mut self, route: Route) {
+        if self.refusals == 0 {
+            self.route.max_message_bytes = route.max_message_bytes;
+        }
+    }
+
+    pub(super) fn push(&mut self, delivery: Delivery, now: Instant) {
+        self.route.topic_id = delivery.topic_id;
+        if !delivery.batches.is_empty() {
+            self.data_since.get_or_insert(now);
+        } else {
+            self.passed_since.get_or_insert(now);
+            // A stream of markers alone must not grow the queue.
+            if let Some(last) = self.queue.back_mut() {
+                last.next_position = delivery.next_position;
+                last.charged_bytes += delivery.charged_bytes;
+                return;
+            }
+        }
+        self.queue.push_back(delivery);
+    }
+
+    pub(super) fn resolved(&mut self, offset: i64, leader_epoch: i32, now: Instant) {
+        self.state = StreamState::Reading;
+        self.sent = offset;
+        self.leader_epoch = leader_epoch;
+        self.is_unrecorded = true;
+        self.data_since.get_or_insert(now);
+    }
+
+    /// Back into the queue, in order, with what was known then.
+    pub(super) fn put_back(
+        &mut self,
+        deliveries: Vec<Delivery>,
+        sent: i64,
+        leader_epoch: i32,
+        is_unrecorded: bool,
+        now: Instant,
+    ) {
+        self.sent = sent;
+        self.leader_epoch = leader_epoch;
+        self.is_unrecorded |= is_unrecorded;
+        for delivery in deliveries.into_iter().rev() {
+            self.queue.push_front(delivery);
+        }
+        if !self.queue.is_empty() || self.is_unrecorded {
+            self.data_since.get_or_insert(now);
+        }
+    }
+
+    /// After a batch was refused: smaller ones from now on. Gives the number of refusals.
+    pub(super) fn refused(&mut self) -> u32 {
+        self.refusals += 1;
+        self.route.max_message_bytes /= 2;
+        self.refusals
+    }
+
+    pub(super) fn accepted(&mut self) {
+        self.refusals = 0;
+    }
+
+    pub(super) fn charged_bytes(&self) -> usize {
+        self.queue.iter().map(|it| it.charged_bytes).sum()
+    }
+
+    /// Drops what waits; gives the bytes that were charged for it.
+    pub(super) fn clear(&mut self) -> usize {
+        let charged = self.charged_bytes();
+        self.queue.clear();
+        self.data_since = None;
+        self.passed_since = None;
+        self.is_unrecorded = false;
+        charged
+    }
+
+    pub(super) fn has_work(&self) -> bool {
+        !self.queue.is_empty() || self.is_unrecorded
+    }
+
+    pub(super) fn data_bytes(&self) -> usize {
+        self.queue.iter().flat_map(|it| &it.batches).map(|it| it.bytes().len()).sum()
+    }
+}

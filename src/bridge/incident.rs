@@ -1,0 +1,80 @@
+//! Why a partition stands still until an operator decides.
+
+use crate::batch::PrepareError;
+use crate::source;
+use crate::target::Cause;
+use crate::types::TopicPartition;
+use std::fmt;
+
+#[derive(Clone, Debug)]
+pub struct Incident {
+    /// Of the source.
+    pub partition: TopicPartition,
+    pub target: TopicPartition,
+    /// Everything before it is copied; −1: the partition had no position.
+    pub next_offset: i64,
+    pub kind: IncidentKind,
+}
+
+#[derive(Clone, Debug)]
+pub enum IncidentKind {
+    Source(source::Incident),
+    /// The ledger does not know the partition, yet its target holds records: copying might double them.
+    NoPosition {
+        end_offset: i64,
+    },
+    /// The position was made for another target.
+    TargetChanged {
+        was: TopicPartition,
+    },
+    /// What was read cannot be turned into what the target takes.
+    Batch(PrepareError),
+    /// The target does not take it.
+    Refused(Cause),
+}
+
+impl IncidentKind {
+    /// For logs and metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Source(incident) => match incident.kind {
+                source::IncidentKind::Retention { .. } => "retention",
+                source::IncidentKind::Truncation { .. } => "truncation",
+                source::IncidentKind::Recreated { .. } => "recreated",
+                source::IncidentKind::Corrupt { .. } => "corrupt",
+                source::IncidentKind::Oversized { .. } => "oversized",
+                source::IncidentKind::Unauthorized { .. } => "unauthorized",
+                source::IncidentKind::Refused { .. } => "source_refused",
+            },
+            Self::NoPosition { .. } => "no_position",
+            Self::TargetChanged { .. } => "target_changed",
+            Self::Batch(PrepareError::RecordTooLarge { .. }) => "record_too_large",
+            Self::Batch(_) => "corrupt",
+            Self::Refused(_) => "target_refused",
+        }
+    }
+}
+
+impl fmt::Display for Incident {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { partition, target, next_offset, kind } = self;
+        match kind {
+            IncidentKind::Source(incident) => write!(f, "{incident}"),
+            IncidentKind::NoPosition { end_offset } => write!(
+                f,
+                "{partition} was not started: the ledger has no position for it, and {target} at the target already holds \
+                 records (its log ends at {end_offset}). Copying from the start could double them. Delete the target topic, \
+                 rename it, or restore the ledger"
+            ),
+            IncidentKind::TargetChanged { was } => write!(
+                f,
+                "{partition} was not started: it was copied to {was} up to offset {next_offset}, and the config now says \
+                 {target}. Restore the name, or take a new link for the new one"
+            ),
+            IncidentKind::Batch(error) => write!(f, "{partition} stopped at offset {next_offset}: {error}"),
+            IncidentKind::Refused(cause) => {
+                write!(f, "{partition} stopped at offset {next_offset}: the target refused it: {cause}")
+            }
+        }
+    }
+}

@@ -1,0 +1,515 @@
+//! One lane: fetched records gather, go to the target in one transaction together with their positions, and again.
+//! Pure: inputs and the time go in, outputs come out; the fetch machine and the transaction machine are inside.
+//!
+//! What a driver owes it is what it owes these two machines (see their modules), and: `ReadLedger`, `WhoOwns` and
+//! `TargetEnd` are each answered once.
+
+use super::gather::{Stream, StreamState};
+use super::incident::{Incident, IncidentKind};
+use super::transaction::{Counts, InFlight};
+use crate::batch::LogAppendTimePolicy;
+use crate::ledger::{LaneLedger, Owner, PositionKey};
+use crate::source::{self, Fetcher, FetcherSettings, LeaderView, StartAt};
+use crate::target::{self, AbortClass, Cause, Transactor, TransactorSettings};
+use crate::types::{NodeId, TopicPartition};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use uuid::Uuid;
+
+/// A first Produce that meets the markers of the transaction before makes the broker sleep for 20 ms; after this long they
+/// are written.
+pub(super) const MARKER_PAUSE: Duration = Duration::from_millis(4);
+/// A position that only passed markers and aborted records costs nothing when it is lost: it waits for data.
+pub(super) const PASSED_INTERVAL: Duration = Duration::from_secs(10);
+const ABORT_BACKOFF_FIRST: Duration = Duration::from_millis(50);
+const ABORT_BACKOFF_MAX: Duration = Duration::from_secs(2);
+/// A lane that is fenced so often by nobody who signs the ledger is fought over by something unknown.
+const RETAKES_MAX: usize = 3;
+const RETAKES_WITHIN: Duration = Duration::from_secs(300);
+/// A batch that is refused again when it is half as large is not refused for its size.
+const REFUSALS_MAX: u32 = 3;
+
+#[derive(Clone, Debug)]
+pub(super) struct LaneSettings {
+    pub(super) lane: u32,
+    pub(super) source_cluster_id: Arc<str>,
+    pub(super) ledger_partition: TopicPartition,
+    /// This process.
+    pub(super) owner: Owner,
+    pub(super) commit_interval: Duration,
+    pub(super) transaction_bytes_max: usize,
+    pub(super) log_append_time: LogAppendTimePolicy,
+    pub(super) transactor: TransactorSettings,
+    pub(super) fetcher: FetcherSettings,
+    /// The same moment on both clocks.
+    pub(super) started: Instant,
+    pub(super) started_ms: u64,
+}
+
+/// One partition's way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Route {
+    pub(super) target: TopicPartition,
+    /// Of the source's topic.
+    pub(super) topic_id: Uuid,
+    /// Where to begin without a position.
+    pub(super) start: StartAt,
+    pub(super) max_message_bytes: usize,
+}
+
+#[derive(Debug)]
+pub(super) enum Input {
+    Take,
+    /// All partitions of the lane.
+    Routes(BTreeMap<TopicPartition, Route>),
+    Leaders(BTreeMap<TopicPartition, LeaderView>),
+    /// `Answered` and `BudgetGranted` only.
+    Source(source::Input),
+    /// `Answered` and `SetProtocol` only.
+    Target(target::Input),
+    Ledger(LaneLedger),
+    Owner(Option<Owner>),
+    /// Where the log of a target partition ends; it is named by its source partition.
+    TargetEnd {
+        partition: TopicPartition,
+        end_offset: i64,
+    },
+    /// Stop fetching, commit what is here, end.
+    Drain,
+    Timeout,
+}
+
+#[derive(Debug)]
+pub(super) enum Output {
+    Source(source::Output),
+    Target(target::Output),
+    ReturnBudget {
+        bytes: usize,
+    },
+    /// The whole ledger partition, for its owner.
+    ReadLedger,
+    /// Who signed the ledger last, for an onlooker.
+    WhoOwns,
+    TargetEnd {
+        partition: TopicPartition,
+        target: TopicPartition,
+    },
+    Event(Event),
+}
+
+#[derive(Debug)]
+pub(super) enum Event {
+    Taken {
+        transaction: u64,
+        positions: usize,
+    },
+    Committed(Counts),
+    Aborted(Cause),
+    Incident(Incident),
+    /// Terminal, as the two below: a newer bridge has this lane.
+    TakenOver(Owner),
+    Failed(String),
+    Drained,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Idle,
+    Taking,
+    Replaying,
+    Copying,
+    /// Fenced: who was it?
+    Asking,
+    Ended,
+}
+
+pub(super) struct Lane {
+    pub(super) settings: LaneSettings,
+    pub(super) now: Instant,
+    pub(super) transactor: Transactor,
+    pub(super) fetcher: Fetcher,
+    pub(super) phase: Phase,
+    pub(super) ledger: Option<LaneLedger>,
+    routes: BTreeMap<TopicPartition, Route>,
+    leaders: BTreeMap<TopicPartition, LeaderView>,
+    pub(super) streams: BTreeMap<TopicPartition, Stream>,
+    pub(super) in_flight: Option<InFlight>,
+    /// Charged to deliveries that are not committed yet.
+    pub(super) held_bytes: usize,
+    /// Budget that the fetch machine asked for while this lane held enough.
+    held_wants: VecDeque<(NodeId, usize)>,
+    /// The ledger does not say yet who owns the lane.
+    pub(super) is_unsigned: bool,
+    pub(super) not_before: Instant,
+    aborts: u32,
+    retakes: VecDeque<Instant>,
+    /// Whom this process took the lane from: its signature in the ledger is no sign of a successor.
+    displaced: Option<Uuid>,
+    has_owned: bool,
+    pub(super) is_draining: bool,
+    outputs: VecDeque<Output>,
+    /// The stream that the next transaction begins with, so that a busy one does not keep the others out.
+    pub(super) cursor: Option<TopicPartition>,
+}
+
+impl Lane {
+    pub(super) fn new(settings: LaneSettings, protocol: target::TransactionProtocol, now: Instant) -> Self {
+        Self {
+            transactor: Transactor::new(settings.transactor.clone(), protocol, now),
+            fetcher: Fetcher::new(settings.fetcher.clone(), now),
+            settings,
+            now,
+            phase: Phase::Idle,
+            ledger: None,
+            routes: BTreeMap::new(),
+            leaders: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            in_flight: None,
+            held_bytes: 0,
+            held_wants: VecDeque::new(),
+            is_unsigned: true,
+            not_before: now,
+            aborts: 0,
+            retakes: VecDeque::new(),
+            displaced: None,
+            has_owned: false,
+            is_draining: false,
+            outputs: VecDeque::new(),
+            cursor: None,
+        }
+    }
+
+    pub(super) fn handle(&mut self, now: Instant, input: Input) {
+        self.now = self.now.max(now);
+        match input {
+            Input::Take => self.take(),
+            Input::Routes(routes) => {
+                self.routes = routes;
+                self.apply_routes();
+            }
+            Input::Leaders(leaders) => {
+                self.fetcher.handle(self.now, source::Input::Metadata(leaders.clone()));
+                self.leaders = leaders;
+            }
+            Input::Source(input) => self.fetcher.handle(self.now, input),
+            Input::Target(input) => self.transact(input),
+            Input::Ledger(ledger) => self.replayed(ledger),
+            Input::Owner(owner) => self.asked(owner),
+            Input::TargetEnd { partition, end_offset } => self.target_end(&partition, end_offset),
+            Input::Drain => self.drain(),
+            Input::Timeout => {
+                self.fetcher.handle(self.now, source::Input::Timeout);
+                self.transact(target::Input::Timeout);
+            }
+        }
+        self.pump();
+    }
+
+    pub(super) fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let machines = [self.transactor.poll_timeout().map(|it| it.0), self.fetcher.poll_timeout().map(|it| it.0)];
+        machines.into_iter().chain([self.due()]).flatten().min()
+    }
+
+    fn pump(&mut self) {
+        loop {
+            self.drain_fetcher();
+            self.drain_transactor();
+            match self.due() {
+                Some(due) if due <= self.now => self.begin(),
+                _ => break,
+            }
+        }
+        while self.held_bytes < self.held_bytes_max()
+            && let Some((node, bytes)) = self.held_wants.pop_front()
+        {
+            self.output(Output::Source(source::Output::WantBudget { node, bytes }));
+        }
+        if self.is_draining && self.in_flight.is_none() && self.phase != Phase::Ended && self.due().is_none() {
+            self.end(Event::Drained);
+        }
+    }
+
+    /// One transaction commits while the next gathers.
+    fn held_bytes_max(&self) -> usize {
+        self.settings.transaction_bytes_max.saturating_mul(2)
+    }
+
+    pub(super) fn transact(&mut self, input: target::Input) {
+        if let Err(misuse) = self.transactor.handle(self.now, input) {
+            self.end(Event::Failed(format!("this is a bug of kafka-bridge: {misuse}")));
+        }
+    }
+
+    fn take(&mut self) {
+        if self.phase != Phase::Ended {
+            self.phase = Phase::Taking;
+            self.transact(target::Input::Take);
+        }
+    }
+
+    fn replayed(&mut self, mut ledger: LaneLedger) {
+        if self.phase != Phase::Replaying {
+            return;
+        }
+        let signed = ledger.owner().filter(|it| it.instance != self.settings.owner.instance).cloned();
+        if let Some(other) = signed {
+            if self.has_owned && self.displaced != Some(other.instance) {
+                return self.end(Event::TakenOver(other));
+            }
+            self.displaced = Some(other.instance);
+        }
+        self.has_owned = true;
+        self.is_unsigned = true;
+        let (transaction, positions) = (ledger.transaction(), ledger.positions().len());
+        ledger.take(self.settings.owner.clone());
+        self.ledger = Some(ledger);
+        self.phase = Phase::Copying;
+        self.not_before = self.now;
+        self.output(Output::Event(Event::Taken { transaction, positions }));
+        self.apply_routes();
+    }
+
+    fn asked(&mut self, owner: Option<Owner>) {
+        if self.phase != Phase::Asking {
+            return;
+        }
+        let other = owner.filter(|it| it.instance != self.settings.owner.instance);
+        if let Some(other) = other
+            && self.displaced != Some(other.instance)
+        {
+            return self.end(Event::TakenOver(other));
+        }
+        let now = self.now;
+        self.retakes.retain(|at| *at + RETAKES_WITHIN > now);
+        if self.retakes.len() >= RETAKES_MAX {
+            let id = &self.settings.transactor.transactional_id;
+            return self.end(Event::Failed(format!(
+                "the transactional id {id} was fenced {RETAKES_MAX} times, and no bridge signed the ledger: look for another \
+                 program that uses it"
+            )));
+        }
+        self.retakes.push_back(now);
+        self.take();
+    }
+
+    pub(super) fn key(&self, partition: &TopicPartition) -> PositionKey {
+        PositionKey {
+            cluster_id: Arc::clone(&self.settings.source_cluster_id),
+            topic: Arc::clone(&partition.topic),
+            partition: partition.partition,
+        }
+    }
+
+    fn apply_routes(&mut self) {
+        if self.phase != Phase::Copying || self.is_draining {
+            return;
+        }
+        let gone: Vec<_> = self.streams.keys().filter(|it| !self.routes.contains_key(*it)).cloned().collect();
+        for partition in gone {
+            self.fetcher.handle(self.now, source::Input::Remove(partition.clone()));
+            if let Some(stream) = self.streams.remove(&partition) {
+                self.give_back(stream.charged_bytes());
+            }
+        }
+        for (partition, route) in self.routes.clone() {
+            match self.streams.get_mut(&partition) {
+                Some(stream) => stream.rerouted(route),
+                None => self.start(&partition, route),
+            }
+        }
+        self.fetcher.handle(self.now, source::Input::Metadata(self.leaders.clone()));
+    }
+
+    fn start(&mut self, partition: &TopicPartition, route: Route) {
+        let known = self.ledger.as_ref().and_then(|it| it.position(&self.key(partition))).cloned();
+        let mut stream = Stream::new(route.clone());
+        match known {
+            Some(known) => {
+                let was = TopicPartition::new(Arc::clone(&known.target_topic), known.target_partition);
+                stream.sent = known.next_offset;
+                stream.leader_epoch = known.leader_epoch;
+                if was == route.target {
+                    stream.state = StreamState::Reading;
+                    let position = source::Position { offset: known.next_offset, leader_epoch: known.leader_epoch };
+                    let topic_id = if known.topic_id.is_nil() { route.topic_id } else { known.topic_id };
+                    stream.route.topic_id = topic_id;
+                    let assign = source::Input::Assign { partition: partition.clone(), topic_id, position };
+                    self.fetcher.handle(self.now, assign);
+                    self.streams.insert(partition.clone(), stream);
+                } else {
+                    self.streams.insert(partition.clone(), stream);
+                    self.incident(partition, IncidentKind::TargetChanged { was });
+                }
+            }
+            None => {
+                let target = route.target.clone();
+                self.streams.insert(partition.clone(), stream);
+                self.output(Output::TargetEnd { partition: partition.clone(), target });
+            }
+        }
+    }
+
+    fn target_end(&mut self, partition: &TopicPartition, end_offset: i64) {
+        let Some(stream) = self.streams.get_mut(partition) else { return };
+        if self.phase != Phase::Copying || stream.state != StreamState::Starting {
+            return;
+        }
+        if end_offset > 0 {
+            return self.incident(partition, IncidentKind::NoPosition { end_offset });
+        }
+        stream.state = StreamState::Resolving;
+        let (topic_id, start) = (stream.route.topic_id, stream.route.start);
+        let resolve = source::Input::Resolve { partition: partition.clone(), topic_id, start };
+        self.fetcher.handle(self.now, resolve);
+        self.fetcher.handle(self.now, source::Input::Metadata(self.leaders.clone()));
+    }
+
+    fn drain(&mut self) {
+        self.is_draining = true;
+        for partition in self.streams.keys() {
+            self.fetcher.handle(self.now, source::Input::Remove(partition.clone()));
+        }
+    }
+
+    fn drain_fetcher(&mut self) {
+        while let Some(output) = self.fetcher.poll_output() {
+            match output {
+                source::Output::WantBudget { node, bytes } if self.held_bytes >= self.held_bytes_max() => {
+                    self.held_wants.push_back((node, bytes));
+                }
+                source::Output::Deliver(delivery) => {
+                    self.held_bytes += delivery.charged_bytes;
+                    let now = self.now;
+                    match self.streams.get_mut(&delivery.partition) {
+                        Some(stream) if stream.state == StreamState::Reading => stream.push(delivery, now),
+                        _ => self.give_back(delivery.charged_bytes),
+                    }
+                }
+                source::Output::Resolved { partition, offset, leader_epoch } => {
+                    let now = self.now;
+                    if let Some(stream) = self.streams.get_mut(&partition) {
+                        stream.resolved(offset, leader_epoch, now);
+                    }
+                }
+                source::Output::Incident(incident) => {
+                    let source::Incident { partition, .. } = &incident;
+                    let partition = partition.clone();
+                    self.incident(&partition, IncidentKind::Source(incident));
+                }
+                other => self.output(Output::Source(other)),
+            }
+        }
+    }
+
+    fn drain_transactor(&mut self) {
+        while let Some(output) = self.transactor.poll_output() {
+            match output {
+                target::Output::Event(event) => self.happened(event),
+                other => self.output(Output::Target(other)),
+            }
+        }
+    }
+
+    fn happened(&mut self, event: target::Event) {
+        match event {
+            target::Event::Ready { .. } if self.phase == Phase::Taking => {
+                self.phase = Phase::Replaying;
+                self.output(Output::ReadLedger);
+            }
+            target::Event::Ready { .. } => {}
+            target::Event::Committed { offsets, .. } => {
+                self.aborts = 0;
+                self.not_before = self.now + MARKER_PAUSE;
+                self.committed(&offsets);
+            }
+            target::Event::Aborted { cause } => self.aborted(cause),
+            target::Event::Fenced { .. } => {
+                self.forget();
+                self.phase = Phase::Asking;
+                self.output(Output::WhoOwns);
+            }
+            target::Event::OutcomeUnknown { .. } => {
+                self.forget();
+                self.take();
+            }
+            target::Event::Stopped { cause } => self.end(Event::Failed(cause.to_string())),
+        }
+    }
+
+    fn aborted(&mut self, cause: Cause) {
+        let backoff = ABORT_BACKOFF_FIRST.saturating_mul(1 << self.aborts.min(8)).min(ABORT_BACKOFF_MAX);
+        self.aborts = self.aborts.saturating_add(1);
+        self.not_before = self.now + backoff;
+        self.rewind();
+        let of = cause.partition.as_ref();
+        let refused = self.streams.iter().find(|(_, stream)| Some(&stream.route.target) == of).map(|it| it.0.clone());
+        match (cause.class, refused) {
+            (AbortClass::Plain | AbortClass::OwnershipLost, _) => {}
+            (AbortClass::Reencode, Some(partition)) => {
+                let stream = self.streams.get_mut(&partition);
+                let is_hopeless = stream.is_none_or(|stream| stream.refused() > REFUSALS_MAX);
+                if is_hopeless {
+                    self.incident(&partition, IncidentKind::Refused(cause.clone()));
+                }
+            }
+            (AbortClass::Operator, Some(partition)) => {
+                self.incident(&partition, IncidentKind::Refused(cause.clone()));
+            }
+            (AbortClass::Reencode | AbortClass::Operator, None) => return self.end(Event::Failed(cause.to_string())),
+        }
+        self.output(Output::Event(Event::Aborted(cause)));
+    }
+
+    /// Stops one partition; the others go on.
+    pub(super) fn incident(&mut self, partition: &TopicPartition, kind: IncidentKind) {
+        self.fetcher.handle(self.now, source::Input::Remove(partition.clone()));
+        let Some(stream) = self.streams.get_mut(partition) else { return };
+        let (target, next_offset) = (stream.route.target.clone(), stream.sent);
+        // What was read before the incident is whole, and still goes to the target.
+        let charged = if matches!(kind, IncidentKind::Source(_)) {
+            stream.state = StreamState::Emptying;
+            0
+        } else {
+            stream.state = StreamState::Stopped;
+            stream.clear()
+        };
+        self.give_back(charged);
+        let incident = Incident { partition: partition.clone(), target, next_offset, kind };
+        self.output(Output::Event(Event::Incident(incident)));
+    }
+
+    /// Everything in memory may be of another incarnation: only the ledger says what was committed.
+    fn forget(&mut self) {
+        self.rewind();
+        self.ledger = None;
+        for (partition, stream) in std::mem::take(&mut self.streams) {
+            self.fetcher.handle(self.now, source::Input::Remove(partition));
+            self.give_back(stream.charged_bytes());
+        }
+    }
+
+    pub(super) fn end(&mut self, event: Event) {
+        if self.phase == Phase::Ended {
+            return;
+        }
+        self.forget();
+        self.phase = Phase::Ended;
+        self.output(Output::Event(event));
+    }
+
+    pub(super) fn give_back(&mut self, bytes: usize) {
+        self.held_bytes = self.held_bytes.saturating_sub(bytes);
+        if bytes > 0 {
+            self.output(Output::ReturnBudget { bytes });
+        }
+    }
+
+    pub(super) fn output(&mut self, output: Output) {
+        self.outputs.push_back(output);
+    }
+}

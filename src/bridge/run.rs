@@ -1,0 +1,242 @@
+//! Starts a link, listens to its lanes, and ends it.
+
+use super::ends::Ends;
+use super::error::RunError;
+use super::lane::{Event, LaneSettings};
+use super::planner::{DISCOVERY_INTERVAL, Planner};
+use super::report::{Progress, Summary};
+use super::worker::{self, Shared};
+use crate::batch::LogAppendTimePolicy;
+use crate::cluster::Keeper;
+use crate::config::{Config, LogAppendTime};
+use crate::ledger::{self, Owner};
+use crate::source::FetcherSettings;
+use crate::target::TransactorSettings;
+use crate::types::TopicPartition;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::{Semaphore, mpsc, watch};
+use uuid::Uuid;
+
+const EVENTS_MAX: usize = 1_024;
+/// Of one answer: several lanes and brokers share the memory.
+const FETCH_BYTES_MAX: i32 = 1 << 20;
+/// Metadata of the target is asked for when somebody is sent to the wrong broker; this is for what nobody notices.
+const TARGET_INTERVAL: Duration = Duration::from_secs(30);
+/// Per partition: what a leader recognises (`ProducerStateEntry.NUM_BATCHES_TO_RETAIN`).
+const IN_FLIGHT_MAX: usize = 5;
+
+/// Runs until `stop` is ready, then drains. An error means that nothing runs any more.
+pub async fn run(config: &Config, stop: impl Future<Output = ()>) -> Result<Summary, RunError> {
+    let ends = Ends::new(config)?;
+    let (source, target) = ends.connect().await?;
+    let ledger_topic = config.link.ledger_topic();
+    ledger::ensure(&ends.target, &ledger_topic, config.delivery.lanes, config.target.replication_factor).await?;
+    let mut planner = Planner::new(config, &ends);
+    planner.begin(&source, &target).await?;
+
+    let source_metadata = Keeper::start(ends.source.clone(), None, DISCOVERY_INTERVAL).await?;
+    let target_metadata = Keeper::start(ends.target.clone(), Some(planner.target_topics()), TARGET_INTERVAL).await?;
+    let (publish, routes) = watch::channel(Arc::new(planner.routes(&source)));
+    let (drain, draining) = watch::channel(false);
+    let (events, mut happened) = mpsc::channel(EVENTS_MAX);
+    let budget_bytes = config.delivery.memory_bytes_max.min(Semaphore::MAX_PERMITS);
+    let shared = Shared {
+        source: ends.source.clone(),
+        target: ends.target.clone(),
+        source_metadata: source_metadata.clone(),
+        target_metadata: target_metadata.clone(),
+        budget: Arc::new(Semaphore::new(budget_bytes)),
+        budget_bytes,
+        routes,
+        drain: draining,
+        events,
+        request_timeout: config.delivery.request_timeout,
+        protocol: config.delivery.transaction_protocol,
+    };
+    introduce(config, &planner, &source.cluster_id, &target.cluster_id, ends.target.transaction_version());
+    tokio::spawn(planner.follow(source_metadata, target_metadata, publish));
+    let owner = owner();
+    let lanes = config.delivery.lanes.get();
+    for lane in 0..lanes {
+        tokio::spawn(worker::run(settings(config, &source.cluster_id, &owner, lane), shared.clone()));
+    }
+    drop(shared);
+
+    let mut link = Link {
+        name: config.link.as_str().to_owned(),
+        summary: Summary::default(),
+        progress: Progress::new(config.link.as_str()),
+        working: lanes,
+        taken: 0,
+        lanes,
+        began: Instant::now(),
+    };
+    let mut ticks = tokio::time::interval(link.progress.interval());
+    ticks.tick().await;
+    tokio::pin!(stop);
+    loop {
+        tokio::select! {
+            () = &mut stop => break,
+            Some((lane, event)) = happened.recv() => link.happened(lane, event)?,
+            _ = ticks.tick() => link.progress.tell(&link.summary),
+        }
+    }
+    link.progress.clear();
+    tracing::info!(link = %link.name, "draining: open transactions are finished");
+    // Lanes that have ended do not listen.
+    let _ = drain.send(true);
+    let drained = async {
+        while link.working > 0
+            && let Some((lane, event)) = happened.recv().await
+        {
+            link.happened(lane, event)?;
+        }
+        Ok::<(), RunError>(())
+    };
+    let finished = tokio::time::timeout(config.delivery.drain_timeout, drained).await;
+    if let Ok(ended) = finished {
+        ended?;
+        link.summary.is_drained = true;
+    }
+    Ok(link.summary)
+}
+
+struct Link {
+    name: String,
+    summary: Summary,
+    progress: Progress,
+    /// Lanes that have not ended.
+    working: u32,
+    taken: u32,
+    lanes: u32,
+    began: Instant,
+}
+
+impl Link {
+    fn happened(&mut self, lane: u32, event: Event) -> Result<(), RunError> {
+        match event {
+            Event::Taken { transaction, positions } => {
+                tracing::debug!(lane, transaction, positions, "taken");
+                self.taken += 1;
+                if self.taken == self.lanes {
+                    let ms = self.began.elapsed().as_millis();
+                    tracing::info!(link = %self.name, lanes = self.lanes, ms, "all lanes are taken");
+                }
+            }
+            Event::Committed(counts) => {
+                tracing::debug!(lane, records = counts.records, bytes = counts.bytes, latency = ?counts.latency, "committed");
+                self.summary.committed(&counts);
+            }
+            Event::Aborted(cause) => {
+                self.progress.clear();
+                tracing::warn!(lane, %cause, "a transaction was aborted, its records are copied again");
+                self.summary.aborted += 1;
+            }
+            Event::Incident(incident) => {
+                self.progress.clear();
+                let (kind, partition) = (incident.kind.name(), &incident.partition);
+                tracing::error!(kind, %partition, next_offset = incident.next_offset, "incident: {incident}");
+                self.summary.incidents.push(incident);
+            }
+            Event::TakenOver(owner) => {
+                return Err(RunError::TakenOver { link: self.name.clone(), owner: Box::new(owner) });
+            }
+            Event::Failed(reason) => {
+                self.progress.clear();
+                tracing::error!(lane, %reason, "the lane has stopped; the others go on");
+                self.working -= 1;
+                let is_last = self.working == 0;
+                self.summary.failed_lanes.insert(lane, reason.clone());
+                if is_last {
+                    return Err(RunError::NoLane(reason));
+                }
+            }
+            Event::Drained => self.working -= 1,
+        }
+        Ok(())
+    }
+}
+
+fn settings(config: &Config, cluster_id: &str, owner: &Owner, lane: u32) -> LaneSettings {
+    let delivery = &config.delivery;
+    let partition = i32::try_from(lane).unwrap_or(i32::MAX);
+    let ledger_partition = TopicPartition::new(config.link.ledger_topic().as_str(), partition);
+    LaneSettings {
+        lane,
+        source_cluster_id: cluster_id.into(),
+        ledger_partition: ledger_partition.clone(),
+        owner: owner.clone(),
+        commit_interval: delivery.commit_interval,
+        transaction_bytes_max: delivery.transaction_bytes_max,
+        log_append_time: match delivery.log_append_time {
+            LogAppendTime::Keep => LogAppendTimePolicy::KeepAppendTime,
+            LogAppendTime::CreateTime => LogAppendTimePolicy::KeepCreateTime,
+        },
+        transactor: TransactorSettings {
+            transactional_id: config.link.transactional_id(lane).as_str().into(),
+            group_id: config.link.group_id().into(),
+            ledger_partition: Some(ledger_partition),
+            transaction_timeout: Duration::from_millis(u64::from(delivery.transaction_timeout_ms.unsigned_abs())),
+            abort_margin: delivery.request_timeout,
+            max_in_flight: IN_FLIGHT_MAX,
+            harden_v1: true,
+        },
+        fetcher: FetcherSettings { max_bytes: FETCH_BYTES_MAX, ..FetcherSettings::default() },
+        started: Instant::now(),
+        started_ms: owner_now_ms(),
+    }
+}
+
+fn owner_now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn owner() -> Owner {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::env::var("HOSTNAME"));
+    Owner {
+        instance: Uuid::from_u128(fastrand::u128(..)),
+        host: host.map(|it| it.trim().to_owned()).unwrap_or_default(),
+        pid: std::process::id(),
+        started_ms: owner_now_ms(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+/// The five lines that say what runs.
+fn introduce(config: &Config, planner: &Planner, source: &str, target: &str, transaction_version: i16) {
+    let addresses = |end: &crate::config::EndConfig| {
+        let all: Vec<_> = end.bootstrap_servers.iter().map(ToString::to_string).collect();
+        let security = match &end.tls {
+            None => "plaintext",
+            Some(tls) if tls.client.is_some() => "mutual TLS",
+            Some(_) => "TLS",
+        };
+        format!("{} ({security})", all.join(", "))
+    };
+    let plan = planner.plan();
+    let partitions: i32 = plan.entries.values().map(|it| it.partitions).sum();
+    let delivery = &config.delivery;
+    let version = env!("CARGO_PKG_VERSION");
+    tracing::info!("kafka-bridge {version}, link {}, config {}", config.link, config.file().display());
+    tracing::info!("source: cluster {source} at {}", addresses(&config.source));
+    tracing::info!(
+        "target: cluster {target} at {}, transaction protocol v{}",
+        addresses(&config.target.end),
+        if transaction_version >= 2 && delivery.transaction_protocol == crate::config::ProtocolChoice::Auto {
+            2
+        } else {
+            1
+        }
+    );
+    tracing::info!("plan: {} topics, {partitions} partitions", plan.entries.len());
+    tracing::info!(
+        "delivery: {} lanes, commit every {} ms or {} bytes, memory for records {} bytes",
+        delivery.lanes,
+        delivery.commit_interval.as_millis(),
+        delivery.transaction_bytes_max,
+        delivery.memory_bytes_max
+    );
+}

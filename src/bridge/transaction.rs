@@ -1,0 +1,238 @@
+//! The lane's transactions: when one begins, what goes into it, and what its verdict means.
+
+use super::gather::StreamState;
+use super::incident::IncidentKind;
+use super::lane::{Event, Lane, Output, PASSED_INTERVAL, Phase};
+use crate::batch::{MergeLimits, Rules, UNCOMPRESSED_BYTES_MAX, prepare};
+use crate::ledger::{Change, Pending, Position};
+use crate::source::Delivery;
+use crate::target::{self, OffsetCommit};
+use crate::types::TopicPartition;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// Half of what the transaction machine takes: the rest is never needed, and a refusal would be a bug.
+const BATCHES_MAX: usize = 5_000;
+
+/// What one transaction copied.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) records: u64,
+    /// As they went to the target, compressed.
+    pub(super) bytes: u64,
+    pub(super) batches: u64,
+    /// By the reason's name.
+    pub(super) reencoded: BTreeMap<&'static str, u64>,
+    /// From the first record's arrival to the commit.
+    pub(super) latency: Duration,
+}
+
+/// A part of the open transaction that has to be copied again if it is aborted.
+struct Part {
+    partition: TopicPartition,
+    deliveries: Vec<Delivery>,
+    sent: i64,
+    leader_epoch: i32,
+    is_unrecorded: bool,
+}
+
+pub(super) struct InFlight {
+    pending: Pending,
+    parts: Vec<Part>,
+    counts: Counts,
+    since: Instant,
+}
+
+impl InFlight {
+    fn charged_bytes(&self) -> usize {
+        self.parts.iter().flat_map(|part| &part.deliveries).map(|it| it.charged_bytes).sum()
+    }
+}
+
+impl Lane {
+    /// When the next transaction begins, as far as is known now.
+    pub(super) fn due(&self) -> Option<Instant> {
+        if self.phase != Phase::Copying || self.in_flight.is_some() || !self.transactor.is_idle() {
+            return None;
+        }
+        let data_since = self.streams.values().filter_map(|it| it.data_since).min();
+        let passed_since = self.streams.values().filter_map(|it| it.passed_since).min();
+        let is_full = || {
+            let bytes: usize = self.streams.values().map(super::gather::Stream::data_bytes).sum();
+            bytes >= self.settings.transaction_bytes_max
+        };
+        let wanted = if self.is_draining {
+            data_since.or(passed_since)
+        } else if self.is_unsigned {
+            Some(self.now)
+        } else {
+            let data = data_since.map(|since| if is_full() { since } else { since + self.settings.commit_interval });
+            data.into_iter().chain(passed_since.map(|since| since + PASSED_INTERVAL)).min()
+        };
+        wanted.map(|wanted| wanted.max(self.not_before))
+    }
+
+    /// Everything that waits, up to the limits, in one transaction.
+    pub(super) fn begin(&mut self) {
+        let since = self.streams.values().filter_map(|it| it.data_since).min().unwrap_or(self.now);
+        let (mut bytes, mut batches) = (0, 0);
+        let (mut parts, mut changes, mut counts) = (Vec::new(), Vec::new(), Counts::default());
+        for partition in self.in_turn() {
+            if bytes >= self.settings.transaction_bytes_max || batches >= BATCHES_MAX {
+                self.cursor = Some(partition);
+                break;
+            }
+            let room = self.settings.transaction_bytes_max - bytes;
+            let Some((part, change, copied)) = self.part(&partition, room, BATCHES_MAX - batches) else { continue };
+            bytes += usize::try_from(copied.bytes).unwrap_or(usize::MAX);
+            batches += usize::try_from(copied.batches).unwrap_or(usize::MAX);
+            counts.records += copied.records;
+            counts.bytes += copied.bytes;
+            counts.batches += copied.batches;
+            for (reason, count) in copied.reencoded {
+                *counts.reencoded.entry(reason).or_default() += count;
+            }
+            parts.push(part);
+            changes.push(change);
+        }
+        let Some(ledger) = &self.ledger else { return };
+        // An incident took the only work away.
+        if changes.is_empty() && !self.is_unsigned {
+            return;
+        }
+        let elapsed = self.now.saturating_duration_since(self.settings.started).as_millis();
+        let time_ms = self.settings.started_ms.saturating_add(u64::try_from(elapsed).unwrap_or(u64::MAX));
+        let pending = match ledger.begin(self.settings.lane, changes, time_ms) {
+            Ok(pending) => pending,
+            Err(error) => return self.end(Event::Failed(error.to_string())),
+        };
+        let commit = target::Input::Commit {
+            ledger_partition: self.settings.ledger_partition.clone(),
+            ledger_batch: pending.batch.clone(),
+            // No group yet: every transaction carries the offset, and the producer's epoch is the fence.
+            offsets: OffsetCommit {
+                offset: pending.offset,
+                generation_id: -1,
+                member_id: "".into(),
+                group_instance_id: None,
+            },
+        };
+        self.in_flight = Some(InFlight { pending, parts, counts, since });
+        self.transact(commit);
+    }
+
+    /// The streams that have work, beginning with the one that was left out last.
+    fn in_turn(&mut self) -> Vec<TopicPartition> {
+        let mut names: Vec<_> = self.streams.iter().filter(|(_, it)| it.has_work()).map(|it| it.0.clone()).collect();
+        if let Some(cursor) = self.cursor.take() {
+            let at = names.partition_point(|name| *name < cursor);
+            names.rotate_left(at);
+        }
+        names
+    }
+
+    fn part(
+        &mut self,
+        partition: &TopicPartition,
+        bytes_max: usize,
+        batches_max: usize,
+    ) -> Option<(Part, Change, Counts)> {
+        let key = self.key(partition);
+        let log_append_time = self.settings.log_append_time;
+        let stream = self.streams.get_mut(partition)?;
+        let (mut deliveries, mut batches, mut bytes) = (Vec::new(), Vec::new(), 0);
+        while let Some(delivery) = stream.queue.front() {
+            if !batches.is_empty() && (bytes >= bytes_max || batches.len() >= batches_max) {
+                break;
+            }
+            bytes += delivery.batches.iter().map(|it| it.bytes().len()).sum::<usize>();
+            batches.extend(delivery.batches.iter().cloned());
+            deliveries.extend(stream.queue.pop_front());
+        }
+        let rules = Rules {
+            position: stream.sent,
+            max_message_bytes: stream.route.max_message_bytes,
+            log_append_time,
+            merge: Some(MergeLimits::default()),
+            uncompressed_bytes_max: UNCOMPRESSED_BYTES_MAX,
+        };
+        let prepared = match prepare(batches, &rules) {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                let charged = deliveries.iter().map(|it| it.charged_bytes).sum();
+                self.give_back(charged);
+                self.incident(partition, IncidentKind::Batch(error));
+                return None;
+            }
+        };
+        let (before, epoch_before) = (stream.sent, stream.leader_epoch);
+        if let Some(last) = deliveries.last() {
+            stream.sent = last.next_position.offset;
+            stream.leader_epoch = last.next_position.leader_epoch;
+        }
+        let is_unrecorded = std::mem::take(&mut stream.is_unrecorded);
+        let left = !stream.queue.is_empty();
+        stream.data_since = stream.data_since.filter(|_| left);
+        stream.passed_since = None;
+        let mut copied = Counts { batches: prepared.batches.len() as u64, ..Counts::default() };
+        let target = stream.route.target.clone();
+        let position = Position {
+            next_offset: stream.sent,
+            leader_epoch: stream.leader_epoch,
+            topic_id: stream.route.topic_id,
+            from: before,
+            records: prepared.batches.iter().map(|it| u64::from(it.record_count)).sum(),
+            target_topic: target.topic.clone(),
+            target_partition: target.partition,
+            transaction: 0,
+            time_ms: 0,
+            decision: None,
+        };
+        copied.records = position.records;
+        for batch in prepared.batches {
+            copied.bytes += batch.batch.bytes().len() as u64;
+            if let Some(reason) = batch.reencoded {
+                *copied.reencoded.entry(reason.name()).or_default() += 1;
+            }
+            let records = batch.record_count;
+            self.transact(target::Input::Append { partition: target.clone(), batch: batch.batch, records });
+        }
+        let part =
+            Part { partition: partition.clone(), deliveries, sent: before, leader_epoch: epoch_before, is_unrecorded };
+        Some((part, Change { key, position }, copied))
+    }
+
+    pub(super) fn committed(&mut self, landed: &[(TopicPartition, i64)]) {
+        let Some(in_flight) = self.in_flight.take() else { return };
+        self.is_unsigned = false;
+        self.give_back(in_flight.charged_bytes());
+        for part in &in_flight.parts {
+            if let Some(stream) = self.streams.get_mut(&part.partition) {
+                stream.accepted();
+                if stream.state == StreamState::Emptying && stream.queue.is_empty() {
+                    stream.state = StreamState::Stopped;
+                }
+            }
+        }
+        let of_ledger = landed.iter().rev().find(|it| it.0 == self.settings.ledger_partition).map(|it| it.1);
+        if let Some(ledger) = &mut self.ledger {
+            ledger.committed(in_flight.pending, of_ledger);
+        }
+        let latency = self.now.saturating_duration_since(in_flight.since);
+        self.output(Output::Event(Event::Committed(Counts { latency, ..in_flight.counts })));
+    }
+
+    /// The open transaction's records wait again, in front of what came after them.
+    pub(super) fn rewind(&mut self) {
+        let Some(in_flight) = self.in_flight.take() else { return };
+        for part in in_flight.parts {
+            let charged: usize = part.deliveries.iter().map(|it| it.charged_bytes).sum();
+            match self.streams.get_mut(&part.partition) {
+                Some(stream) if stream.state != StreamState::Stopped => {
+                    stream.put_back(part.deliveries, part.sent, part.leader_epoch, part.is_unrecorded, self.now);
+                }
+                _ => self.give_back(charged),
+            }
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! Drives one lane: connections, timers, the ledger's reader. It decides nothing.
+
+use super::dispatch;
+use super::lane::{Event, Input, Lane, LaneSettings, Output, Route};
+use crate::cluster::{Address, Backoff, Cluster, CoordinatorKind, Courier, Keeper, Lost, Metadata, Use};
+use crate::config::ProtocolChoice;
+use crate::ledger::{LaneLedger, LedgerError, LedgerReader, Owner, Until, log_end};
+use crate::source::{self, LeaderView, SourceRequest};
+use crate::target::{self, Destination, TransactionProtocol, TxnRequest};
+use crate::types::{NodeId, TopicPartition};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{Semaphore, mpsc, watch};
+
+/// More than the machines of one lane can have in flight.
+const ANSWERS_MAX: usize = 4_096;
+/// `transaction.version` from which KIP-890's protocol is finalized.
+const TRANSACTION_VERSION_V2: i16 = 2;
+
+/// By lane.
+pub(super) type Routes = BTreeMap<u32, BTreeMap<TopicPartition, Route>>;
+
+/// What all lanes share.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) source: Cluster,
+    pub(super) target: Cluster,
+    pub(super) source_metadata: Keeper,
+    pub(super) target_metadata: Keeper,
+    /// A permit is a byte.
+    pub(super) budget: Arc<Semaphore>,
+    pub(super) budget_bytes: usize,
+    pub(super) routes: watch::Receiver<Arc<Routes>>,
+    pub(super) drain: watch::Receiver<bool>,
+    pub(super) events: mpsc::Sender<(u32, Event)>,
+    pub(super) request_timeout: Duration,
+    pub(super) protocol: ProtocolChoice,
+}
+
+/// The end of a question that took a while.
+enum Found {
+    Ledger(Result<LaneLedger, LedgerError>),
+    Owner(Result<Option<Owner>, LedgerError>),
+    TargetEnd(TopicPartition, i64),
+    Budget(NodeId, usize),
+}
+
+struct Worker {
+    lane: Lane,
+    number: u32,
+    shared: Shared,
+    reader: Arc<LedgerReader>,
+    transactional_id: Arc<str>,
+    fetching: BTreeMap<NodeId, Courier<source::RequestId, SourceRequest>>,
+    looking_up: BTreeMap<NodeId, Courier<source::RequestId, SourceRequest>>,
+    delivering: BTreeMap<Address, Courier<target::RequestId, TxnRequest>>,
+    /// Where the last request for a partition went: that is the connection to close.
+    leaders: BTreeMap<TopicPartition, NodeId>,
+    fetched: mpsc::Sender<(source::RequestId, Result<source::Answer, Lost>)>,
+    delivered: mpsc::Sender<(target::RequestId, Result<target::Answer, Lost>)>,
+    found: mpsc::Sender<Found>,
+    /// Requests that could not be sent at all.
+    unsent: Vec<Input>,
+}
+
+/// Ends with the lane.
+pub(super) async fn run(settings: LaneSettings, shared: Shared) {
+    let number = settings.lane;
+    let group_id = settings.transactor.group_id.to_string();
+    let reader =
+        LedgerReader { cluster: shared.target.clone(), partition: settings.ledger_partition.clone(), group_id };
+    let (fetched, mut from_source) = mpsc::channel(ANSWERS_MAX);
+    let (delivered, mut from_target) = mpsc::channel(ANSWERS_MAX);
+    let (found, mut answers) = mpsc::channel(ANSWERS_MAX);
+    let (mut routes, mut drain) = (shared.routes.clone(), shared.drain.clone());
+    let mut metadata = shared.source_metadata.watch();
+    let now = Instant::now();
+    let mut worker = Worker {
+        transactional_id: Arc::clone(&settings.transactor.transactional_id),
+        lane: Lane::new(settings, protocol(&shared), now),
+        number,
+        reader: Arc::new(reader),
+        shared,
+        fetching: BTreeMap::new(),
+        looking_up: BTreeMap::new(),
+        delivering: BTreeMap::new(),
+        leaders: BTreeMap::new(),
+        fetched,
+        delivered,
+        found,
+        unsent: Vec::new(),
+    };
+    routes.mark_changed();
+    metadata.mark_changed();
+    worker.lane.handle(now, Input::Take);
+    loop {
+        if worker.flush().await {
+            return;
+        }
+        let deadline = worker.lane.poll_timeout().map(tokio::time::Instant::from_std);
+        let input = tokio::select! {
+            Some((id, answer)) = from_target.recv() => {
+                Input::Target(target::Input::Answered { id, answer: answer.map_err(target_failure) })
+            }
+            Some((id, answer)) = from_source.recv() => {
+                Input::Source(source::Input::Answered { id, answer: answer.map_err(source_failure) })
+            }
+            Some(found) = answers.recv() => match worker.input(found).await {
+                Some(input) => input,
+                None => return,
+            },
+            Ok(()) = routes.changed() => {
+                let routes = routes.borrow_and_update().get(&number).cloned().unwrap_or_default();
+                let known = metadata.borrow().clone();
+                worker.lane.handle(Instant::now(), Input::Leaders(leaders(&known, &routes)));
+                Input::Routes(routes)
+            }
+            Ok(()) = metadata.changed() => {
+                let known = metadata.borrow_and_update().clone();
+                Input::Leaders(leaders(&known, routes.borrow().get(&number).unwrap_or(&BTreeMap::new())))
+            }
+            Ok(()) = drain.changed() => Input::Drain,
+            () = sleep_until(deadline) => Input::Timeout,
+        };
+        worker.lane.handle(Instant::now(), input);
+    }
+}
+
+async fn sleep_until(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn protocol(shared: &Shared) -> TransactionProtocol {
+    let is_finalized = shared.target.transaction_version() >= TRANSACTION_VERSION_V2;
+    if is_finalized && shared.protocol == ProtocolChoice::Auto {
+        TransactionProtocol::V2
+    } else {
+        TransactionProtocol::V1
+    }
+}
+
+fn source_failure(lost: Lost) -> source::Failure {
+    match lost {
+        Lost::Disconnected => source::Failure::Disconnected,
+        Lost::TimedOut => source::Failure::TimedOut,
+    }
+}
+
+fn target_failure(lost: Lost) -> target::Failure {
+    match lost {
+        Lost::Disconnected => target::Failure::Disconnected,
+        Lost::TimedOut => target::Failure::TimedOut,
+    }
+}
+
+fn leaders(metadata: &Metadata, routes: &BTreeMap<TopicPartition, Route>) -> BTreeMap<TopicPartition, LeaderView> {
+    let view = |name: &TopicPartition| {
+        let topic = metadata.topics.get(&name.topic)?;
+        let partition = topic.partitions.get(&name.partition)?;
+        let leader =
+            LeaderView { leader: partition.leader, leader_epoch: partition.leader_epoch, topic_id: topic.topic_id };
+        Some((name.clone(), leader))
+    };
+    routes.keys().filter_map(view).collect()
+}
+
+impl Worker {
+    /// Carries out what the lane asks for; true when the lane has ended.
+    async fn flush(&mut self) -> bool {
+        loop {
+            while let Some(output) = self.lane.poll_output() {
+                if self.perform(output).await {
+                    return true;
+                }
+            }
+            match self.unsent.pop() {
+                Some(input) => self.lane.handle(Instant::now(), input),
+                None => return false,
+            }
+        }
+    }
+
+    async fn perform(&mut self, output: Output) -> bool {
+        match output {
+            Output::Source(output) => self.source(output),
+            Output::Target(output) => self.target(output),
+            Output::ReturnBudget { bytes } => self.shared.budget.add_permits(bytes),
+            Output::ReadLedger => {
+                let reader = Arc::clone(&self.reader);
+                self.find(async move { Found::Ledger(patiently(|| reader.read(Until::End)).await) });
+            }
+            Output::WhoOwns => {
+                let reader = Arc::clone(&self.reader);
+                self.find(async move {
+                    let ledger = patiently(|| reader.read(Until::Stable)).await;
+                    Found::Owner(ledger.map(|ledger| ledger.owner().cloned()))
+                });
+            }
+            Output::TargetEnd { partition, target } => {
+                let cluster = self.shared.target.clone();
+                self.find(async move {
+                    let mut backoff = Backoff::default();
+                    loop {
+                        match log_end(&cluster, &target).await {
+                            Ok(end_offset) => return Found::TargetEnd(partition, end_offset),
+                            Err(error) => tracing::debug!(%error, %target, "where its log ends is not known yet"),
+                        }
+                        tokio::time::sleep(backoff.failed()).await;
+                    }
+                });
+            }
+            Output::Event(event) => {
+                let is_last = matches!(event, Event::TakenOver(_) | Event::Failed(_) | Event::Drained);
+                // The link has ended: nobody listens any more.
+                let is_alone = self.shared.events.send((self.number, event)).await.is_err();
+                return is_last || is_alone;
+            }
+        }
+        false
+    }
+
+    fn find(&self, question: impl Future<Output = Found> + Send + 'static) {
+        let found = self.found.clone();
+        tokio::spawn(async move {
+            // The lane may have ended meanwhile.
+            let _ = found.send(question.await).await;
+        });
+    }
+
+    /// None: the lane cannot go on, and this was told.
+    async fn input(&mut self, found: Found) -> Option<Input> {
+        let error = match found {
+            Found::Ledger(Ok(ledger)) => return Some(Input::Ledger(ledger)),
+            Found::Owner(Ok(owner)) => return Some(Input::Owner(owner)),
+            Found::TargetEnd(partition, end_offset) => return Some(Input::TargetEnd { partition, end_offset }),
+            Found::Budget(node, bytes) => return Some(Input::Source(source::Input::BudgetGranted { node, bytes })),
+            Found::Ledger(Err(error)) | Found::Owner(Err(error)) => error,
+        };
+        // The link has ended: nobody listens any more.
+        let _ = self.shared.events.send((self.number, Event::Failed(error.to_string()))).await;
+        None
+    }
+
+    fn source(&mut self, output: source::Output) {
+        match output {
+            source::Output::WantBudget { node, bytes } => {
+                // More than all there is would never be granted.
+                let bytes = bytes.min(self.shared.budget_bytes);
+                let (budget, found) = (Arc::clone(&self.shared.budget), self.found.clone());
+                tokio::spawn(async move {
+                    let wanted = u32::try_from(bytes).unwrap_or(u32::MAX);
+                    let Ok(permit) = budget.acquire_many(wanted).await else { return };
+                    if found.send(Found::Budget(node, bytes)).await.is_ok() {
+                        permit.forget();
+                    }
+                });
+            }
+            source::Output::ReturnBudget { bytes } => self.shared.budget.add_permits(bytes),
+            source::Output::Send { id, node, request } => {
+                let is_fetch = matches!(request, SourceRequest::Fetch(_));
+                let (couriers, usage) = if is_fetch {
+                    (&mut self.fetching, Use::Fetch(self.number))
+                } else {
+                    (&mut self.looking_up, Use::Control)
+                };
+                let courier = couriers.entry(node).or_insert_with(|| {
+                    let (cluster, answers) = (self.shared.source.clone(), self.fetched.clone());
+                    let timeout = self.shared.request_timeout;
+                    Courier::spawn(cluster, Address::Node(node), usage, timeout, dispatch::source, answers)
+                });
+                if let Err(id) = courier.send(id, request) {
+                    let answer = Err(source::Failure::Disconnected);
+                    self.unsent.push(Input::Source(source::Input::Answered { id, answer }));
+                }
+            }
+            source::Output::RefreshMetadata => self.shared.source_metadata.refresh(),
+            source::Output::CloseConnection(node) => {
+                for couriers in [&self.fetching, &self.looking_up] {
+                    couriers.get(&node).inspect(|it| it.close());
+                }
+            }
+            // The lane keeps these to itself.
+            source::Output::Deliver(_) | source::Output::Resolved { .. } | source::Output::Incident(_) => {}
+        }
+    }
+
+    fn target(&mut self, output: target::Output) {
+        match output {
+            target::Output::Send { id, to, request } => {
+                let is_sent = match self.address(&to) {
+                    Some(address) => self.courier(&address).send(id, request).is_ok(),
+                    None => {
+                        self.shared.target_metadata.refresh();
+                        false
+                    }
+                };
+                if !is_sent {
+                    let answer = Err(target::Failure::Disconnected);
+                    self.unsent.push(Input::Target(target::Input::Answered { id, answer }));
+                }
+            }
+            target::Output::RefreshMetadata(_) => self.shared.target_metadata.refresh(),
+            // A new connection looks the coordinator up anew.
+            target::Output::RefreshCoordinator(to) | target::Output::CloseConnection(to) => {
+                let address = match &to {
+                    Destination::Leader(partition) => self.leaders.get(partition).map(|node| Address::Node(*node)),
+                    _ => self.address(&to),
+                };
+                address.and_then(|it| self.delivering.get(&it)).inspect(|it| it.close());
+            }
+            // The lane keeps these to itself.
+            target::Output::Event(_) => {}
+        }
+    }
+
+    fn address(&mut self, to: &Destination) -> Option<Address> {
+        Some(match to {
+            Destination::TransactionCoordinator => {
+                Address::Coordinator(CoordinatorKind::Transaction, Arc::clone(&self.transactional_id))
+            }
+            Destination::GroupCoordinator => {
+                Address::Coordinator(CoordinatorKind::Group, self.reader.group_id.as_str().into())
+            }
+            Destination::Leader(partition) => {
+                let node = self.shared.target_metadata.current().leader(partition)?;
+                self.leaders.insert(partition.clone(), node);
+                Address::Node(node)
+            }
+        })
+    }
+
+    fn courier(&mut self, address: &Address) -> &Courier<target::RequestId, TxnRequest> {
+        self.delivering.entry(address.clone()).or_insert_with(|| {
+            let usage = match address {
+                Address::Node(_) => Use::Produce(self.number),
+                Address::Coordinator(..) => Use::Coordinate(self.number),
+            };
+            let (cluster, answers) = (self.shared.target.clone(), self.delivered.clone());
+            let timeout = self.shared.request_timeout;
+            Courier::spawn(cluster, address.clone(), usage, timeout, dispatch::target, answers)
+        })
+    }
+}
+
+/// Asks until there is an answer, or an error that waiting does not mend.
+async fn patiently<T, F: Future<Output = Result<T, LedgerError>>>(ask: impl Fn() -> F) -> Result<T, LedgerError> {
+    let mut backoff = Backoff::default();
+    loop {
+        match ask().await {
+            Err(error) if error.is_transient() => tracing::warn!(%error, "the ledger cannot be read yet"),
+            other => return other,
+        }
+        tokio::time::sleep(backoff.failed()).await;
+    }
+}

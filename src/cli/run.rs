@@ -1,0 +1,51 @@
+//! `kafka-bridge run`
+
+use super::exit::Exit;
+use super::logging;
+use crate::bridge;
+use crate::config::Config;
+use std::path::Path;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+pub(super) fn run(file: &Path) -> anyhow::Result<Exit> {
+    let config = Config::load(file)?;
+    logging::start(&config.log);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let ended = runtime.block_on(async {
+        let (mut terminated, mut interrupted) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let ended = tokio::select! {
+            ended = bridge::run(&config, first(&mut terminated, &mut interrupted)) => Some(ended),
+            // Only from the second signal on: the first one is `run`'s, which drains.
+            () = impatient() => None,
+        };
+        anyhow::Ok(ended)
+    })?;
+    // Tasks that wait for a broker have nothing left to say.
+    runtime.shutdown_background();
+    let Some(summary) = ended.transpose()? else {
+        eprintln!("kafka-bridge: ended at once; the target aborts what is open, and the next start copies it again");
+        return Ok(Exit::Failed);
+    };
+    tracing::info!("{summary}");
+    Ok(if summary.is_well() { Exit::Done } else { Exit::Failed })
+}
+
+async fn first(terminated: &mut Signal, interrupted: &mut Signal) {
+    tokio::select! {
+        _ = terminated.recv() => {}
+        _ = interrupted.recv() => {}
+    }
+}
+
+/// The second signal: whoever sends it does not want to wait for the drain.
+async fn impatient() {
+    let mut count = 0;
+    let (Ok(mut terminated), Ok(mut interrupted)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return std::future::pending().await;
+    };
+    while count < 2 {
+        first(&mut terminated, &mut interrupted).await;
+        count += 1;
+    }
+}
