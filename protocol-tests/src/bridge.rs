@@ -151,9 +151,10 @@ fn build() -> Result<PathBuf> {
     if let Some(path) = env::var_os("KAFKA_BRIDGE_BIN") {
         return Ok(path.into());
     }
-    // …/target/<profile>/deps/protocol_tests-<hash>
+    // A test is …/target/<profile>/deps/protocol_tests-<hash>, a program of this package …/target/<profile>/<name>.
     let executable = env::current_exe()?;
-    let folder = executable.parent().and_then(Path::parent).context("the test is not in a target folder")?;
+    let folder = executable.parent().context("the test is not in a target folder")?;
+    let folder = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };
     let target = folder.parent().context("the test is not in a target folder")?;
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("protocol-tests has no parent")?;
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

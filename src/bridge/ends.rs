@@ -12,7 +12,7 @@ const FETCH_ANSWER_BYTES_MAX: usize = 101 << 20;
 /// Large reads made TLS 1.3 to 1.5 times faster.
 const READ_BUFFER_BYTES: usize = 256 << 10;
 /// A start waits so long for clusters that are just starting too.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Clone)]
 pub struct Ends {

@@ -34,6 +34,16 @@ pub enum RunError {
     NoLane(String),
 }
 
+impl RunError {
+    /// A broker or a topic that is just coming up: waiting may help.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::Cluster(error) | Self::Ledger(LedgerError::Cluster(error)) => !error.is_permanent(),
+            _ => false,
+        }
+    }
+}
+
 fn names(findings: &[Finding]) -> String {
     let mut names: Vec<_> = findings.iter().map(|it| format!("{:?}", it.weakness.name())).collect();
     names.sort();

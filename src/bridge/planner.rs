@@ -3,7 +3,7 @@
 use super::ends::Ends;
 use super::error::RunError;
 use super::lane::Route;
-use super::weakness::findings;
+use super::weakness::{Finding, findings};
 use super::worker::Routes;
 use crate::cluster::{ClusterError, Keeper, Metadata};
 use crate::config::{Config, Start, Weakness};
@@ -34,6 +34,13 @@ pub struct Planner {
     max_message_bytes: BTreeMap<TopicName, usize>,
     /// Told once, not every two seconds.
     told: BTreeSet<String>,
+}
+
+/// What of the target's topics is weak and not accepted, and which topics could not be looked at.
+#[derive(Default)]
+struct Examined {
+    weak: Vec<Finding>,
+    failed: Vec<(TopicName, ClusterError)>,
 }
 
 /// Name and number of partitions of every topic that can be read.
@@ -80,27 +87,43 @@ impl Planner {
         if let Some((_, error)) = self.sync.sync(&self.plan, target).await.into_iter().next() {
             return Err(error.into());
         }
-        let mut weak = Vec::new();
-        for entry in self.plan.entries.values().cloned().collect::<Vec<_>>() {
-            weak.extend(self.examine(&entry).await?);
+        let all: Vec<_> = self.plan.entries.values().cloned().collect();
+        let Examined { mut weak, failed } = self.examine(&all).await?;
+        if let Some((_, error)) = failed.into_iter().next() {
+            return Err(error.into());
         }
-        let ledger = self.sync.describe(&self.ledger_topic).await?;
-        let of_ledger = findings(&self.ledger_topic, &ledger.configs, None);
+        let ledger = self.sync.target.topic_configs(&self.ledger_topic).await?;
+        let of_ledger = findings(&self.ledger_topic, &ledger, None);
         weak.extend(of_ledger.into_iter().filter(|it| !self.accepted.contains(&it.weakness)));
         if weak.is_empty() { Ok(()) } else { Err(RunError::Weak(weak)) }
     }
 
-    /// What of the target topic is weak and not accepted.
-    async fn examine(&mut self, entry: &PlanEntry) -> Result<Vec<super::weakness::Finding>, ClusterError> {
-        let target = self.sync.describe(&entry.target).await?;
-        self.max_message_bytes.insert(Arc::clone(&entry.target), target.max_message_bytes);
-        let source = match self.sync.source.topic_configs(&entry.source).await {
-            Ok(configs) => Some(configs),
-            Err(error) if error.is_authorization() => None,
-            Err(error) => return Err(error),
-        };
-        let found = findings(&entry.target, &target.configs, source.as_ref());
-        Ok(found.into_iter().filter(|it| !self.accepted.contains(&it.weakness)).collect())
+    /// Looks at the settings of both ends. A topic that cannot be described does not hold up the others.
+    async fn examine(&mut self, entries: &[PlanEntry]) -> Result<Examined, ClusterError> {
+        let names = |of: fn(&PlanEntry) -> &TopicName| entries.iter().map(|it| Arc::clone(of(it))).collect::<Vec<_>>();
+        let mut target = self.sync.describe(&names(|it| &it.target)).await?;
+        let mut source = self.sync.source.topics_configs(&names(|it| &it.source)).await?;
+        let mut examined = Examined::default();
+        for entry in entries {
+            let of_source = match source.remove(&entry.source).transpose() {
+                Ok(configs) => configs,
+                Err(error) if error.is_authorization() => None,
+                Err(error) => {
+                    examined.failed.push((Arc::clone(&entry.source), error));
+                    continue;
+                }
+            };
+            match target.remove(&entry.target) {
+                Some(Ok(found)) => {
+                    self.max_message_bytes.insert(Arc::clone(&entry.target), found.max_message_bytes);
+                    let found = findings(&entry.target, &found.configs, of_source.as_ref());
+                    examined.weak.extend(found.into_iter().filter(|it| !self.accepted.contains(&it.weakness)));
+                }
+                Some(Err(error)) => examined.failed.push((Arc::clone(&entry.target), error)),
+                None => {}
+            }
+        }
+        Ok(examined)
     }
 
     /// What the target's keeper has to follow.
@@ -176,19 +199,20 @@ impl Planner {
         for (topic, error) in self.sync.sync(&self.plan, &target).await {
             tracing::warn!(%topic, %error, "the target's topic cannot be made yet");
         }
-        for entry in self.plan.entries.values().cloned().collect::<Vec<_>>() {
-            if !all && self.max_message_bytes.contains_key(&entry.target) {
-                continue;
-            }
-            let is_known = self.max_message_bytes.contains_key(&entry.target);
-            let weak = self.examine(&entry).await?;
-            for finding in &weak {
-                self.tell(format!("{finding}: accept it in delivery.accept_weak, or mend the target"));
-            }
+        let is_known = |planner: &Self, topic: &TopicName| planner.max_message_bytes.contains_key(topic);
+        let due: Vec<_> = self.plan.entries.values().filter(|it| all || !is_known(self, &it.target)).cloned().collect();
+        let unknown: BTreeSet<_> =
+            due.iter().map(|it| Arc::clone(&it.target)).filter(|it| !is_known(self, it)).collect();
+        let examined = self.examine(&due).await?;
+        for (topic, error) in examined.failed {
+            tracing::warn!(%topic, %error, "its settings are not known yet");
+        }
+        for finding in examined.weak {
             // What is copied already is not stopped for it: the data is there, and the operator was told.
-            if !weak.is_empty() && !is_known {
-                self.max_message_bytes.remove(&entry.target);
+            if unknown.contains(&finding.topic) {
+                self.max_message_bytes.remove(&finding.topic);
             }
+            self.tell(format!("{finding}: accept it in delivery.accept_weak, or mend the target"));
         }
         Ok(())
     }

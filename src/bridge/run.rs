@@ -1,13 +1,13 @@
 //! Starts a link, listens to its lanes, and ends it.
 
-use super::ends::Ends;
+use super::ends::{Ends, PATIENCE};
 use super::error::RunError;
 use super::lane::{Event, LaneSettings};
 use super::planner::{DISCOVERY_INTERVAL, Planner};
 use super::report::{Progress, Summary};
 use super::worker::{self, Shared};
 use crate::batch::LogAppendTimePolicy;
-use crate::cluster::Keeper;
+use crate::cluster::{Backoff, Keeper, Metadata};
 use crate::config::{Config, LogAppendTime};
 use crate::ledger::{self, Owner};
 use crate::source::FetcherSettings;
@@ -30,11 +30,8 @@ const IN_FLIGHT_MAX: usize = 5;
 /// Runs until `stop` is ready, then drains. An error means that nothing runs any more.
 pub async fn run(config: &Config, stop: impl Future<Output = ()>) -> Result<Summary, RunError> {
     let ends = Ends::new(config)?;
-    let (source, target) = ends.connect().await?;
-    let ledger_topic = config.link.ledger_topic();
-    ledger::ensure(&ends.target, &ledger_topic, config.delivery.lanes, config.target.replication_factor).await?;
     let mut planner = Planner::new(config, &ends);
-    planner.begin(&source, &target).await?;
+    let (source, target) = prepared(config, &ends, &mut planner).await?;
 
     let source_metadata = Keeper::start(ends.source.clone(), None, DISCOVERY_INTERVAL).await?;
     let target_metadata = Keeper::start(ends.target.clone(), Some(planner.target_topics()), TARGET_INTERVAL).await?;
@@ -101,6 +98,31 @@ pub async fn run(config: &Config, stop: impl Future<Output = ()>) -> Result<Summ
         link.summary.is_drained = true;
     }
     Ok(link.summary)
+}
+
+/// Ledger and topics as the link needs them. What clusters answer that are just coming up, and topics that were just made,
+/// passes: a start does not die of it.
+async fn prepared(config: &Config, ends: &Ends, planner: &mut Planner) -> Result<(Metadata, Metadata), RunError> {
+    let began = Instant::now();
+    let mut backoff = Backoff::default();
+    loop {
+        let (source, target) = ends.connect().await?;
+        let lanes = config.delivery.lanes;
+        let ledger =
+            ledger::ensure(&ends.target, &config.link.ledger_topic(), lanes, config.target.replication_factor).await;
+        let begun = match ledger {
+            Ok(()) => planner.begin(&source, &target).await,
+            Err(error) => Err(error.into()),
+        };
+        match begun {
+            Ok(()) => return Ok((source, target)),
+            Err(error) if error.may_pass() && began.elapsed() < PATIENCE => {
+                tracing::debug!(%error, "the clusters are not ready yet");
+                tokio::time::sleep(backoff.failed()).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 struct Link {

@@ -17,6 +17,8 @@ const DESCRIBE_CONFIGS_VERSION_MAX: i16 = 4;
 /// `ConfigResource.Type`
 const TOPIC: i8 = 2;
 const NOT_CONTROLLER: i16 = 41;
+/// Some forty settings each: an answer of a few megabytes.
+const DESCRIBED_TOPICS_MAX: usize = 500;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewTopic {
@@ -81,18 +83,47 @@ impl Cluster {
         self.refused("CreatePartitions", topic, result.error_code, result.error_message.as_ref())
     }
 
-    pub async fn topic_configs(&self, topic: &str) -> Result<TopicConfigs, ClusterError> {
-        let resource = DescribeConfigsResource::default()
-            .with_resource_type(TOPIC)
-            .with_resource_name(text(topic))
-            .with_configuration_keys(None);
-        let request = DescribeConfigsRequest::default().with_resources(vec![resource]);
+    pub async fn topic_configs(&self, topic: &TopicName) -> Result<TopicConfigs, ClusterError> {
+        let mut found = self.topics_configs(std::slice::from_ref(topic)).await?;
+        found.remove(topic).unwrap_or_else(|| Err(self.unanswered()))
+    }
+
+    /// Of many topics in few requests: one by one, a thousand of them would take a start several seconds.
+    pub async fn topics_configs(
+        &self,
+        topics: &[TopicName],
+    ) -> Result<BTreeMap<TopicName, Result<TopicConfigs, ClusterError>>, ClusterError> {
+        let mut found: BTreeMap<_, _> =
+            topics.iter().map(|topic| (TopicName::clone(topic), Err(self.unanswered()))).collect();
         let connection = self.any().await?;
-        let answer = self.ask(&connection, DESCRIBE_CONFIGS_VERSION_MAX, &request).await?;
-        let result = answer.results.into_iter().next().unwrap_or_default();
-        self.refused("DescribeConfigs", topic, result.error_code, result.error_message.as_ref())?;
-        let configs = result.configs.into_iter();
-        Ok(configs.filter_map(|it| Some((it.name.to_string(), it.value?.to_string()))).collect())
+        for topics in topics.chunks(DESCRIBED_TOPICS_MAX) {
+            let resource = |topic: &TopicName| {
+                DescribeConfigsResource::default()
+                    .with_resource_type(TOPIC)
+                    .with_resource_name(text(topic))
+                    .with_configuration_keys(None)
+            };
+            let request = DescribeConfigsRequest::default().with_resources(topics.iter().map(resource).collect());
+            let answer = self.ask(&connection, DESCRIBE_CONFIGS_VERSION_MAX, &request).await?;
+            for result in answer.results {
+                let Some(slot) = found.get_mut(result.resource_name.as_str()) else { continue };
+                let code = self.refused(
+                    "DescribeConfigs",
+                    &result.resource_name,
+                    result.error_code,
+                    result.error_message.as_ref(),
+                );
+                let configs = result.configs.into_iter();
+                *slot = code
+                    .map(|()| configs.filter_map(|it| Some((it.name.to_string(), it.value?.to_string()))).collect());
+            }
+        }
+        Ok(found)
+    }
+
+    /// For a topic that an answer leaves out (UNKNOWN_SERVER_ERROR).
+    fn unanswered(&self) -> ClusterError {
+        ClusterError::Answered { end: self.end(), api: "DescribeConfigs", code: -1 }
     }
 
     fn request_timeout_ms(&self) -> i32 {

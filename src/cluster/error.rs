@@ -40,7 +40,8 @@ impl ClusterError {
         match self {
             ClusterError::Unreachable { last: error, .. } | ClusterError::Wire { error, .. } => error.is_permanent(),
             ClusterError::OtherCluster { .. } => true,
-            _ => self.is_authorization(),
+            ClusterError::NoSuchNode { .. } => false,
+            ClusterError::Answered { code, .. } | ClusterError::Refused { code, .. } => !passes(*code),
         }
     }
 
@@ -49,6 +50,11 @@ impl ClusterError {
         // TOPIC_, GROUP_, CLUSTER_ and TRANSACTIONAL_ID_AUTHORIZATION_FAILED.
         matches!(self.code(), Some(29 | 30 | 31 | 53))
     }
+}
+
+/// Kafka's `RetriableException`; and UNKNOWN_SERVER_ERROR, which says nothing, so not that waiting is in vain.
+fn passes(code: i16) -> bool {
+    code == -1 || ResponseError::try_from_code(code).is_some_and(|error| error.is_retriable())
 }
 
 /// A broker's error code with its name, as Kafka's `Errors` spells it.

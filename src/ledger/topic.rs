@@ -40,7 +40,7 @@ pub async fn ensure(
         }
         tokio::time::sleep(POLL).await;
     };
-    let policy = cluster.topic_configs(topic).await?.remove("cleanup.policy");
+    let policy = cluster.topic_configs(&name).await?.remove("cleanup.policy");
     problem(partitions, found, policy.as_deref())
         .map_or(Ok(()), |(problem, remedy)| Err(LedgerError::Topic { topic: topic.to_owned(), problem, remedy }))
 }

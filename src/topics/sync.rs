@@ -34,6 +34,13 @@ pub struct TargetTopic {
     pub configs: TopicConfigs,
 }
 
+impl TargetTopic {
+    fn of(configs: TopicConfigs) -> Self {
+        let max_message_bytes = configs.get("max.message.bytes").and_then(|it| it.parse().ok());
+        Self { max_message_bytes: max_message_bytes.unwrap_or(MAX_MESSAGE_BYTES_DEFAULT), configs }
+    }
+}
+
 /// What `sync` did, or what `check` says that it would do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -103,13 +110,19 @@ impl TopicSync {
         }
     }
 
-    pub async fn describe(&self, topic: &TopicName) -> Result<TargetTopic, ClusterError> {
-        let configs = match self.target.topic_configs(topic).await {
-            Err(error) if error.is_authorization() => TopicConfigs::new(),
-            other => other?,
-        };
-        let max_message_bytes = configs.get("max.message.bytes").and_then(|it| it.parse().ok());
-        Ok(TargetTopic { max_message_bytes: max_message_bytes.unwrap_or(MAX_MESSAGE_BYTES_DEFAULT), configs })
+    /// The target topics that can be described; the others with the reason. A missing right hides the settings, no more.
+    pub async fn describe(
+        &self,
+        topics: &[TopicName],
+    ) -> Result<BTreeMap<TopicName, Result<TargetTopic, ClusterError>>, ClusterError> {
+        let found = self.target.topics_configs(topics).await?.into_iter().map(|(topic, configs)| {
+            let configs = match configs {
+                Err(error) if error.is_authorization() => Ok(TopicConfigs::new()),
+                other => other,
+            };
+            (topic, configs.map(TargetTopic::of))
+        });
+        Ok(found.collect())
     }
 
     /// Brings every topic of the plan about; a topic that fails is told, and does not hold up the others.

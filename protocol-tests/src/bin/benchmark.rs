@@ -1,0 +1,172 @@
+//! `cargo run --release -p protocol-tests --bin benchmark`: what a copy costs the bridge, on real Kafka over mutual TLS.
+//!
+//! CPU time is the figure that a busy machine disturbs least; wall time includes both brokers on the same cores.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use protocol_tests::bridge::Bridge;
+use protocol_tests::kafka::Spec;
+use protocol_tests::pair::Pair;
+use protocol_tests::raw::{Codec, NewBatch, NewRecord, RawClient};
+
+/// Linux counts a process' time in these, whatever the kernel's own tick is (`sysconf(_SC_CLK_TCK)`).
+const TICKS_PER_SECOND: f64 = 100.0;
+const TOPIC: &str = "load";
+/// Different enough that no cache favours one, few enough to be made at once.
+const DISTINCT_BATCHES: usize = 16;
+const POLL: Duration = Duration::from_millis(20);
+/// Nothing has been committed for so long: the copy is complete.
+const QUIET: Duration = Duration::from_secs(1);
+const LIMIT: Duration = Duration::from_secs(600);
+
+/// Measures a copy between two real clusters.
+#[derive(Parser)]
+struct Arguments {
+    /// Uncompressed megabytes to copy.
+    #[arg(long, default_value_t = 2000)]
+    megabytes: usize,
+    #[arg(long, default_value_t = 100)]
+    partitions: i32,
+    /// Records of a batch; each is about 1 KB, half of it incompressible.
+    #[arg(long, default_value_t = 180)]
+    records: usize,
+    /// none, gzip, snappy, lz4 or zstd.
+    #[arg(long, default_value = "lz4")]
+    codec: String,
+    #[arg(long, default_value = "4.4.0")]
+    kafka: String,
+    /// Starts with a position that are measured.
+    #[arg(long, default_value_t = 5)]
+    starts: usize,
+}
+
+/// What the kernel counted for a process.
+#[derive(Clone, Copy)]
+struct Usage {
+    cpu_seconds: f64,
+    peak_mebibytes: f64,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let codec = Codec::ALL.into_iter().find(|it| it.name() == arguments.codec).context("no such codec")?;
+    let pair = Pair::start(Spec::kraft(&arguments.kafka).with_tls(), Spec::kraft(&arguments.kafka).with_tls())?;
+    let (mut source, mut target) = (pair.source.client(), pair.target.client());
+    let batches = batches(codec, arguments.records)?;
+    let (wire, plain) = (batches[0].0.len(), batches[0].1);
+    println!("batches of {} KB on the wire, {} KB uncompressed, {}", wire / 1000, plain / 1000, codec.name());
+
+    source.create_topic(TOPIC, arguments.partitions, 1, &[("retention.ms", "-1")])?;
+    let count = (arguments.megabytes * 1_000_000).div_ceil(plain);
+    for number in 0..count {
+        let (batch, _) = &batches[number % batches.len()];
+        let partition = i32::try_from(number)? % arguments.partitions;
+        source.produce(TOPIC, partition, batch.clone(), None)?;
+    }
+    let expected = (count * arguments.records) as i64;
+
+    let config = pair.config("benchmark", &[TOPIC]);
+    let start = Instant::now();
+    let mut bridge = pair.run(&config, "fresh")?;
+    let first = until(start, || Ok(copied(&mut target, arguments.partitions)? > 0))?;
+    // Markers count too, so the sum says that the end is near, not that it is reached.
+    let mut last = (0, Duration::ZERO);
+    until(start, || {
+        let now = copied(&mut target, arguments.partitions)?;
+        if now != last.0 {
+            last = (now, start.elapsed());
+        }
+        Ok(now >= expected && start.elapsed() > last.1 + QUIET)
+    })?;
+    let wall = last.1.as_secs_f64();
+    let used = usage(&mut bridge)?;
+    ensure!(bridge.terminate(LIMIT)? == 0, "the bridge did not end well:\n{}", bridge.log());
+    let (megabytes, wire_megabytes) = ((count * plain) as f64 / 1e6, (count * wire) as f64 / 1e6);
+    let log = bridge.log();
+    let summary = log.lines().find(|line| line.contains("copied ")).context("the bridge gave no summary")?;
+    ensure!(summary.contains(&format!("copied {expected} records")), "not everything was copied: {summary}");
+    println!("{summary}");
+    println!(
+        "copied {megabytes:.0} MB uncompressed ({wire_megabytes:.0} MB on the wire) over {} partitions in {wall:.1} s, brokers on \
+         the same cores",
+        arguments.partitions
+    );
+    println!(
+        "bridge: {:.2} CPU-s = {:.0} MB uncompressed ({:.0} MB on the wire) per CPU-s, peak memory {:.0} MiB",
+        used.cpu_seconds,
+        megabytes / used.cpu_seconds,
+        wire_megabytes / used.cpu_seconds,
+        used.peak_mebibytes
+    );
+    println!("fresh start to the first committed record: {} ms", first.as_millis());
+
+    let mut times = Vec::new();
+    for number in 0..arguments.starts {
+        let before = copied(&mut target, arguments.partitions)?;
+        source.produce(TOPIC, 0, batches[0].0.clone(), None)?;
+        let start = Instant::now();
+        let mut bridge = pair.run(&config, &format!("start-{number}"))?;
+        times.push(until(start, || Ok(copied(&mut target, arguments.partitions)? > before))?.as_millis());
+        ensure!(bridge.terminate(LIMIT)? == 0, "the bridge did not end well:\n{}", bridge.log());
+    }
+    times.sort_unstable();
+    if let (Some(median), Some(worst)) = (times.get(times.len() / 2), times.last()) {
+        println!("start with a position to the first committed record: median {median} ms, worst {worst} ms");
+    }
+    Ok(())
+}
+
+/// Bytes and uncompressed length of some batches of JSON-like records.
+fn batches(codec: Codec, records: usize) -> Result<Vec<(Vec<u8>, usize)>> {
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut made = Vec::new();
+    for _ in 0..DISTINCT_BATCHES {
+        let record = |index: usize| {
+            let noise: String = (0..450).map(|_| random.alphanumeric()).collect();
+            let value =
+                format!("{{\"order\":{index:010},\"state\":\"{}\",\"payload\":\"{noise}\"}}", "accepted ".repeat(55));
+            NewRecord {
+                timestamp: 1_700_000_000_000 + index as i64,
+                key: Some(format!("{index:010}").into_bytes()),
+                value: Some(value.into_bytes()),
+                headers: vec![],
+            }
+        };
+        let new: Vec<_> = (0..records).map(record).collect();
+        let plain = NewBatch::plain(Codec::None, new.clone()).encode()?.len();
+        made.push((NewBatch::plain(codec, new).encode()?, plain));
+    }
+    Ok(made)
+}
+
+/// Records and markers of all partitions below their last stable offsets.
+fn copied(target: &mut RawClient, partitions: i32) -> Result<i64> {
+    // Before the bridge has made the topic, nothing is copied.
+    if !target.topic_names()?.iter().any(|name| name == TOPIC) {
+        return Ok(0);
+    }
+    (0..partitions).map(|partition| Ok(target.offsets(TOPIC, partition)?.last_stable)).sum()
+}
+
+fn until(start: Instant, mut done: impl FnMut() -> Result<bool>) -> Result<Duration> {
+    while !done()? {
+        ensure!(start.elapsed() < LIMIT, "not done after {LIMIT:?}");
+        std::thread::sleep(POLL);
+    }
+    Ok(start.elapsed())
+}
+
+fn usage(bridge: &mut Bridge) -> Result<Usage> {
+    let id = bridge.process().id();
+    let stat = fs::read_to_string(format!("/proc/{id}/stat"))?;
+    // The name in parentheses may hold spaces; user and system time are fields 14 and 15.
+    let fields: Vec<&str> = stat.rsplit(')').next().context("stat without a name")?.split_whitespace().collect();
+    let ticks = |index: usize| fields.get(index).and_then(|it| it.parse::<f64>().ok()).context("stat is too short");
+    let status = fs::read_to_string(format!("/proc/{id}/status"))?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("status without VmHWM")?;
+    let kibibytes: f64 = peak.trim().trim_end_matches(" kB").parse()?;
+    Ok(Usage { cpu_seconds: (ticks(11)? + ticks(12)?) / TICKS_PER_SECOND, peak_mebibytes: kibibytes / 1024.0 })
+}
