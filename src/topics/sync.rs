@@ -82,7 +82,11 @@ impl TopicSync {
             }
             Err(error) => return Err(error),
         };
-        let defaults = self.target.create_topic(&topic, true).await?;
+        let defaults = match self.target.create_topic(&topic, true).await {
+            // Made a moment ago: the controller knows it before every broker does.
+            Err(error) if error.code() == Some(TOPIC_ALREADY_EXISTS) => return Ok(None),
+            defaults => defaults?,
+        };
         topic.configs = self.configs(&source, defaults.as_ref());
         Ok(Some(Step::Create(topic)))
     }

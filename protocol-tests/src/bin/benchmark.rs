@@ -71,10 +71,10 @@ fn main() -> Result<()> {
     let config = pair.config("benchmark", &[TOPIC]);
     let start = Instant::now();
     let mut bridge = pair.run(&config, "fresh")?;
-    let first = until(start, || Ok(copied(&mut target, arguments.partitions)? > 0))?;
+    let first = until(start, &mut bridge, || Ok(copied(&mut target, arguments.partitions)? > 0))?;
     // Markers count too, so the sum says that the end is near, not that it is reached.
     let mut last = (0, Duration::ZERO);
-    until(start, || {
+    until(start, &mut bridge, || {
         let now = copied(&mut target, arguments.partitions)?;
         if now != last.0 {
             last = (now, start.elapsed());
@@ -109,7 +109,8 @@ fn main() -> Result<()> {
         source.produce(TOPIC, 0, batches[0].0.clone(), None)?;
         let start = Instant::now();
         let mut bridge = pair.run(&config, &format!("start-{number}"))?;
-        times.push(until(start, || Ok(copied(&mut target, arguments.partitions)? > before))?.as_millis());
+        let first = until(start, &mut bridge, || Ok(copied(&mut target, arguments.partitions)? > before))?;
+        times.push(first.as_millis());
         ensure!(bridge.terminate(LIMIT)? == 0, "the bridge did not end well:\n{}", bridge.log());
     }
     times.sort_unstable();
@@ -151,8 +152,9 @@ fn copied(target: &mut RawClient, partitions: i32) -> Result<i64> {
     (0..partitions).map(|partition| Ok(target.offsets(TOPIC, partition)?.last_stable)).sum()
 }
 
-fn until(start: Instant, mut done: impl FnMut() -> Result<bool>) -> Result<Duration> {
+fn until(start: Instant, bridge: &mut Bridge, mut done: impl FnMut() -> Result<bool>) -> Result<Duration> {
     while !done()? {
+        ensure!(bridge.process().exit_code()?.is_none(), "the bridge has ended:\n{}", bridge.log());
         ensure!(start.elapsed() < LIMIT, "not done after {LIMIT:?}");
         std::thread::sleep(POLL);
     }
