@@ -16,11 +16,14 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 use tokio::sync::watch;
+use uuid::Uuid;
 
 /// New topics are to be copied within five seconds: this, and the creation of the topic.
 pub(super) const DISCOVERY_INTERVAL: Duration = Duration::from_secs(2);
 /// The target's settings of topics that are copied already are looked at again so often.
 const DESCRIBE_INTERVAL: Duration = Duration::from_secs(60);
+/// Then everything is told once more: what is wrong with topics that come and go must not fill the memory.
+const TOLD_MAX: usize = 1_000;
 
 pub struct Planner {
     rules: TopicRules,
@@ -32,6 +35,10 @@ pub struct Planner {
     /// Partitions of each topic when the link began: what comes later is copied from its first record.
     initial: Option<BTreeMap<TopicName, i32>>,
     max_message_bytes: BTreeMap<TopicName, usize>,
+    /// Of the target's topics, as they were seen last.
+    target_ids: BTreeMap<TopicName, Uuid>,
+    /// Something could not be brought about, and is tried again.
+    is_behind: bool,
     /// Told once, not every two seconds.
     told: BTreeSet<String>,
 }
@@ -57,7 +64,6 @@ impl Planner {
                 source: ends.source.clone(),
                 target: ends.target.clone(),
                 replication_factor: config.target.replication_factor,
-                log_append_time: config.delivery.log_append_time,
             },
             lanes: config.delivery.lanes,
             accepted: config.delivery.accept_weak.clone(),
@@ -65,6 +71,8 @@ impl Planner {
             plan: Plan::default(),
             initial: None,
             max_message_bytes: BTreeMap::new(),
+            target_ids: BTreeMap::new(),
+            is_behind: false,
             told: BTreeSet::new(),
         }
     }
@@ -84,9 +92,11 @@ impl Planner {
             tracing::warn!(pattern = %unmatched.pattern, "no topic of the source matches yet");
         }
         self.initial = Some(topics);
-        if let Some((_, error)) = self.sync.sync(&self.plan, target).await.into_iter().next() {
+        let (target, failed) = self.sync.sync(self.plan.entries.values(), target.clone()).await?;
+        if let Some((_, error)) = failed.into_iter().next() {
             return Err(error.into());
         }
+        self.note(&target);
         let all: Vec<_> = self.plan.entries.values().cloned().collect();
         let Examined { mut weak, failed } = self.examine(&all).await?;
         if let Some((_, error)) = failed.into_iter().next() {
@@ -144,6 +154,7 @@ impl Planner {
                 let route = Route {
                     target: TopicPartition::new(Arc::clone(&entry.target), partition),
                     topic_id,
+                    target_topic_id: self.target_ids.get(&entry.target).copied().unwrap_or_default(),
                     start,
                     max_message_bytes: *max_message_bytes,
                 };
@@ -155,35 +166,32 @@ impl Planner {
         routes
     }
 
-    /// Follows the source until nobody takes routes any more.
+    /// Follows both ends until nobody takes routes any more.
     pub(super) async fn follow(mut self, source: Keeper, target: Keeper, publish: watch::Sender<Arc<Routes>>) {
-        let mut changes = source.watch();
+        let (mut at_source, mut at_target) = (source.watch(), target.watch());
         let mut described = tokio::time::interval(DESCRIBE_INTERVAL);
         described.tick().await;
         loop {
             let is_due = tokio::select! {
-                changed = changes.changed() => match changed {
-                    Ok(()) => false,
-                    Err(_) => return,
-                },
+                Ok(()) = at_source.changed() => false,
+                Ok(()) = at_target.changed() => {
+                    let seen = at_target.borrow_and_update().clone();
+                    self.note(&seen);
+                    false
+                }
                 _ = described.tick() => true,
                 () = publish.closed() => return,
             };
-            let metadata = changes.borrow_and_update().clone();
-            let (plan, refused) = self.plan.follow(&self.rules, &topics_of(&metadata));
-            for error in refused {
-                self.tell(error.to_string());
+            let metadata = at_source.borrow_and_update().clone();
+            let is_new = self.replan(&metadata);
+            if is_new || is_due || self.is_behind {
+                let done = self.bring_about(is_due).await;
+                self.is_behind = !matches!(done, Ok(true));
+                if let Err(error) = done {
+                    tracing::warn!(%error, "the target's topics are not as they should be yet");
+                }
+                target.follow(self.target_topics());
             }
-            let is_new = plan.entries != self.plan.entries;
-            let is_unfinished = plan.entries.values().any(|it| !self.max_message_bytes.contains_key(&it.target));
-            self.plan = plan;
-            if !(is_new || is_due || is_unfinished) {
-                continue;
-            }
-            if let Err(error) = self.bring_about(is_due).await {
-                tracing::warn!(%error, "the target's topics are not as they should be yet");
-            }
-            target.follow(self.target_topics());
             let routes = Arc::new(self.routes(&metadata));
             publish.send_if_modified(|before| {
                 let is_other = *before != routes;
@@ -193,33 +201,74 @@ impl Planner {
         }
     }
 
-    async fn bring_about(&mut self, all: bool) -> Result<(), ClusterError> {
+    /// True when something is to be brought about.
+    fn replan(&mut self, source: &Metadata) -> bool {
+        let (plan, refused) = self.plan.follow(&self.rules, &topics_of(source));
+        for error in refused {
+            self.tell(error.to_string());
+        }
+        for gone in self.plan.entries.keys().filter(|it| !plan.entries.contains_key(*it)) {
+            tracing::warn!(topic = %gone, "the source's topic is gone: what was not read of it is not copied");
+        }
+        let is_new = plan.entries != self.plan.entries;
+        self.plan = plan;
+        is_new
+    }
+
+    /// A topic that is missing in one answer may be there in the next; its id stays known, and another id tells that it was
+    /// made anew.
+    fn note(&mut self, target: &Metadata) {
+        for name in self.plan.entries.values().map(|it| &it.target) {
+            if let Some(topic) = target.topics.get(name).filter(|it| !it.topic_id.is_nil()) {
+                self.target_ids.insert(Arc::clone(name), topic.topic_id);
+            }
+        }
+    }
+
+    /// False when some topic has to wait.
+    async fn bring_about(&mut self, all: bool) -> Result<bool, ClusterError> {
         let names: Vec<_> = self.plan.entries.values().map(|it| Arc::clone(&it.target)).collect();
         let target = self.sync.target.metadata(Some(&names)).await?;
-        for (topic, error) in self.sync.sync(&self.plan, &target).await {
-            tracing::warn!(%topic, %error, "the target's topic cannot be made yet");
+        let (made, missing): (Vec<_>, Vec<_>) = self.plan.entries.values().cloned().partition(|it| {
+            target.topics.get(&it.target).is_some_and(|topic| !topic.partitions.is_empty())
+                || !self.target_ids.contains_key(&it.target)
+        });
+        // Made anew it would go on in the middle, as if what was copied were still there.
+        for gone in missing {
+            self.tell(format!("{} is gone at the target, and with it what was copied of {}", gone.target, gone.source));
+        }
+        let (target, failed) = self.sync.sync(made.iter(), target).await?;
+        self.note(&target);
+        let mut is_whole = failed.is_empty();
+        for (topic, error) in failed {
+            self.tell(format!("the copy of {topic} cannot be made yet: {error}"));
         }
         let is_known = |planner: &Self, topic: &TopicName| planner.max_message_bytes.contains_key(topic);
-        let due: Vec<_> = self.plan.entries.values().filter(|it| all || !is_known(self, &it.target)).cloned().collect();
+        let due: Vec<_> = made.into_iter().filter(|it| all || !is_known(self, &it.target)).collect();
         let unknown: BTreeSet<_> =
             due.iter().map(|it| Arc::clone(&it.target)).filter(|it| !is_known(self, it)).collect();
         let examined = self.examine(&due).await?;
         for (topic, error) in examined.failed {
             tracing::warn!(%topic, %error, "its settings are not known yet");
+            is_whole = false;
         }
         for finding in examined.weak {
             // What is copied already is not stopped for it: the data is there, and the operator was told.
             if unknown.contains(&finding.topic) {
                 self.max_message_bytes.remove(&finding.topic);
+                is_whole = false;
             }
             self.tell(format!("{finding}: accept it in delivery.accept_weak, or mend the target"));
         }
-        Ok(())
+        Ok(is_whole)
     }
 
     fn tell(&mut self, problem: String) {
         if !self.told.contains(&problem) {
             tracing::error!("{problem}");
+            if self.told.len() >= TOLD_MAX {
+                self.told.clear();
+            }
             self.told.insert(problem);
         }
     }
