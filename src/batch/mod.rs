@@ -32,3 +32,4 @@ pub use prepare::{
 pub use raw::{DecodedBatch, RawBatch, SplitBatches, split};
 pub use record::{Headers, RecordView, Records};
 pub use stamp::{StampedBatch, stamp};
+pub(crate) use stamp::unstamped;

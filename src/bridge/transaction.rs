@@ -5,6 +5,7 @@ use super::incident::IncidentKind;
 use super::lane::{Event, Lane, Output, PASSED_INTERVAL, Phase};
 use crate::batch::{MergeLimits, Rules, UNCOMPRESSED_BYTES_MAX, prepare};
 use crate::ledger::{Change, Pending, Position};
+use crate::planted::{Bug, planted};
 use crate::source::Delivery;
 use crate::target::{self, OffsetCommit};
 use crate::types::TopicPartition;
@@ -177,7 +178,7 @@ impl Lane {
         let mut copied = Counts { batches: prepared.batches.len() as u64, ..Counts::default() };
         let target = stream.route.target.clone();
         let position = Position {
-            next_offset: stream.sent,
+            next_offset: stream.sent + i64::from(planted(Bug::PositionOffByOne)),
             leader_epoch: stream.leader_epoch,
             topic_id: stream.route.topic_id,
             from: before,
