@@ -142,7 +142,10 @@ impl Lane {
         let log_append_time = self.settings.log_append_time;
         let stream = self.streams.get_mut(partition)?;
         let (mut deliveries, mut batches, mut bytes) = (Vec::new(), Vec::new(), 0);
-        while let Some(delivery) = stream.queue.front() {
+        let is_unrecorded = std::mem::take(&mut stream.is_unrecorded);
+        // The first position goes without records: an aborted transaction would leave some at the target, and the next start
+        // would find a log that is not empty and no position for it.
+        while !is_unrecorded && let Some(delivery) = stream.queue.front() {
             if !batches.is_empty() && (bytes >= bytes_max || batches.len() >= batches_max) {
                 break;
             }
@@ -171,7 +174,6 @@ impl Lane {
             stream.sent = last.next_position.offset;
             stream.leader_epoch = last.next_position.leader_epoch;
         }
-        let is_unrecorded = std::mem::take(&mut stream.is_unrecorded);
         let left = !stream.queue.is_empty();
         stream.data_since = stream.data_since.filter(|_| left);
         stream.passed_since = None;
