@@ -35,7 +35,10 @@ impl Pair {
                     let next = ledger.positions.get(place).map(|it| it.next_offset);
                     let (topic, partition) = place;
                     let end = offsets.high_watermark;
-                    ensure!(next == Some(end), "the ledger has {topic}-{partition} at {next:?}, its source ends at {end}");
+                    ensure!(
+                        next == Some(end),
+                        "the ledger has {topic}-{partition} at {next:?}, its source ends at {end}"
+                    );
                 }
                 Ok(())
             });
@@ -106,7 +109,10 @@ fn whole(target: &mut RawClient, ledger: &Ledger, topics: &[String]) -> Result<A
                     }
                     visible.push(group);
                     let Some((number, _, records)) = of else {
-                        bail!("{topic}-{partition}: producer {producer:?} committed at {} without a position", part.offset);
+                        bail!(
+                            "{topic}-{partition}: producer {producer:?} committed at {} without a position",
+                            part.offset
+                        );
                     };
                     ensure!(
                         records == part.records as u64,
@@ -116,7 +122,10 @@ fn whole(target: &mut RawClient, ledger: &Ledger, topics: &[String]) -> Result<A
                 }
                 // Died before the data, or data that never came.
                 let missing = wanted.find(|(_, committed, _)| *committed);
-                ensure!(missing.is_none(), "{topic}-{partition}: {producer:?} has a position without data: {missing:?}");
+                ensure!(
+                    missing.is_none(),
+                    "{topic}-{partition}: {producer:?} has a position without data: {missing:?}"
+                );
             }
         }
     }

@@ -60,7 +60,10 @@ impl fmt::Display for Break {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Break { place: (topic, partition), before, position } = self;
         let Position { from, next_offset, transaction, .. } = position;
-        write!(formatter, "{topic}-{partition}: from {from} to {next_offset} in transaction {transaction} after {before}")
+        write!(
+            formatter,
+            "{topic}-{partition}: from {from} to {next_offset} in transaction {transaction} after {before}"
+        )
     }
 }
 

@@ -6,6 +6,7 @@ mod error;
 mod gather;
 mod incident;
 mod lane;
+mod ownership;
 mod planner;
 mod report;
 mod run;

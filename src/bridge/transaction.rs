@@ -42,9 +42,14 @@ pub(super) struct InFlight {
     parts: Vec<Part>,
     counts: Counts,
     since: Instant,
+    began: Instant,
 }
 
 impl InFlight {
+    pub(super) fn began(&self) -> Instant {
+        self.began
+    }
+
     fn charged_bytes(&self) -> usize {
         self.parts.iter().flat_map(|part| &part.deliveries).map(|it| it.charged_bytes).sum()
     }
@@ -118,7 +123,7 @@ impl Lane {
                 group_instance_id: None,
             },
         };
-        self.in_flight = Some(InFlight { pending, parts, counts, since });
+        self.in_flight = Some(InFlight { pending, parts, counts, since, began: self.now });
         self.transact(commit);
     }
 
@@ -208,6 +213,7 @@ impl Lane {
     pub(super) fn committed(&mut self, landed: &[(TopicPartition, i64)]) {
         let Some(in_flight) = self.in_flight.take() else { return };
         self.is_unsigned = false;
+        self.signed();
         self.give_back(in_flight.charged_bytes());
         for part in &in_flight.parts {
             if let Some(stream) = self.streams.get_mut(&part.partition) {

@@ -107,9 +107,8 @@ impl RawClient {
     }
 
     fn coordinator(&mut self, key_type: i8, key: &str) -> Result<i32> {
-        let request = FindCoordinatorRequest::default()
-            .with_key(StrBytes::from_string(key.to_owned()))
-            .with_key_type(key_type);
+        let request =
+            FindCoordinatorRequest::default().with_key(StrBytes::from_string(key.to_owned())).with_key_type(key_type);
         self.retry(|client| {
             let answer = client.any(3, &request)?;
             check(answer.error_code)?;

@@ -15,13 +15,7 @@ mod stage;
 use libtest_mimic::Trial;
 
 pub(super) fn trials() -> Vec<Trial> {
-    let suites = [
-        delayed::trials(),
-        killed::trials(),
-        mutants::trials(),
-        nodes::trials(),
-        outages::trials(),
-        owners::trials(),
-    ];
+    let suites =
+        [delayed::trials(), killed::trials(), mutants::trials(), nodes::trials(), outages::trials(), owners::trials()];
     suites.into_iter().flatten().collect()
 }

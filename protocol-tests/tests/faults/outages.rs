@@ -52,9 +52,7 @@ fn outages(source: Spec, target: Spec) -> Result<()> {
                 trial.stage(&name, &mut bridge, |trial, load| stall(trial, load, side, direction, stalled))?;
             }
             let name = format!("{side:?}: a black hole");
-            trial.stage(&name, &mut bridge, |trial, load| {
-                stall(trial, load, side, Direction::Both, BLACK_HOLE)
-            })?;
+            trial.stage(&name, &mut bridge, |trial, load| stall(trial, load, side, Direction::Both, BLACK_HOLE))?;
         }
     }
     trial.finish(bridge)

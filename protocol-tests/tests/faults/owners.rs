@@ -105,6 +105,9 @@ fn expect_taken_over(loser: &mut Bridge, winner: &Bridge) -> Result<()> {
     let log = loser.log();
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname")?;
     let named = format!("host {}, pid {}", host.trim(), winner.id());
-    ensure!(code == 1 && log.contains("was taken over") && log.contains(&named), "exit code {code}, no {named:?}:\n{log}");
+    ensure!(
+        code == 1 && log.contains("was taken over") && log.contains(&named),
+        "exit code {code}, no {named:?}:\n{log}"
+    );
     Ok(())
 }

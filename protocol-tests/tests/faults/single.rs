@@ -43,7 +43,8 @@ impl<'a> Single<'a> {
     pub(super) fn new(pair: &'a Pair, name: &str, bug: Option<&'static str>, delivery: &str) -> Result<Single<'a>> {
         // The data's name sorts before the ledger's, so that its Produce is the first.
         let (topic, link) = (format!("a-{name}"), format!("l-{name}"));
-        pair.source.client().create_topic(&topic, 1, 1, &[])?;
+        // The records are old.
+        pair.source.client().create_topic(&topic, 1, 1, &[("retention.ms", "-1")])?;
         let mut config = pair.config(&link, &[&topic]);
         config.delivery += &format!(
             "lanes = 1\nrequest_timeout_ms = {REQUEST_TIMEOUT_MS}\ntransaction_timeout_ms = {TRANSACTION_TIMEOUT_MS}\n{delivery}\n"

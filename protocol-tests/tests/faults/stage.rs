@@ -89,8 +89,7 @@ impl Trial {
         let before = self.committed()?;
         self.until_committed(before + 1)
             .with_context(|| format!("{name}: nothing flows after the fault\n{}", bridge.process().log_tail(40)))?;
-        self.audit(name, load)
-            .with_context(|| format!("{name}\n{}", bridge.process().log_tail(40)))?;
+        self.audit(name, load).with_context(|| format!("{name}\n{}", bridge.process().log_tail(40)))?;
         let code = bridge.process().exit_code()?;
         ensure!(code.is_none(), "{name}: the bridge ended with {code:?}:\n{}", bridge.log());
         println!("{name}: {:.1?}", start.elapsed());
