@@ -98,8 +98,18 @@ impl Bridge {
 
     /// Any command that takes a configuration.
     pub fn command(command: &str, config: &Path, arguments: &[&str]) -> Result<Bridge> {
+        Bridge::start(Command::new(binary()?), command, config, arguments)
+    }
+
+    /// `kafka-bridge run` of the build that can have a bug, with this one (`src/planted.rs`).
+    pub fn run_with_bug(bug: &str, config: &Path) -> Result<Bridge> {
+        let mut program = Command::new(planted_binary()?);
+        program.env("KAFKA_BRIDGE_PLANTED_BUG", bug);
+        Bridge::start(program, "run", config, &[])
+    }
+
+    fn start(mut program: Command, command: &str, config: &Path, arguments: &[&str]) -> Result<Bridge> {
         let log = config.with_extension("log");
-        let mut program = Command::new(binary()?);
         program.arg(command).arg("--config").arg(config).args(arguments);
         Ok(Bridge { process: Process::start(&mut program, &log)? })
     }
@@ -130,6 +140,10 @@ impl Bridge {
         self.process.signal("CONT")
     }
 
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
     }
@@ -143,14 +157,22 @@ impl Bridge {
 /// another's; so it is built here, once.
 pub fn binary() -> Result<PathBuf> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let built = BUILT.get_or_init(|| build().map_err(|error| format!("{error:?}")));
-    built.clone().map_err(|error| anyhow::anyhow!(error))
-}
-
-fn build() -> Result<PathBuf> {
     if let Some(path) = env::var_os("KAFKA_BRIDGE_BIN") {
         return Ok(path.into());
     }
+    let built = BUILT.get_or_init(|| build("kafka-bridge", &[]).map_err(|error| format!("{error:?}")));
+    built.clone().map_err(|error| anyhow::anyhow!(error))
+}
+
+/// The same code with its planted bugs, beside it under another name.
+pub fn planted_binary() -> Result<PathBuf> {
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let features = ["--features", "protocol-tests/planted-bugs"];
+    let built = BUILT.get_or_init(|| build("kafka-bridge-planted", &features).map_err(|error| format!("{error:?}")));
+    built.clone().map_err(|error| anyhow::anyhow!(error))
+}
+
+fn build(binary: &str, features: &[&str]) -> Result<PathBuf> {
     // A test is …/target/<profile>/deps/protocol_tests-<hash>, a program of this package …/target/<profile>/<name>.
     let executable = env::current_exe()?;
     let folder = executable.parent().context("the test is not in a target folder")?;
@@ -160,7 +182,7 @@ fn build() -> Result<PathBuf> {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     // Both packages, though one binary is wanted: with the same selection the dependencies get the same features, and
     // nothing is built twice.
-    cargo.args(["build", "-q", "-p", "kafka-bridge", "-p", "protocol-tests", "--bin", "kafka-bridge"]);
+    cargo.args(["build", "-q", "-p", "kafka-bridge", "-p", "protocol-tests", "--bin", binary]).args(features);
     cargo.arg("--target-dir").arg(target).current_dir(root);
     if folder.ends_with("release") {
         cargo.arg("--release");
@@ -169,5 +191,5 @@ fn build() -> Result<PathBuf> {
     if !output.status.success() {
         bail!("cargo build failed:\n{}", String::from_utf8_lossy(&output.stderr));
     }
-    Ok(folder.join("kafka-bridge"))
+    Ok(folder.join(binary))
 }

@@ -122,13 +122,13 @@ pub fn passed_through(source: &[Rec], target: &[Rec]) -> (usize, usize) {
 
 /// Transactions at the target of which one part is committed and another is not: nothing may ever be torn.
 ///
-/// `uncommitted` and `committed` are the reads of all partitions that a link writes to; `group` tells the transaction of a
-/// record. Returns the groups that are split.
-pub fn torn<G: Ord + Clone>(uncommitted: &[Rec], committed: &[Rec], group: impl Fn(&Rec) -> G) -> Vec<G> {
+/// `uncommitted` and `committed` are what readers of either isolation level see of all partitions that a link writes to;
+/// `group` tells the transaction of each. Returns the groups that are split.
+pub fn torn<T, G: Ord + Clone>(uncommitted: &[T], committed: &[T], group: impl Fn(&T) -> G) -> Vec<G> {
     let mut all: BTreeMap<G, usize> = BTreeMap::new();
     let mut visible: BTreeMap<G, usize> = BTreeMap::new();
-    uncommitted.iter().for_each(|record| *all.entry(group(record)).or_default() += 1);
-    committed.iter().for_each(|record| *visible.entry(group(record)).or_default() += 1);
+    uncommitted.iter().for_each(|item| *all.entry(group(item)).or_default() += 1);
+    committed.iter().for_each(|item| *visible.entry(group(item)).or_default() += 1);
     visible.into_iter().filter(|(group, count)| all.get(group) != Some(count)).map(|(group, _)| group).collect()
 }
 

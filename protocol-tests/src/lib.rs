@@ -2,10 +2,13 @@
 //!
 //! Nothing here uses the bridge's own protocol layers, so that a mistake cannot be made on both sides and cancel out.
 
+pub mod audit;
 pub mod bridge;
 pub mod compare;
 pub mod jars;
 pub mod kafka;
+pub mod ledger;
+pub mod load;
 pub mod pair;
 pub mod pki;
 pub mod ports;

@@ -1,14 +1,16 @@
 //! Two real clusters and a folder for the bridge between them.
 
 use std::path::Path;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use tempfile::TempDir;
 
 use crate::bridge::{Bridge, Config, End};
 use crate::compare::{self, Difference, Timestamps};
 use crate::kafka::{KafkaCluster, Spec};
+use crate::proxy::Proxy;
 use crate::raw::RawClient;
 
 /// What one-node clusters cannot give.
@@ -20,13 +22,32 @@ const DIFFERENCES_SHOWN: usize = 8;
 pub struct Pair {
     pub source: KafkaCluster,
     pub target: KafkaCluster,
+    /// One before each node's client listener, where the pair was started with them.
+    pub source_proxies: Vec<Proxy>,
+    pub target_proxies: Vec<Proxy>,
     folder: TempDir,
 }
 
 impl Pair {
     pub fn start(source: Spec, target: Spec) -> Result<Pair> {
         let folder = tempfile::tempdir()?;
-        Ok(Pair { source: KafkaCluster::start(source)?, target: KafkaCluster::start(target)?, folder })
+        let (source, target) = both(|| KafkaCluster::start(source), || KafkaCluster::start(target))?;
+        Ok(Pair { source, target, source_proxies: vec![], target_proxies: vec![], folder })
+    }
+
+    /// With a proxy before every node: clients on the client listener pass through it, those on the plaintext one do not.
+    pub fn start_behind_proxies(source: Spec, target: Spec) -> Result<Pair> {
+        let bind = |spec: &Spec| (0..spec.nodes).map(|_| Proxy::bind(!spec.tls)).collect::<Result<Vec<_>>>();
+        let (source_proxies, target_proxies) = (bind(&source)?, bind(&target)?);
+        let ports = |proxies: &[Proxy]| proxies.iter().map(Proxy::port).collect();
+        let source = source.advertised(ports(&source_proxies));
+        let pair = Pair::start(source, target.advertised(ports(&target_proxies)))?;
+        for (cluster, proxies) in [(&pair.source, &source_proxies), (&pair.target, &target_proxies)] {
+            for (node, proxy) in proxies.iter().enumerate() {
+                proxy.set_upstream(&cluster.client_address(node))?;
+            }
+        }
+        Ok(Pair { source_proxies, target_proxies, ..pair })
     }
 
     pub fn folder(&self) -> &Path {
@@ -51,15 +72,31 @@ impl Pair {
             let found = differences(&mut source, &mut target, topics);
             match found {
                 Ok(found) if found.is_empty() => return Ok(()),
-                Ok(found) if start.elapsed() > limit => {
-                    let shown: Vec<_> = found.iter().take(DIFFERENCES_SHOWN).map(ToString::to_string).collect();
-                    bail!("{} differences after {limit:?}: {}", found.len(), shown.join("; "));
-                }
+                Ok(found) if start.elapsed() > limit => bail!("after {limit:?}: {}", shown(&found)),
                 Err(error) if start.elapsed() > limit => return Err(error).context("the copy cannot be read"),
-                Ok(_) | Err(_) => std::thread::sleep(POLL),
+                Ok(_) | Err(_) => thread::sleep(POLL),
             }
         }
     }
+}
+
+/// At the same time: a broker's start waits more than it works.
+fn both<A: Send, B: Send>(
+    one: impl FnOnce() -> Result<A> + Send,
+    other: impl FnOnce() -> Result<B> + Send,
+) -> Result<(A, B)> {
+    thread::scope(|scope| {
+        let other = scope.spawn(other);
+        let one = one();
+        let other = other.join().map_err(|_| anyhow!("starting a cluster panicked"))?;
+        Ok((one?, other?))
+    })
+}
+
+/// The first of them, for an error.
+pub fn shown(found: &[Difference]) -> String {
+    let shown: Vec<_> = found.iter().take(DIFFERENCES_SHOWN).map(ToString::to_string).collect();
+    format!("{} differences: {}", found.len(), shown.join("; "))
 }
 
 /// Of all topics, which have the same name at both ends.

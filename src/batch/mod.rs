@@ -31,4 +31,5 @@ pub use prepare::{
 };
 pub use raw::{DecodedBatch, RawBatch, SplitBatches, split};
 pub use record::{Headers, RecordView, Records};
+pub(crate) use stamp::unstamped;
 pub use stamp::{StampedBatch, stamp};

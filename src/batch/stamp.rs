@@ -49,6 +49,11 @@ pub fn stamp(batch: &RawBatch, identity: ProducerIdentity, base_sequence: i32) -
     StampedBatch { header: to.write(), body: batch.shared_body() }
 }
 
+/// As it is, without producer and transaction: only a planted bug writes so.
+pub(crate) fn unstamped(batch: &RawBatch) -> StampedBatch {
+    StampedBatch { header: batch.header().write(), body: batch.shared_body() }
+}
+
 /// CRC32C's polynomial, bits reversed.
 const POLYNOMIAL: u32 = 0x82F6_3B78;
 /// Powers x^(2^k): a body of 2^31 bytes needs k up to 34.

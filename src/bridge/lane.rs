@@ -6,6 +6,7 @@
 
 use super::gather::{Stream, StreamState};
 use super::incident::{Incident, IncidentKind};
+use super::ownership::Ownership;
 use super::transaction::{Counts, InFlight};
 use crate::batch::LogAppendTimePolicy;
 use crate::ledger::{LaneLedger, Owner, PositionKey};
@@ -24,9 +25,6 @@ pub(super) const MARKER_PAUSE: Duration = Duration::from_millis(4);
 pub(super) const PASSED_INTERVAL: Duration = Duration::from_secs(10);
 const ABORT_BACKOFF_FIRST: Duration = Duration::from_millis(50);
 const ABORT_BACKOFF_MAX: Duration = Duration::from_secs(2);
-/// A lane that is fenced so often by nobody who signs the ledger is fought over by something unknown.
-const RETAKES_MAX: usize = 3;
-const RETAKES_WITHIN: Duration = Duration::from_secs(300);
 /// A batch that is refused again when it is half as large is not refused for its size.
 const REFUSALS_MAX: u32 = 3;
 
@@ -123,6 +121,8 @@ pub(super) enum Phase {
     Copying,
     /// Fenced: who was it?
     Asking,
+    /// Nobody has signed yet: asked again then.
+    Waiting(Instant),
     Ended,
 }
 
@@ -145,10 +145,7 @@ pub(super) struct Lane {
     pub(super) is_unsigned: bool,
     pub(super) not_before: Instant,
     aborts: u32,
-    retakes: VecDeque<Instant>,
-    /// Whom this process took the lane from: its signature in the ledger is no sign of a successor.
-    displaced: Option<Uuid>,
-    has_owned: bool,
+    pub(super) ownership: Ownership,
     pub(super) is_draining: bool,
     outputs: VecDeque<Output>,
     /// The stream that the next transaction begins with, so that a busy one does not keep the others out.
@@ -173,9 +170,7 @@ impl Lane {
             is_unsigned: true,
             not_before: now,
             aborts: 0,
-            retakes: VecDeque::new(),
-            displaced: None,
-            has_owned: false,
+            ownership: Ownership::default(),
             is_draining: false,
             outputs: VecDeque::new(),
             cursor: None,
@@ -203,6 +198,7 @@ impl Lane {
             Input::Timeout => {
                 self.fetcher.handle(self.now, source::Input::Timeout);
                 self.transact(target::Input::Timeout);
+                self.ask_again();
             }
         }
         self.pump();
@@ -214,13 +210,15 @@ impl Lane {
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let machines = [self.transactor.poll_timeout().map(|it| it.0), self.fetcher.poll_timeout().map(|it| it.0)];
-        machines.into_iter().chain([self.due()]).flatten().min()
+        let waiting = if let Phase::Waiting(until) = self.phase { Some(until) } else { None };
+        machines.into_iter().chain([self.due(), waiting]).flatten().min()
     }
 
     fn pump(&mut self) {
         loop {
-            self.drain_fetcher();
             self.drain_transactor();
+            // Behind it: what the transaction machine says may give the fetch machine something to do, never the other way.
+            self.drain_fetcher();
             match self.due() {
                 Some(due) if due <= self.now => self.begin(),
                 _ => break,
@@ -247,58 +245,6 @@ impl Lane {
         }
     }
 
-    fn take(&mut self) {
-        if self.phase != Phase::Ended {
-            self.phase = Phase::Taking;
-            self.transact(target::Input::Take);
-        }
-    }
-
-    fn replayed(&mut self, mut ledger: LaneLedger) {
-        if self.phase != Phase::Replaying {
-            return;
-        }
-        let signed = ledger.owner().filter(|it| it.instance != self.settings.owner.instance).cloned();
-        if let Some(other) = signed {
-            if self.has_owned && self.displaced != Some(other.instance) {
-                return self.end(Event::TakenOver(other));
-            }
-            self.displaced = Some(other.instance);
-        }
-        self.has_owned = true;
-        self.is_unsigned = true;
-        let (transaction, positions) = (ledger.transaction(), ledger.positions().len());
-        ledger.take(self.settings.owner.clone());
-        self.ledger = Some(ledger);
-        self.phase = Phase::Copying;
-        self.not_before = self.now;
-        self.output(Output::Event(Event::Taken { transaction, positions }));
-        self.apply_routes();
-    }
-
-    fn asked(&mut self, owner: Option<Owner>) {
-        if self.phase != Phase::Asking {
-            return;
-        }
-        let other = owner.filter(|it| it.instance != self.settings.owner.instance);
-        if let Some(other) = other
-            && self.displaced != Some(other.instance)
-        {
-            return self.end(Event::TakenOver(other));
-        }
-        let now = self.now;
-        self.retakes.retain(|at| *at + RETAKES_WITHIN > now);
-        if self.retakes.len() >= RETAKES_MAX {
-            let id = &self.settings.transactor.transactional_id;
-            return self.end(Event::Failed(format!(
-                "the transactional id {id} was fenced {RETAKES_MAX} times, and no bridge signed the ledger: look for another \
-                 program that uses it"
-            )));
-        }
-        self.retakes.push_back(now);
-        self.take();
-    }
-
     pub(super) fn key(&self, partition: &TopicPartition) -> PositionKey {
         PositionKey {
             cluster_id: Arc::clone(&self.settings.source_cluster_id),
@@ -307,7 +253,7 @@ impl Lane {
         }
     }
 
-    fn apply_routes(&mut self) {
+    pub(super) fn apply_routes(&mut self) {
         if self.phase != Phase::Copying || self.is_draining {
             return;
         }
@@ -464,11 +410,7 @@ impl Lane {
                 self.committed(&offsets);
             }
             target::Event::Aborted { cause } => self.aborted(cause),
-            target::Event::Fenced { .. } => {
-                self.forget();
-                self.phase = Phase::Asking;
-                self.output(Output::WhoOwns);
-            }
+            target::Event::Fenced { .. } => self.fenced(),
             target::Event::OutcomeUnknown { .. } => {
                 self.forget();
                 self.take();
@@ -531,7 +473,7 @@ impl Lane {
     }
 
     /// Everything in memory may be of another incarnation: only the ledger says what was committed.
-    fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
         self.rewind();
         self.ledger = None;
         for (partition, stream) in std::mem::take(&mut self.streams) {

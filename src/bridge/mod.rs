@@ -8,6 +8,7 @@ mod incident;
 mod lane;
 #[cfg(test)]
 mod lane_tests;
+mod ownership;
 mod planner;
 mod report;
 mod run;

@@ -10,6 +10,7 @@ use crate::batch::LogAppendTimePolicy;
 use crate::cluster::{Backoff, Keeper, Metadata};
 use crate::config::{Config, LogAppendTime};
 use crate::ledger::{self, Owner};
+use crate::planted::{Bug, planted};
 use crate::source::FetcherSettings;
 use crate::target::TransactorSettings;
 use crate::types::TopicPartition;
@@ -187,6 +188,10 @@ fn settings(config: &Config, cluster_id: &str, owner: &Owner, lane: u32) -> Lane
     let delivery = &config.delivery;
     let partition = i32::try_from(lane).unwrap_or(i32::MAX);
     let ledger_partition = TopicPartition::new(config.link.ledger_topic().as_str(), partition);
+    let mut transactional_id = config.link.transactional_id(lane);
+    if planted(Bug::NoFence) {
+        transactional_id += &format!(".{}", owner.pid);
+    }
     LaneSettings {
         lane,
         source_cluster_id: cluster_id.into(),
@@ -199,13 +204,13 @@ fn settings(config: &Config, cluster_id: &str, owner: &Owner, lane: u32) -> Lane
             LogAppendTime::CreateTime => LogAppendTimePolicy::KeepCreateTime,
         },
         transactor: TransactorSettings {
-            transactional_id: config.link.transactional_id(lane).as_str().into(),
+            transactional_id: transactional_id.as_str().into(),
             group_id: config.link.group_id().into(),
             ledger_partition: Some(ledger_partition),
             transaction_timeout: Duration::from_millis(u64::from(delivery.transaction_timeout_ms.unsigned_abs())),
             abort_margin: delivery.request_timeout,
             max_in_flight: IN_FLIGHT_MAX,
-            harden_v1: true,
+            harden_v1: !planted(Bug::NoBump),
         },
         fetcher: FetcherSettings { max_bytes: FETCH_BYTES_MAX, ..FetcherSettings::default() },
         started: Instant::now(),

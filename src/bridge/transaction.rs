@@ -5,6 +5,7 @@ use super::incident::IncidentKind;
 use super::lane::{Event, Lane, Output, PASSED_INTERVAL, Phase};
 use crate::batch::{MergeLimits, Rules, UNCOMPRESSED_BYTES_MAX, prepare};
 use crate::ledger::{Change, Pending, Position};
+use crate::planted::{Bug, planted};
 use crate::source::Delivery;
 use crate::target::{self, OffsetCommit};
 use crate::types::TopicPartition;
@@ -41,11 +42,16 @@ pub(super) struct InFlight {
     parts: Vec<Part>,
     counts: Counts,
     since: Instant,
+    began: Instant,
 }
 
 impl InFlight {
     pub(super) fn holds(&self, partition: &TopicPartition) -> bool {
         self.parts.iter().any(|part| part.partition == *partition)
+    }
+
+    pub(super) fn began(&self) -> Instant {
+        self.began
     }
 
     fn charged_bytes(&self) -> usize {
@@ -119,7 +125,7 @@ impl Lane {
                 group_instance_id: None,
             },
         };
-        self.in_flight = Some(InFlight { pending, parts, counts, since });
+        self.in_flight = Some(InFlight { pending, parts, counts, since, began: self.now });
         self.transact(commit);
     }
 
@@ -143,9 +149,10 @@ impl Lane {
         let log_append_time = self.settings.log_append_time;
         let stream = self.streams.get_mut(partition)?;
         let (mut deliveries, mut batches, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let is_unrecorded = std::mem::take(&mut stream.is_unrecorded);
         // A first position goes alone. With its first records in one transaction, a crash would leave aborted records at the
         // target and no position, and the next start had to take the partition for somebody else's.
-        while let Some(delivery) = stream.queue.front().filter(|_| !stream.is_unrecorded) {
+        while !is_unrecorded && let Some(delivery) = stream.queue.front() {
             if !batches.is_empty() && (bytes >= bytes_max || batches.len() >= batches_max) {
                 break;
             }
@@ -174,14 +181,13 @@ impl Lane {
             stream.sent = last.next_position.offset;
             stream.leader_epoch = last.next_position.leader_epoch;
         }
-        let is_unrecorded = std::mem::take(&mut stream.is_unrecorded);
         let left = !stream.queue.is_empty();
         stream.data_since = stream.data_since.filter(|_| left);
         stream.passed_since = None;
         let mut copied = Counts { batches: prepared.batches.len() as u64, ..Counts::default() };
         let target = stream.route.target.clone();
         let position = Position {
-            next_offset: stream.sent,
+            next_offset: stream.sent + i64::from(planted(Bug::PositionOffByOne)),
             leader_epoch: stream.leader_epoch,
             topic_id: stream.route.topic_id,
             from: before,
@@ -210,6 +216,7 @@ impl Lane {
     pub(super) fn committed(&mut self, landed: &[(TopicPartition, i64)]) {
         let Some(in_flight) = self.in_flight.take() else { return };
         self.is_unsigned = false;
+        self.signed();
         self.give_back(in_flight.charged_bytes());
         let of_ledger = landed.iter().rev().find(|it| it.0 == self.settings.ledger_partition).map(|it| it.1);
         if let Some(ledger) = &mut self.ledger {

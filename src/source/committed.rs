@@ -1,6 +1,7 @@
 //! What of a fetch answer is committed: Kafka's own filter (`CompletedFetch.nextFetchedRecord`), on batches.
 
 use crate::batch::{ControlRecord, RawBatch, split};
+use crate::planted::{Bug, planted};
 use crate::source::message::{AbortedTransaction, CorruptProblem, Position};
 use bytes::Bytes;
 use std::collections::BTreeSet;
@@ -64,7 +65,7 @@ pub fn select(records: Bytes, mut aborted: Vec<AbortedTransaction>, position: Po
             }
         } else {
             let is_aborted = header.is_transactional() && aborted_producers.contains(&header.producer_id);
-            is_data = !is_aborted && header.record_count > 0;
+            is_data = (!is_aborted || planted(Bug::AbortedKept)) && header.record_count > 0;
         }
         if is_new {
             selection.first_base.get_or_insert(header.base_offset);

@@ -1,6 +1,7 @@
 //! The batches of one partition in one transaction: in order, at most [`Context`]'s window in flight, resent unchanged.
 
-use crate::batch::{RawBatch, StampedBatch, stamp};
+use crate::batch::{RawBatch, StampedBatch, stamp, unstamped};
+use crate::planted::{Bug, planted};
 use crate::target::call::{after_failure, delay, judge};
 use crate::target::errors::{AbortClass, Action, Api, Backoff};
 use crate::target::message::{Answer, Cause, Destination, Failure, Output, RequestId, Timer, TxnRequest};
@@ -74,7 +75,12 @@ impl Pipeline {
     }
 
     pub(super) fn append(&mut self, context: &Context, batch: &RawBatch, records: i32) {
-        let batch = stamp(batch, context.identity, self.next_sequence);
+        let is_ledger = context.settings.ledger_partition.as_ref() == Some(&self.partition);
+        let batch = if is_ledger && planted(Bug::PositionOutsideTransaction) {
+            unstamped(batch)
+        } else {
+            stamp(batch, context.identity, self.next_sequence)
+        };
         self.next_sequence = advance_sequence(self.next_sequence, records);
         self.entries.push_back(Entry { batch, progress: Progress::Queued, corrupt_once: false });
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Action, FRAME_BYTES_MAX, POLL, RELEASED_ANSWER_LIMIT, Shared, State};
+use super::{Action, FRAME_BYTES_MAX, Hold, POLL, RELEASED_ANSWER_LIMIT, Shared, State, Taken};
 
 pub(super) fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     loop {
@@ -41,7 +41,7 @@ struct LinkState {
     broker_gone: bool,
 }
 
-enum Taken {
+enum Fate {
     Pass,
     Cut,
 }
@@ -87,7 +87,7 @@ impl Link {
         loop {
             let chunk = if self.shared.frames { self.read_frame(&self.client)? } else { self.read_some(&self.client)? };
             self.wait_while(|state| state.stall_to_broker)?;
-            if self.shared.frames && matches!(self.apply_rules(&chunk)?, Taken::Cut) {
+            if self.shared.frames && matches!(self.apply_rules(&chunk)?, Fate::Cut) {
                 return Ok(());
             }
             (&self.broker).write_all(&chunk)?;
@@ -120,43 +120,42 @@ impl Link {
         let _ = self.client.shutdown(Shutdown::Both);
     }
 
-    fn apply_rules(&self, frame: &[u8]) -> io::Result<Taken> {
+    fn apply_rules(&self, frame: &[u8]) -> io::Result<Fate> {
         if frame.len() < 12 {
-            return Ok(Taken::Pass);
+            return Ok(Fate::Pass);
         }
         let api_key = i16::from_be_bytes([frame[4], frame[5]]);
-        let action = self.shared.change(|state| {
+        let rule = self.shared.change(|state| {
             *state.requests.entry(api_key).or_default() += 1;
-            let index = state.rules.iter().position(|rule| rule.api_key == api_key)?;
+            let applies = |text: &[u8]| text.is_empty() || frame.windows(text.len()).any(|window| window == text);
+            let index = state.rules.iter().position(|rule| rule.api_key == api_key && applies(&rule.text))?;
             if state.rules[index].passes > 0 {
                 state.rules[index].passes -= 1;
                 return None;
             }
-            Some(state.rules.remove(index).action)
+            Some(state.rules.remove(index))
         });
-        match action {
-            None => Ok(Taken::Pass),
-            Some(Action::DropRequest) => {
+        let Some(rule) = rule else { return Ok(Fate::Pass) };
+        match rule.action {
+            Action::DropRequest => {
                 self.shared.change(|state| state.requests_dropped += 1);
-                Ok(Taken::Cut)
+                Ok(Fate::Cut)
             }
-            Some(Action::DropAnswer) => {
+            Action::DropAnswer => {
                 self.lock().drop_answers.push([frame[8], frame[9], frame[10], frame[11]]);
-                Ok(Taken::Pass)
+                Ok(Fate::Pass)
             }
-            Some(Action::Hold) => self.hold(frame).map(|()| Taken::Cut),
+            Action::Hold => self.hold(rule.taken, frame).map(|()| Fate::Cut),
         }
     }
 
     /// Waits for the release, delivers the frame and waits for the broker's answer, since Kafka may drop a request whose
     /// connection ends before it was read. The connection is cut afterwards: it has been late for too long.
-    fn hold(&self, frame: &[u8]) -> io::Result<()> {
+    fn hold(&self, taken: Taken, frame: &[u8]) -> io::Result<()> {
         self.lock().keep_broker = true;
+        self.shared.change(|state| state.holds.insert(taken, Hold::Waiting));
         let mut state = self.shared.lock();
-        let seen = state.released;
-        state.holding += 1;
-        self.shared.changed.notify_all();
-        while state.released == seen && !state.closed {
+        while state.holds.get(&taken) == Some(&Hold::Waiting) && !state.closed {
             state = self.shared.changed.wait_timeout(state, POLL).unwrap_or_else(PoisonError::into_inner).0;
         }
         drop(state);
@@ -171,12 +170,8 @@ impl Link {
             drop(link);
             thread::sleep(POLL);
         }
-        let answered = self.lock().answers > before;
-        self.shared.change(|state| {
-            state.holding -= 1;
-            // A request that the broker never answered must not count as a fault that happened.
-            state.held_delivered += usize::from(answered);
-        });
+        let end = if self.lock().answers > before { Hold::Delivered } else { Hold::Failed };
+        self.shared.change(|state| state.holds.insert(taken, end));
         sent
     }
 

@@ -42,11 +42,28 @@ pub enum Action {
     DropRequest,
 }
 
+/// Names a request that is to be taken, to wait for it and to release it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Taken(usize);
+
 struct Rule {
+    taken: Taken,
     api_key: i16,
+    /// Found in the request's bytes: a topic's or a transactional id's name.
+    text: Vec<u8>,
     /// How many more of these requests pass before the rule takes one.
     passes: usize,
     action: Action,
+}
+
+/// How far a held request has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hold {
+    Waiting,
+    Released,
+    /// The broker has answered it. One that never was answered must not count as a fault that happened.
+    Delivered,
+    Failed,
 }
 
 #[derive(Default)]
@@ -60,11 +77,9 @@ struct State {
     generation: u64,
     accepted: usize,
     rules: Vec<Rule>,
+    rules_made: usize,
     requests: BTreeMap<i16, usize>,
-    holding: usize,
-    /// How many holds were ever released; a held request waits until this passes the number it saw.
-    released: u64,
-    held_delivered: usize,
+    holds: BTreeMap<Taken, Hold>,
     answers_dropped: usize,
     requests_dropped: usize,
 }
@@ -138,27 +153,41 @@ impl Proxy {
     }
 
     /// Takes the `nth` (from 1) request of this API that arrives from now on.
-    pub fn take_request(&self, api_key: i16, nth: usize, action: Action) -> Result<()> {
+    pub fn take_request(&self, api_key: i16, nth: usize, action: Action) -> Result<Taken> {
+        self.take_request_with(api_key, "", nth, action)
+    }
+
+    /// Counts only requests that hold this text somewhere.
+    pub fn take_request_with(&self, api_key: i16, text: &str, nth: usize, action: Action) -> Result<Taken> {
         ensure!(self.shared.frames, "a proxy without frames cannot tell requests apart");
         ensure!(nth > 0, "requests are counted from 1");
-        self.shared.change(|state| state.rules.push(Rule { api_key, passes: nth - 1, action }));
-        Ok(())
+        Ok(self.shared.change(|state| {
+            state.rules_made += 1;
+            let taken = Taken(state.rules_made);
+            state.rules.push(Rule { taken, api_key, text: text.into(), passes: nth - 1, action });
+            taken
+        }))
     }
 
-    /// Waits until a request is held: the proof that the fault happens.
-    pub fn wait_held(&self, limit: Duration) -> Result<()> {
-        self.wait("no request was held", limit, |state| state.holding > 0)
+    /// Waits until the request is held: the proof that the fault happens.
+    pub fn wait_held(&self, taken: Taken, limit: Duration) -> Result<()> {
+        self.wait("the request was not held", limit, |state| state.holds.contains_key(&taken))
     }
 
-    /// Lets every held request go on and waits until the broker has them.
-    pub fn release(&self) -> Result<()> {
-        let goal = self.shared.change(|state| {
-            state.released += 1;
-            state.held_delivered + state.holding
+    /// Lets a held request go on and waits until the broker has answered it.
+    pub fn release(&self, taken: Taken) -> Result<()> {
+        let held = self.shared.change(|state| {
+            let hold = state.holds.get_mut(&taken)?;
+            *hold = Hold::Released;
+            Some(())
         });
-        self.wait("a released request was not delivered", RELEASED_ANSWER_LIMIT * 2, |state| {
-            state.held_delivered >= goal
-        })
+        ensure!(held.is_some(), "nothing is held that could be released");
+        self.wait("the released request was not answered", RELEASED_ANSWER_LIMIT * 2, |state| {
+            state.holds.get(&taken) != Some(&Hold::Released)
+        })?;
+        let end = self.shared.lock().holds.get(&taken).copied();
+        ensure!(end == Some(Hold::Delivered), "the broker never answered the released request");
+        Ok(())
     }
 
     /// How many requests of an API arrived.

@@ -23,8 +23,8 @@ use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, Str
 
 pub use admin::{Hanging, Offsets};
 pub use produce::Producer;
-pub use read::{Isolation, Rec};
-pub use records::{Codec, NewBatch, NewRecord};
+pub use read::{Isolation, Rec, outcomes};
+pub use records::{Codec, NewBatch, NewRecord, ReadBatch};
 
 /// No answer of a broker in a test is larger; a corrupt length must not take the machine's memory.
 const FRAME_BYTES_MAX: usize = 128 << 20;
@@ -124,7 +124,18 @@ impl RawClient {
         Ok(names.map(|name| name.0.as_str().to_owned()).collect())
     }
 
-    pub(crate) fn leader(&mut self, topic: &str, partition: i32) -> Result<i32> {
+    /// Waits until every replica of every partition is in sync: only then may another node fall.
+    pub fn until_replicated(&mut self) -> Result<()> {
+        self.retry(|client| {
+            let answer = client.metadata(None)?;
+            let mut partitions = answer.topics.iter().flat_map(|topic| &topic.partitions);
+            let behind = partitions.any(|it| it.leader_id.0 < 0 || it.isr_nodes.len() < it.replica_nodes.len());
+            // REPLICA_NOT_AVAILABLE
+            if behind { check(9) } else { Ok(()) }
+        })
+    }
+
+    pub fn leader(&mut self, topic: &str, partition: i32) -> Result<i32> {
         let answer = self.metadata(Some(&[topic]))?;
         let metadata = answer.topics.first().context("no topic in the answer")?;
         check(metadata.error_code)?;

@@ -18,6 +18,7 @@ use super::{RawClient, check, topic_name};
 const ACKS_ALL: i16 = -1;
 const TIMEOUT_MS: i32 = 20_000;
 const TRANSACTION_TIMEOUT_MS: i32 = 60_000;
+const GROUP_COORDINATOR: i8 = 0;
 const TRANSACTION_COORDINATOR: i8 = 1;
 const DUPLICATE_SEQUENCE_NUMBER: i16 = 46;
 
@@ -97,9 +98,17 @@ impl RawClient {
 
     /// The node that coordinates a transactional id.
     pub fn transaction_coordinator(&mut self, id: &str) -> Result<i32> {
-        let request = FindCoordinatorRequest::default()
-            .with_key(StrBytes::from_string(id.to_owned()))
-            .with_key_type(TRANSACTION_COORDINATOR);
+        self.coordinator(TRANSACTION_COORDINATOR, id)
+    }
+
+    /// The node that coordinates a group.
+    pub fn group_coordinator(&mut self, group: &str) -> Result<i32> {
+        self.coordinator(GROUP_COORDINATOR, group)
+    }
+
+    fn coordinator(&mut self, key_type: i8, key: &str) -> Result<i32> {
+        let request =
+            FindCoordinatorRequest::default().with_key(StrBytes::from_string(key.to_owned())).with_key_type(key_type);
         self.retry(|client| {
             let answer = client.any(3, &request)?;
             check(answer.error_code)?;

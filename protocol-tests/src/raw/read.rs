@@ -128,7 +128,7 @@ impl RawClient {
 }
 
 /// For each batch: whether its transaction committed; None without a transaction or without a marker behind it.
-fn outcomes(batches: &[ReadBatch]) -> Vec<Option<bool>> {
+pub fn outcomes(batches: &[ReadBatch]) -> Vec<Option<bool>> {
     let mut outcomes = vec![None; batches.len()];
     let mut next_marker: BTreeMap<i64, bool> = BTreeMap::new();
     for (index, batch) in batches.iter().enumerate().rev() {

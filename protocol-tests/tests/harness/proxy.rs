@@ -27,6 +27,7 @@ pub(super) fn trials() -> Vec<Trial> {
             stalls(Direction::Both, 0)
         }),
         trial("harness", "proxy_delivers_a_held_request_after_its_client_left", holds),
+        trial("harness", "proxy_holds_the_request_that_names_a_topic", holds_by_text),
         trial("harness", "proxy_drops_an_answer_after_the_broker_had_the_request", drops_answer),
         trial("harness", "proxy_drops_a_request", drops_request),
     ]
@@ -51,10 +52,14 @@ fn echo() -> Result<(Proxy, Seen)> {
 }
 
 fn answer(mut socket: TcpStream, seen: &Seen) {
-    let mut frame = [0; 12];
-    while socket.read_exact(&mut frame).is_ok() {
-        let api_key = i16::from_be_bytes([frame[4], frame[5]]);
-        let correlation_id = i32::from_be_bytes([frame[8], frame[9], frame[10], frame[11]]);
+    let mut length = [0; 4];
+    while socket.read_exact(&mut length).is_ok() {
+        let mut frame = vec![0; u32::from_be_bytes(length) as usize];
+        if socket.read_exact(&mut frame).is_err() {
+            return;
+        }
+        let api_key = i16::from_be_bytes([frame[0], frame[1]]);
+        let correlation_id = i32::from_be_bytes([frame[4], frame[5], frame[6], frame[7]]);
         if let Ok(mut seen) = seen.lock() {
             seen.push((api_key, correlation_id));
         }
@@ -70,11 +75,16 @@ fn connect(proxy: &Proxy) -> Result<TcpStream> {
     Ok(socket)
 }
 
-fn send(mut socket: &TcpStream, api_key: i16, correlation_id: i32) -> Result<()> {
-    let mut frame = vec![0, 0, 0, 8];
+fn send(socket: &TcpStream, api_key: i16, correlation_id: i32) -> Result<()> {
+    send_with(socket, api_key, correlation_id, "")
+}
+
+fn send_with(mut socket: &TcpStream, api_key: i16, correlation_id: i32, text: &str) -> Result<()> {
+    let mut frame = u32::try_from(8 + text.len())?.to_be_bytes().to_vec();
     frame.extend(api_key.to_be_bytes());
     frame.extend([0, 0]);
     frame.extend(correlation_id.to_be_bytes());
+    frame.extend(text.as_bytes());
     Ok(socket.write_all(&frame)?)
 }
 
@@ -134,18 +144,38 @@ fn stalls(direction: Direction, seen_meanwhile: usize) -> Result<()> {
 fn holds() -> Result<()> {
     let (proxy, noted) = echo()?;
     let socket = connect(&proxy)?;
-    proxy.take_request(END_TXN, 2, Action::Hold)?;
+    let held = proxy.take_request(END_TXN, 2, Action::Hold)?;
+    ensure!(proxy.release(held).is_err(), "nothing is held yet");
     ask(&socket, END_TXN, 1)?;
     send(&socket, END_TXN, 2)?;
-    proxy.wait_held(SOON)?;
+    proxy.wait_held(held, SOON)?;
     drop(socket);
     proxy.cut_all();
     let retry = connect(&proxy)?;
     ask(&retry, END_TXN, 3)?;
     ensure!(seen(&noted) == [(END_TXN, 1), (END_TXN, 3)], "held, yet seen: {:?}", seen(&noted));
-    proxy.release()?;
+    proxy.release(held)?;
     ensure!(seen(&noted) == [(END_TXN, 1), (END_TXN, 3), (END_TXN, 2)], "not delivered late: {:?}", seen(&noted));
     ask(&retry, PRODUCE, 4)
+}
+
+/// Two requests are held on two connections; each goes when it is told to.
+fn holds_by_text() -> Result<()> {
+    let (proxy, noted) = echo()?;
+    let (one, two) = (connect(&proxy)?, connect(&proxy)?);
+    let of_ledger = proxy.take_request_with(PRODUCE, "the.ledger", 1, Action::Hold)?;
+    send_with(&one, PRODUCE, 1, "the.data")?;
+    ensure!(receive(&one)? == 1, "another topic's request is not held");
+    send_with(&one, PRODUCE, 2, "xx the.ledger xx")?;
+    proxy.wait_held(of_ledger, SOON)?;
+    let other = proxy.take_request(PRODUCE, 1, Action::Hold)?;
+    send_with(&two, PRODUCE, 3, "")?;
+    proxy.wait_held(other, SOON)?;
+    proxy.release(other)?;
+    ensure!(seen(&noted) == [(PRODUCE, 1), (PRODUCE, 3)], "only one was released: {:?}", seen(&noted));
+    proxy.release(of_ledger)?;
+    ensure!(seen(&noted) == [(PRODUCE, 1), (PRODUCE, 3), (PRODUCE, 2)], "not delivered: {:?}", seen(&noted));
+    Ok(())
 }
 
 fn drops_answer() -> Result<()> {

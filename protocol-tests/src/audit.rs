@@ -1,0 +1,169 @@
+//! What must hold at the target after any fault, whatever the bridge went through.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::compare::torn;
+use crate::ledger::{Ledger, Place, topic};
+use crate::pair::{Pair, differences, shown};
+use crate::raw::{RawClient, ReadBatch, outcomes};
+
+const POLL: Duration = Duration::from_millis(250);
+
+/// What an audit has seen, so that a trial can show that it saw anything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Audited {
+    pub records: usize,
+    pub transactions: usize,
+    /// At the target: transactions of the link that were aborted, with the records in them.
+    pub aborted_transactions: usize,
+    pub aborted_records: usize,
+}
+
+impl Pair {
+    /// After the source has come to rest: waits until the ledger's positions are at its end, then holds the whole copy
+    /// against the source and the ledger.
+    pub fn audit(&self, link: &str, topics: &[String], limit: Duration) -> Result<Audited> {
+        let (mut source, mut target) = (self.source.client(), self.target.client());
+        let ends = source.quiet(topics).context("the source does not come to rest")?;
+        let start = Instant::now();
+        loop {
+            let reached = Ledger::read(&mut target, link).and_then(|ledger| {
+                for (place, offsets) in &ends {
+                    let next = ledger.positions.get(place).map(|it| it.next_offset);
+                    let (topic, partition) = place;
+                    let end = offsets.high_watermark;
+                    ensure!(
+                        next == Some(end),
+                        "the ledger has {topic}-{partition} at {next:?}, its source ends at {end}"
+                    );
+                }
+                Ok(())
+            });
+            match reached {
+                Ok(()) => break,
+                Err(error) if start.elapsed() > limit => return Err(error).context(format!("after {limit:?}")),
+                Err(_) => std::thread::sleep(POLL),
+            }
+        }
+        // The positions are committed, so the markers are due, yet they may still be on their way.
+        let mut all = topics.to_vec();
+        all.push(topic(link));
+        target.quiet(&all).context("a transaction hangs at the target")?;
+        let found = differences(&mut source, &mut target, topics)?;
+        ensure!(found.is_empty(), "{}", shown(&found));
+        let ledger = Ledger::read(&mut target, link)?;
+        if let Some(first) = ledger.breaks.first() {
+            bail!("{} breaks in the ledger's chains, the first: {first}", ledger.breaks.len());
+        }
+        whole(&mut target, &ledger, topics)
+    }
+}
+
+/// Of which transaction a batch at the target is: the producer's incarnation, and the how manieth of it. Without a number:
+/// the ledger knows no such transaction.
+type Group = (i64, i16, Option<usize>);
+
+/// Every transaction is committed or aborted as a whole: in the ledger and in every partition that it says it wrote to.
+fn whole(target: &mut RawClient, ledger: &Ledger, topics: &[String]) -> Result<Audited> {
+    let mut audited = Audited::default();
+    // What should be at the target, in order, for every incarnation and partition: the number, the verdict, the records.
+    let mut expected: BTreeMap<(i64, i16, Place), Vec<(usize, bool, u64)>> = BTreeMap::new();
+    let mut numbers: BTreeMap<(i64, i16), usize> = BTreeMap::new();
+    let (mut all, mut visible): (Vec<Group>, Vec<Group>) = (vec![], vec![]);
+    for entry in &ledger.entries {
+        let number = numbers.entry((entry.producer_id, entry.epoch)).or_default();
+        *number += 1;
+        let committed = entry.committed == Some(true);
+        audited.transactions += 1;
+        audited.aborted_transactions += usize::from(!committed);
+        let group = (entry.producer_id, entry.epoch, Some(*number));
+        all.push(group);
+        if committed {
+            visible.push(group);
+        }
+        for change in entry.changes.iter().filter(|change| change.records > 0) {
+            let key = (entry.producer_id, entry.epoch, change.position.target.clone());
+            expected.entry(key).or_default().push((*number, committed, change.records));
+        }
+    }
+    for topic in topics {
+        for partition in 0..target.partition_count(topic)? {
+            let batches = target.read_batches(topic, partition)?;
+            for (producer, found) in parts(&batches) {
+                let place = (topic.clone(), partition);
+                let wanted = expected.remove(&(producer.0, producer.1, place)).unwrap_or_default();
+                let mut wanted = wanted.into_iter();
+                for part in found {
+                    audited.records += part.records;
+                    // The last of an incarnation may have died before its ledger record.
+                    let of = wanted.next();
+                    let group = (producer.0, producer.1, of.map(|it| it.0));
+                    all.push(group);
+                    if !part.committed {
+                        audited.aborted_records += part.records;
+                        audited.aborted_transactions += usize::from(of.is_none());
+                        continue;
+                    }
+                    visible.push(group);
+                    let Some((number, _, records)) = of else {
+                        bail!(
+                            "{topic}-{partition}: producer {producer:?} committed at {} without a position",
+                            part.offset
+                        );
+                    };
+                    ensure!(
+                        records == part.records as u64,
+                        "{topic}-{partition}: transaction {number} of {producer:?} has {} records, its position says {records}",
+                        part.records
+                    );
+                }
+                // Died before the data, or data that never came.
+                let missing = wanted.find(|(_, committed, _)| *committed);
+                ensure!(
+                    missing.is_none(),
+                    "{topic}-{partition}: {producer:?} has a position without data: {missing:?}"
+                );
+            }
+        }
+    }
+    let missing = expected.iter().find(|(_, wanted)| wanted.iter().any(|(_, committed, _)| *committed));
+    ensure!(missing.is_none(), "positions without data: {missing:?}");
+    let torn = torn(&all, &visible, |group| *group);
+    ensure!(torn.is_empty(), "torn transactions: {torn:?}");
+    Ok(audited)
+}
+
+/// One transaction's part in one partition.
+struct Part {
+    offset: i64,
+    committed: bool,
+    records: usize,
+}
+
+/// The parts of every incarnation, in order.
+fn parts(batches: &[ReadBatch]) -> BTreeMap<(i64, i16), Vec<Part>> {
+    let mut parts: BTreeMap<(i64, i16), Vec<Part>> = BTreeMap::new();
+    let mut open: BTreeMap<i64, bool> = BTreeMap::new();
+    for (batch, committed) in batches.iter().zip(outcomes(batches)) {
+        let producer = (batch.producer_id, batch.producer_epoch);
+        if batch.control {
+            open.insert(batch.producer_id, false);
+            continue;
+        }
+        let of = parts.entry(producer).or_default();
+        // Without transaction everything is a part of its own; nothing of a link may be so.
+        let continues = batch.transactional && open.insert(batch.producer_id, true) == Some(true);
+        match of.last_mut() {
+            Some(part) if continues => part.records += batch.records.len(),
+            _ => of.push(Part {
+                offset: batch.base_offset,
+                committed: committed != Some(false),
+                records: batch.records.len(),
+            }),
+        }
+    }
+    parts
+}

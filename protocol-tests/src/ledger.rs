@@ -1,0 +1,164 @@
+//! A link's ledger as it stands at the target, read from its documented JSON and not by the bridge's own types.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::raw::{RawClient, outcomes};
+
+/// A source partition.
+pub type Place = (String, i32);
+
+/// One position record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    pub place: Place,
+    pub target: Place,
+    pub from: i64,
+    pub next_offset: i64,
+    /// Copied since the link began.
+    pub records: u64,
+    /// The lane's number of the transaction that made it.
+    pub transaction: u64,
+}
+
+/// The ledger's part of one transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    pub lane: i32,
+    pub offset: i64,
+    pub producer_id: i64,
+    pub epoch: i16,
+    /// None: its transaction is open.
+    pub committed: Option<bool>,
+    /// What it changes; a snapshot's unchanged positions are left out.
+    pub changes: Vec<Change>,
+    /// Host and pid of whoever signed, where somebody did.
+    pub owner: Option<(String, u32)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    pub position: Position,
+    /// Records that this transaction copied.
+    pub records: u64,
+}
+
+/// What is wrong with a chain of positions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Break {
+    pub place: Place,
+    /// Where the chain stood.
+    pub before: i64,
+    /// Of the record that does not fit.
+    pub position: Position,
+}
+
+impl fmt::Display for Break {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Break { place: (topic, partition), before, position } = self;
+        let Position { from, next_offset, transaction, .. } = position;
+        write!(
+            formatter,
+            "{topic}-{partition}: from {from} to {next_offset} in transaction {transaction} after {before}"
+        )
+    }
+}
+
+/// All of a link's ledger, lane by lane, in the order of the log.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    pub entries: Vec<Entry>,
+    /// The last committed position of every source partition.
+    pub positions: BTreeMap<Place, Position>,
+    pub breaks: Vec<Break>,
+}
+
+pub fn topic(link: &str) -> String {
+    format!("{link}.ledger")
+}
+
+impl Ledger {
+    /// Reads every partition of the ledger's topic, aborted and open transactions included.
+    pub fn read(client: &mut RawClient, link: &str) -> Result<Ledger> {
+        let topic = topic(link);
+        let mut ledger = Ledger::default();
+        for lane in 0..client.partition_count(&topic)? {
+            let batches = client.read_batches(&topic, lane)?;
+            for (batch, committed) in batches.iter().zip(outcomes(&batches)).filter(|(batch, _)| !batch.control) {
+                ensure!(batch.transactional, "{topic}-{lane}: the batch at {} is in no transaction", batch.base_offset);
+                let mut entry = Entry {
+                    lane,
+                    offset: batch.base_offset,
+                    producer_id: batch.producer_id,
+                    epoch: batch.producer_epoch,
+                    committed,
+                    changes: vec![],
+                    owner: None,
+                };
+                for record in &batch.records {
+                    let place = format!("{topic}-{lane} offset {}", record.offset);
+                    let parsed = parse(record.key.as_deref(), record.value.as_deref()).context(place)?;
+                    match parsed {
+                        Parsed::Owner(owner) => entry.owner = Some(owner),
+                        Parsed::Position(position) => ledger.add(&mut entry, position),
+                    }
+                }
+                ledger.entries.push(entry);
+            }
+        }
+        Ok(ledger)
+    }
+
+    fn add(&mut self, entry: &mut Entry, position: Position) {
+        let known = self.positions.get(&position.place);
+        // A snapshot says again what an earlier transaction said.
+        if known == Some(&position) {
+            return;
+        }
+        let copied = position.records.saturating_sub(known.map_or(0, |known| known.records));
+        let is_later = known.is_none_or(|known| {
+            position.from == known.next_offset
+                && position.next_offset >= position.from
+                && position.transaction > known.transaction
+        });
+        // An aborted one must have had the right beginning too: it was made from the same position.
+        if !is_later || position.next_offset < position.from {
+            let before = known.map_or(-1, |known| known.next_offset);
+            self.breaks.push(Break { place: position.place.clone(), before, position: position.clone() });
+        }
+        entry.changes.push(Change { position: position.clone(), records: copied });
+        if entry.committed == Some(true) {
+            self.positions.insert(position.place.clone(), position);
+        }
+    }
+}
+
+enum Parsed {
+    Owner((String, u32)),
+    Position(Position),
+}
+
+fn parse(key: Option<&[u8]>, value: Option<&[u8]>) -> Result<Parsed> {
+    let key: Value = serde_json::from_slice(key.context("no key")?)?;
+    let value: Value = serde_json::from_slice(value.context("no value")?)?;
+    ensure!(value["v"] == 1, "version {}", value["v"]);
+    let number = |of: &Value, name: &str| of[name].as_i64().with_context(|| format!("{name} is {}", of[name]));
+    let text = |of: &Value, name: &str| {
+        of[name].as_str().map(str::to_owned).with_context(|| format!("{name} is {}", of[name]))
+    };
+    let partition = |of: &Value, name: &str| anyhow::Ok(i32::try_from(number(of, name)?)?);
+    if key.get("owner").is_some() {
+        return Ok(Parsed::Owner((text(&value, "host")?, u32::try_from(number(&value, "pid")?)?)));
+    }
+    Ok(Parsed::Position(Position {
+        place: (text(&key, "topic")?, partition(&key, "partition")?),
+        target: (text(&value, "target_topic")?, partition(&value, "target_partition")?),
+        from: number(&value, "from")?,
+        next_offset: number(&value, "next_offset")?,
+        records: u64::try_from(number(&value, "records")?)?,
+        transaction: u64::try_from(number(&value, "transaction")?)?,
+    }))
+}

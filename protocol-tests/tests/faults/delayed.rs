@@ -1,0 +1,74 @@
+//! KAFKA-17754: an EndTxn that was held up somewhere arrives when the next transaction is half written.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use libtest_mimic::Trial as Registered;
+use protocol_tests::compare::Kind;
+use protocol_tests::kafka::Spec;
+use protocol_tests::raw::Isolation;
+
+use super::single::{END_TXN, INIT_PRODUCER_ID, PRODUCE, Single, pair};
+use super::stage::LIMIT;
+use crate::real;
+
+const V1: &str = "transaction_protocol = \"v1\"";
+const NO_BUMP: Option<&str> = Some("no_bump");
+
+pub(super) fn trials() -> Vec<Registered> {
+    vec![
+        real("faults", "kafka_3_9_2_delayed_end_txn", &["3.9.2"], || {
+            let pair = pair(Spec::kraft("3.9.2"), Spec::kraft("3.9.2"))?;
+            delayed(Single::new(&pair, "hardened", None, "")?, true)?;
+            delayed(Single::new(&pair, "naive", NO_BUMP, "")?, false)
+        }),
+        real("faults", "kafka_4_4_0_delayed_end_txn", &["4.4.0"], || {
+            let pair = pair(Spec::kraft("4.4.0"), Spec::kraft("4.4.0"))?;
+            delayed(Single::new(&pair, "hardened-v1", None, V1)?, true)?;
+            delayed(Single::new(&pair, "naive-v1", NO_BUMP, V1)?, false)?;
+            // On v2 the protocol itself bumps with every transaction: there is nothing to harden.
+            delayed(Single::new(&pair, "v2", None, "")?, false)
+        }),
+    ]
+}
+
+fn delayed(mut link: Single<'_>, bumps: bool) -> Result<()> {
+    let ledger = link.ledger();
+    link.write()?;
+    let mut bridge = link.bridge()?;
+    link.until_equal()?;
+
+    // Transaction n: its EndTxn is held, the retry on another connection commits it.
+    let inits = link.proxy().requests(INIT_PRODUCER_ID);
+    let end_txn = link.hold(END_TXN, "")?;
+    link.write()?;
+    link.until_held(end_txn)?;
+    link.until_equal()?;
+    if bumps {
+        let start = Instant::now();
+        while link.proxy().requests(INIT_PRODUCER_ID) == inits {
+            ensure!(start.elapsed() < LIMIT, "the epoch is not bumped");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    // Transaction n + 1: its data is written, its position is not.
+    let produce = link.hold(PRODUCE, &ledger)?;
+    link.write()?;
+    link.until_held(produce)?;
+    link.until_written(30)?;
+    let visible = |link: &Single<'_>| {
+        Ok::<_, anyhow::Error>(link.pair.target.client().read(&link.topics[0], 0, Isolation::ReadCommitted)?.len())
+    };
+    ensure!(visible(&link)? == 20, "transaction n + 1 is visible before its end");
+    link.proxy().release(end_txn)?;
+    println!("{ledger}: {} records are visible, 20 are committed", visible(&link)?);
+    link.proxy().release(produce)?;
+
+    link.write()?;
+    let inits = link.proxy().requests(INIT_PRODUCER_ID) - inits;
+    ensure!(bumps || inits == 0, "InitProducerId was sent {inits} times");
+    link.judge(Kind::Doubled)?;
+    ensure!(bridge.process().exit_code()?.is_none(), "the bridge ended:\n{}", bridge.log());
+    Ok(())
+}

@@ -1,0 +1,326 @@
+//! Whose lane it is: taking it, being fenced, and who of two gives way.
+//!
+//! A fence proves that somebody took the lane, or that the coordinator aborted a transaction for its age, but not who or
+//! which: that is read in the ledger, which every owner signs first. Two processes that start at the same moment fence each
+//! other, one in this lane and the other in that; each must come to the same verdict about who goes on, or both would end.
+
+use super::lane::{Event, Lane, Output, Phase};
+use crate::ledger::{LaneLedger, Owner};
+use crate::target;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+use uuid::Uuid;
+
+/// Whoever takes a lane signs it within moments. Taking it back before would fence him again, and he us.
+const SIGNATURE_WAIT: Duration = Duration::from_secs(1);
+/// A process of this age was not started together with whoever fences it, and gives way without comparing clocks of two
+/// hosts.
+const SETTLED: Duration = Duration::from_secs(30);
+/// A lane that is fenced so often by nobody who signs the ledger is fought over by something unknown.
+const RETAKES_MAX: usize = 3;
+const RETAKES_WITHIN: Duration = Duration::from_secs(300);
+
+#[derive(Default)]
+pub(super) struct Ownership {
+    /// When this lane was taken back from nobody that is known.
+    retakes: VecDeque<Instant>,
+    /// Whose signature was found when the lane was taken: until it is replaced by ours it is no sign of a successor.
+    displaced: Option<Uuid>,
+    has_owned: bool,
+    /// The coordinator has ended our own transaction for its age.
+    is_expired: bool,
+    /// Nobody had signed when it was asked first.
+    has_waited: bool,
+}
+
+impl Lane {
+    pub(super) fn take(&mut self) {
+        if self.phase != Phase::Ended {
+            self.phase = Phase::Taking;
+            self.transact(target::Input::Take);
+        }
+    }
+
+    pub(super) fn replayed(&mut self, mut ledger: LaneLedger) {
+        if self.phase != Phase::Replaying {
+            return;
+        }
+        if let Some(other) = self.other(ledger.owner()) {
+            if self.ownership.has_owned && self.is_newer(&other) {
+                return self.end(Event::TakenOver(other));
+            }
+            self.ownership.displaced = Some(other.instance);
+        }
+        self.ownership.has_owned = true;
+        self.is_unsigned = true;
+        let (transaction, positions) = (ledger.transaction(), ledger.positions().len());
+        ledger.take(self.settings.owner.clone());
+        self.ledger = Some(ledger);
+        self.phase = Phase::Copying;
+        self.not_before = self.now;
+        self.output(Output::Event(Event::Taken { transaction, positions }));
+        self.apply_routes();
+    }
+
+    /// After every commit.
+    pub(super) fn signed(&mut self) {
+        self.ownership.displaced = None;
+    }
+
+    pub(super) fn fenced(&mut self) {
+        let timeout = self.settings.transactor.transaction_timeout;
+        self.ownership.is_expired = self.in_flight.as_ref().is_some_and(|it| it.began() + timeout <= self.now);
+        self.ownership.has_waited = false;
+        self.forget();
+        self.ask();
+    }
+
+    fn ask(&mut self) {
+        self.phase = Phase::Asking;
+        self.output(Output::WhoOwns);
+    }
+
+    pub(super) fn ask_again(&mut self) {
+        if let Phase::Waiting(until) = self.phase
+            && until <= self.now
+        {
+            self.ask();
+        }
+    }
+
+    /// Who signed last, for a lane that was fenced.
+    pub(super) fn asked(&mut self, owner: Option<Owner>) {
+        if self.phase != Phase::Asking {
+            return;
+        }
+        match self.other(owner.as_ref()) {
+            Some(other) if self.is_newer(&other) => return self.end(Event::TakenOver(other)),
+            // It reads our signature and gives way.
+            Some(other) if self.ownership.displaced != Some(other.instance) => return self.take(),
+            _ => {}
+        }
+        if !std::mem::replace(&mut self.ownership.has_waited, true) {
+            self.phase = Phase::Waiting(self.now + SIGNATURE_WAIT);
+            return;
+        }
+        let (now, retakes) = (self.now, &mut self.ownership.retakes);
+        retakes.retain(|at| *at + RETAKES_WITHIN > now);
+        // An outage that outlasts the transaction timeout is no fight, however often it comes.
+        if !self.ownership.is_expired {
+            if retakes.len() >= RETAKES_MAX {
+                let id = &self.settings.transactor.transactional_id;
+                return self.end(Event::Failed(format!(
+                    "the transactional id {id} was fenced {RETAKES_MAX} times, and no bridge signed the ledger: look for \
+                     another program that uses it"
+                )));
+            }
+            retakes.push_back(now);
+        }
+        self.take();
+    }
+
+    /// A signature that is not ours.
+    fn other(&self, owner: Option<&Owner>) -> Option<Owner> {
+        owner.filter(|it| it.instance != self.settings.owner.instance).cloned()
+    }
+
+    /// Whether this process gives way. Of two that start together both must find the same one newer.
+    fn is_newer(&self, other: &Owner) -> bool {
+        let own = &self.settings.owner;
+        let is_settled = self.settings.started + SETTLED <= self.now;
+        self.ownership.displaced != Some(other.instance)
+            && (is_settled || (other.started_ms, other.instance) > (own.started_ms, own.instance))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::LogAppendTimePolicy;
+    use crate::bridge::lane::{Input, LaneSettings};
+    use crate::source::FetcherSettings;
+    use crate::target::{Answer, TransactionProtocol, TransactorSettings, TxnRequest};
+    use crate::types::{ProducerIdentity, TopicPartition};
+
+    const PRODUCER_FENCED: i16 = 90;
+    const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(15);
+
+    fn owner(instance: u128, started_ms: u64) -> Owner {
+        let version = "1".to_owned();
+        Owner { instance: Uuid::from_u128(instance), host: "h".into(), pid: 1, started_ms, version }
+    }
+
+    /// A lane with its clock, and a target that says yes to everything but the verdicts.
+    struct Rig {
+        lane: Lane,
+        now: Instant,
+        /// Of the next EndTxn.
+        code: i16,
+        /// Answers to WhoOwns and ReadLedger.
+        signed: Option<Owner>,
+        asked: usize,
+        events: Vec<Event>,
+    }
+
+    impl Rig {
+        fn new(own: Owner, signed: Option<Owner>) -> Self {
+            let now = Instant::now();
+            let ledger_partition = TopicPartition::new("l.ledger", 0);
+            let settings = LaneSettings {
+                lane: 0,
+                source_cluster_id: "source".into(),
+                ledger_partition: ledger_partition.clone(),
+                owner: own,
+                commit_interval: Duration::from_millis(10),
+                transaction_bytes_max: 1 << 20,
+                log_append_time: LogAppendTimePolicy::KeepAppendTime,
+                transactor: TransactorSettings {
+                    transactional_id: "l.0".into(),
+                    group_id: "l".into(),
+                    ledger_partition: Some(ledger_partition),
+                    transaction_timeout: TRANSACTION_TIMEOUT,
+                    abort_margin: Duration::from_secs(5),
+                    max_in_flight: 5,
+                    harden_v1: true,
+                },
+                fetcher: FetcherSettings::default(),
+                started: now,
+                started_ms: 0,
+            };
+            let lane = Lane::new(settings, TransactionProtocol::V2, now);
+            let mut rig = Self { lane, now, code: 0, signed, asked: 0, events: Vec::new() };
+            rig.input(Input::Take);
+            rig
+        }
+
+        fn input(&mut self, input: Input) {
+            self.lane.handle(self.now, input);
+            while let Some(output) = self.lane.poll_output() {
+                if let Some(input) = self.answer(output) {
+                    self.lane.handle(self.now, input);
+                }
+            }
+        }
+
+        fn answer(&mut self, output: Output) -> Option<Input> {
+            let identity = ProducerIdentity { producer_id: 1, producer_epoch: 1 };
+            let (id, answer) = match output {
+                Output::ReadLedger => {
+                    let mut ledger = LaneLedger::new(TopicPartition::new("l.ledger", 0));
+                    if let Some(owner) = self.signed.clone() {
+                        ledger.take(owner);
+                    }
+                    return Some(Input::Ledger(ledger));
+                }
+                Output::WhoOwns => {
+                    self.asked += 1;
+                    return Some(Input::Owner(self.signed.clone()));
+                }
+                Output::Event(event) => {
+                    self.events.push(event);
+                    return None;
+                }
+                Output::Target(target::Output::Send { id, request, .. }) => match request {
+                    TxnRequest::InitProducerId { .. } => (id, Answer::InitProducerId { error_code: 0, identity }),
+                    TxnRequest::Produce { .. } => {
+                        (id, Answer::Produce { error_code: 0, base_offset: 0, log_append_time_ms: -1 })
+                    }
+                    TxnRequest::TxnOffsetCommit { .. } => (id, Answer::TxnOffsetCommit { error_code: 0 }),
+                    TxnRequest::EndTxn { .. } => {
+                        let error_code = std::mem::take(&mut self.code);
+                        if error_code == 0 {
+                            self.signed = Some(self.lane.settings.owner.clone());
+                        }
+                        (id, Answer::EndTxn { error_code, identity: Some(identity) })
+                    }
+                    other => panic!("not of this protocol: {other:?}"),
+                },
+                _ => return None,
+            };
+            Some(Input::Target(target::Input::Answered { id, answer: Ok(answer) }))
+        }
+
+        /// The next transaction is fenced; then `signed` is what the ledger says.
+        fn fence(&mut self, signed: Option<Owner>) {
+            self.code = PRODUCER_FENCED;
+            self.signed = signed;
+            self.lane.is_unsigned = true;
+            self.pass(Duration::from_millis(10));
+        }
+
+        fn pass(&mut self, time: Duration) {
+            self.now += time;
+            self.input(Input::Timeout);
+        }
+
+        fn taken(&self) -> usize {
+            self.events.iter().filter(|it| matches!(it, Event::Taken { .. })).count()
+        }
+
+        fn successor(&self) -> Option<u128> {
+            self.events
+                .iter()
+                .find_map(|it| if let Event::TakenOver(it) = it { Some(it.instance.as_u128()) } else { None })
+        }
+    }
+
+    #[test]
+    fn whoever_signed_before_the_start_is_displaced() {
+        let rig = Rig::new(owner(1, 100), Some(owner(2, 900)));
+        assert_eq!((rig.taken(), rig.successor()), (1, None));
+        assert_eq!(rig.signed, Some(owner(1, 100)));
+    }
+
+    #[test]
+    fn the_older_of_two_gives_way_and_the_newer_takes_the_lane_back() {
+        let mut older = Rig::new(owner(9, 100), None);
+        older.fence(Some(owner(1, 101)));
+        assert_eq!((older.taken(), older.successor()), (1, Some(1)));
+        let mut newer = Rig::new(owner(1, 101), None);
+        newer.fence(Some(owner(9, 100)));
+        assert_eq!((newer.taken(), newer.successor()), (2, None));
+        assert_eq!(newer.signed, Some(owner(1, 101)));
+    }
+
+    /// Started in the same millisecond, any order will do if both find the same.
+    #[test]
+    fn twins_agree_on_the_newer() {
+        let mut one = Rig::new(owner(1, 100), None);
+        one.fence(Some(owner(2, 100)));
+        let mut two = Rig::new(owner(2, 100), None);
+        two.fence(Some(owner(1, 100)));
+        assert_eq!((one.successor(), two.successor()), (Some(2), None));
+    }
+
+    /// The new host's clock may be behind.
+    #[test]
+    fn a_settled_process_gives_way_whatever_the_clocks_say() {
+        let mut rig = Rig::new(owner(1, 100), None);
+        rig.pass(SETTLED);
+        rig.fence(Some(owner(2, 50)));
+        assert_eq!(rig.successor(), Some(2));
+    }
+
+    #[test]
+    fn a_fence_without_signature_is_waited_for() {
+        let mut rig = Rig::new(owner(1, 100), None);
+        let own = rig.signed.clone();
+        rig.fence(own);
+        assert_eq!((rig.asked, rig.taken()), (1, 1));
+        rig.signed = Some(owner(2, 200));
+        rig.pass(SIGNATURE_WAIT);
+        assert_eq!((rig.asked, rig.successor()), (2, Some(2)));
+    }
+
+    #[test]
+    fn nobody_who_signs_is_fought_only_so_often() {
+        let mut rig = Rig::new(owner(1, 100), None);
+        for retakes in 0..=RETAKES_MAX {
+            assert_eq!(rig.taken(), 1 + retakes);
+            let own = rig.signed.clone();
+            rig.fence(own);
+            rig.pass(SIGNATURE_WAIT);
+        }
+        assert!(matches!(rig.events.last(), Some(Event::Failed(reason)) if reason.contains("l.0")), "{:?}", rig.events);
+    }
+}
