@@ -1,5 +1,6 @@
 //! Follows the source's topics: makes the plan, brings the target's topics about, and gives every lane its partitions.
 
+use super::age::{self, Oldest};
 use super::ends::Ends;
 use super::error::RunError;
 use super::lane::Route;
@@ -62,6 +63,10 @@ impl Planner {
         }
     }
 
+    pub fn sync(&self) -> &TopicSync {
+        &self.sync
+    }
+
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
@@ -80,18 +85,20 @@ impl Planner {
         if let Some((_, error)) = self.sync.sync(&self.plan, target).await.into_iter().next() {
             return Err(error.into());
         }
-        let mut weak = Vec::new();
-        for entry in self.plan.entries.values().cloned().collect::<Vec<_>>() {
-            weak.extend(self.examine(&entry).await?);
+        // Whether they are weak, the survey has judged.
+        for entry in self.plan.entries.values() {
+            let target = self.sync.describe(&entry.target).await?;
+            self.max_message_bytes.insert(Arc::clone(&entry.target), target.max_message_bytes);
         }
-        let ledger = self.sync.describe(&self.ledger_topic).await?;
-        let of_ledger = findings(&self.ledger_topic, &ledger.configs, None);
-        weak.extend(of_ledger.into_iter().filter(|it| !self.accepted.contains(&it.weakness)));
-        if weak.is_empty() { Ok(()) } else { Err(RunError::Weak(weak)) }
+        Ok(())
     }
 
     /// What of the target topic is weak and not accepted.
     async fn examine(&mut self, entry: &PlanEntry) -> Result<Vec<super::weakness::Finding>, ClusterError> {
+        let oldest = match self.max_message_bytes.contains_key(&entry.target) {
+            true => Oldest::Nothing,
+            false => self.oldest(entry).await?,
+        };
         let target = self.sync.describe(&entry.target).await?;
         self.max_message_bytes.insert(Arc::clone(&entry.target), target.max_message_bytes);
         let source = match self.sync.source.topic_configs(&entry.source).await {
@@ -99,8 +106,16 @@ impl Planner {
             Err(error) if error.is_authorization() => None,
             Err(error) => return Err(error),
         };
-        let found = findings(&entry.target, &target.configs, source.as_ref());
+        let found = findings(&entry.target, &target.configs, source.as_ref(), &oldest);
         Ok(found.into_iter().filter(|it| !self.accepted.contains(&it.weakness)).collect())
+    }
+
+    async fn oldest(&self, entry: &PlanEntry) -> Result<Oldest, ClusterError> {
+        let source = self.sync.source.metadata(Some(std::slice::from_ref(&entry.source))).await?;
+        let target = self.sync.target.metadata(Some(std::slice::from_ref(&entry.target))).await?;
+        let ends = Ends { source: self.sync.source.clone(), target: self.sync.target.clone() };
+        let found = age::oldest(&ends, &source, &target, std::slice::from_ref(entry)).await;
+        Ok(found.into_values().next().unwrap_or(Oldest::Unknown))
     }
 
     /// What the target's keeper has to follow.

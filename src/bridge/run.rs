@@ -5,13 +5,14 @@ use super::error::RunError;
 use super::lane::{Event, LaneSettings};
 use super::planner::{DISCOVERY_INTERVAL, Planner};
 use super::report::{Progress, Summary};
+use super::survey::Survey;
 use super::worker::{self, Shared};
 use crate::batch::LogAppendTimePolicy;
 use crate::cluster::Keeper;
 use crate::config::{Config, LogAppendTime};
 use crate::ledger::{self, Owner};
 use crate::source::FetcherSettings;
-use crate::target::TransactorSettings;
+use crate::target::{TransactionProtocol, TransactorSettings};
 use crate::types::TopicPartition;
 use std::future::Future;
 use std::sync::Arc;
@@ -31,9 +32,13 @@ const IN_FLIGHT_MAX: usize = 5;
 pub async fn run(config: &Config, stop: impl Future<Output = ()>) -> Result<Summary, RunError> {
     let ends = Ends::new(config)?;
     let (source, target) = ends.connect().await?;
+    let mut planner = Planner::new(config, &ends);
+    let survey = Survey::take(config, &ends, planner.sync(), &source, &target).await?;
+    if let Some(refusal) = survey.refusal(&config.delivery.accept_weak) {
+        return Err(refusal);
+    }
     let ledger_topic = config.link.ledger_topic();
     ledger::ensure(&ends.target, &ledger_topic, config.delivery.lanes, config.target.replication_factor).await?;
-    let mut planner = Planner::new(config, &ends);
     planner.begin(&source, &target).await?;
 
     let source_metadata = Keeper::start(ends.source.clone(), None, DISCOVERY_INTERVAL).await?;
@@ -55,7 +60,7 @@ pub async fn run(config: &Config, stop: impl Future<Output = ()>) -> Result<Summ
         request_timeout: config.delivery.request_timeout,
         protocol: config.delivery.transaction_protocol,
     };
-    introduce(config, &planner, &source.cluster_id, &target.cluster_id, ends.target.transaction_version());
+    introduce(config, &planner, &source.cluster_id, &target.cluster_id, &ends);
     tokio::spawn(planner.follow(source_metadata, target_metadata, publish));
     let owner = owner();
     let lanes = config.delivery.lanes.get();
@@ -206,7 +211,7 @@ fn owner() -> Owner {
 }
 
 /// The five lines that say what runs.
-fn introduce(config: &Config, planner: &Planner, source: &str, target: &str, transaction_version: i16) {
+fn introduce(config: &Config, planner: &Planner, source: &str, target: &str, ends: &Ends) {
     let addresses = |end: &crate::config::EndConfig| {
         let all: Vec<_> = end.bootstrap_servers.iter().map(ToString::to_string).collect();
         let security = match &end.tls {
@@ -219,17 +224,14 @@ fn introduce(config: &Config, planner: &Planner, source: &str, target: &str, tra
     let plan = planner.plan();
     let partitions: i32 = plan.entries.values().map(|it| it.partitions).sum();
     let delivery = &config.delivery;
+    let (protocol, reason) = worker::protocol(&ends.target, delivery.transaction_protocol);
     let version = env!("CARGO_PKG_VERSION");
     tracing::info!("kafka-bridge {version}, link {}, config {}", config.link, config.file().display());
     tracing::info!("source: cluster {source} at {}", addresses(&config.source));
     tracing::info!(
-        "target: cluster {target} at {}, transaction protocol v{}",
+        "target: cluster {target} at {}, transaction protocol v{}: {reason}",
         addresses(&config.target.end),
-        if transaction_version >= 2 && delivery.transaction_protocol == crate::config::ProtocolChoice::Auto {
-            2
-        } else {
-            1
-        }
+        if protocol == TransactionProtocol::V2 { 2 } else { 1 }
     );
     tracing::info!("plan: {} topics, {partitions} partitions", plan.entries.len());
     tracing::info!(

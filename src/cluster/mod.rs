@@ -92,6 +92,10 @@ impl Cluster {
         self.inner.settings.end
     }
 
+    pub fn security(&self) -> &Security {
+        &self.inner.settings.security
+    }
+
     pub fn request_timeout(&self) -> Duration {
         self.inner.settings.request_timeout
     }
