@@ -4,6 +4,7 @@ use super::error::RunError;
 use crate::cluster::{Backoff, Cluster, ClusterError, ClusterSettings, Metadata};
 use crate::config::{Config, EndConfig};
 use crate::wire::{ConnectionSettings, Security};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// An answer's byte limit may be exceeded by one batch (KIP-74); this is a hundred times the default `max.message.bytes`,
@@ -36,7 +37,7 @@ impl Ends {
 
 fn cluster(end: &'static str, config: &EndConfig, request_timeout: Duration) -> Result<Cluster, RunError> {
     let security =
-        Security::load(config.tls.as_ref()).map_err(|error| RunError::Security { end, error: Box::new(error) })?;
+        Security::load(config.tls.as_ref()).map_err(|error| RunError::Security { end, error: Arc::new(error) })?;
     Ok(Cluster::new(ClusterSettings {
         end,
         bootstrap: config.bootstrap_servers.clone(),

@@ -1,15 +1,18 @@
 //! Why a link does not run.
 
+use super::survey::MissingRights;
 use super::weakness::Finding;
 use crate::cluster::ClusterError;
 use crate::ledger::{LedgerError, Owner};
 use crate::topics::plan::PlanErrors;
 use crate::wire::SecurityError;
+use std::fmt::Display;
+use std::sync::Arc;
 
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum RunError {
     #[error("{end}.tls: {error}")]
-    Security { end: &'static str, error: Box<SecurityError> },
+    Security { end: &'static str, error: Arc<SecurityError> },
     #[error(transparent)]
     Cluster(#[from] ClusterError),
     #[error(transparent)]
@@ -17,8 +20,13 @@ pub enum RunError {
     #[error(transparent)]
     Plan(#[from] PlanErrors),
     #[error(
+        "rights are missing:\n{}\nAn administrator grants them by:\n{}",
+        listed(&.0.rights), .0.commands.join("\n")
+    )]
+    Rights(MissingRights),
+    #[error(
         "the target can lose what is copied to it:\n{}\nMend the target, or accept each by name: delivery.accept_weak = [{}]",
-        .0.iter().map(|it| format!("- {it}")).collect::<Vec<_>>().join("\n"), names(.0)
+        listed(.0), names(.0)
     )]
     Weak(Vec<Finding>),
     #[error(
@@ -42,6 +50,10 @@ impl RunError {
             _ => false,
         }
     }
+}
+
+fn listed(all: &[impl Display]) -> String {
+    all.iter().map(|it| format!("- {it}")).collect::<Vec<_>>().join("\n")
 }
 
 fn names(findings: &[Finding]) -> String {

@@ -1,5 +1,7 @@
 //! A link: plan, lanes, the pipeline of one lane, drain.
 
+mod age;
+pub mod check;
 mod dispatch;
 mod ends;
 mod error;
@@ -12,14 +14,17 @@ mod ownership;
 mod planner;
 mod report;
 mod run;
+mod survey;
 mod transaction;
 mod weakness;
 mod worker;
 
+pub use age::Oldest;
 pub use ends::Ends;
 pub use error::RunError;
 pub use incident::{Incident, IncidentKind};
 pub use planner::{Planner, topics_of};
 pub use report::Summary;
 pub use run::run;
+pub use survey::{LedgerProspect, MissingRights, Prospect, ResourceKind, Right, Survey};
 pub use weakness::{Finding, findings};

@@ -1,5 +1,6 @@
 //! Follows the source's topics: makes the plan, brings the target's topics about, and gives every lane its partitions.
 
+use super::age::{self, Oldest};
 use super::ends::Ends;
 use super::error::RunError;
 use super::lane::Route;
@@ -77,6 +78,10 @@ impl Planner {
         }
     }
 
+    pub fn sync(&self) -> &TopicSync {
+        &self.sync
+    }
+
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
@@ -97,20 +102,21 @@ impl Planner {
             return Err(error.into());
         }
         self.note(&target);
-        let all: Vec<_> = self.plan.entries.values().cloned().collect();
-        let Examined { mut weak, failed } = self.examine(&all).await?;
-        if let Some((_, error)) = failed.into_iter().next() {
-            return Err(error.into());
+        // Whether they are weak, the survey has judged.
+        for (topic, found) in self.sync.describe(&self.target_names()).await? {
+            self.max_message_bytes.insert(topic, found?.max_message_bytes);
         }
-        let ledger = self.sync.target.topic_configs(&self.ledger_topic).await?;
-        let of_ledger = findings(&self.ledger_topic, &ledger, None);
-        weak.extend(of_ledger.into_iter().filter(|it| !self.accepted.contains(&it.weakness)));
-        if weak.is_empty() { Ok(()) } else { Err(RunError::Weak(weak)) }
+        Ok(())
     }
 
-    /// Looks at the settings of both ends. A topic that cannot be described does not hold up the others.
+    fn target_names(&self) -> Vec<TopicName> {
+        self.plan.entries.values().map(|it| Arc::clone(&it.target)).collect()
+    }
+
+    /// What of the target's topics is weak and not accepted. A topic that cannot be described does not hold up the others.
     async fn examine(&mut self, entries: &[PlanEntry]) -> Result<Examined, ClusterError> {
         let names = |of: fn(&PlanEntry) -> &TopicName| entries.iter().map(|it| Arc::clone(of(it))).collect::<Vec<_>>();
+        let ages = self.ages(entries).await?;
         let mut target = self.sync.describe(&names(|it| &it.target)).await?;
         let mut source = self.sync.source.topics_configs(&names(|it| &it.source)).await?;
         let mut examined = Examined::default();
@@ -126,7 +132,8 @@ impl Planner {
             match target.remove(&entry.target) {
                 Some(Ok(found)) => {
                     self.max_message_bytes.insert(Arc::clone(&entry.target), found.max_message_bytes);
-                    let found = findings(&entry.target, &found.configs, of_source.as_ref());
+                    let oldest = ages.get(&entry.source).unwrap_or(&Oldest::Nothing);
+                    let found = findings(&entry.target, &found.configs, of_source.as_ref(), oldest);
                     examined.weak.extend(found.into_iter().filter(|it| !self.accepted.contains(&it.weakness)));
                 }
                 Some(Err(error)) => examined.failed.push((Arc::clone(&entry.target), error)),
@@ -134,6 +141,17 @@ impl Planner {
             }
         }
         Ok(examined)
+    }
+
+    /// Of topics that are not copied yet.
+    async fn ages(&self, entries: &[PlanEntry]) -> Result<BTreeMap<TopicName, Oldest>, ClusterError> {
+        let is_new = |it: &&PlanEntry| !self.max_message_bytes.contains_key(&it.target);
+        let new: Vec<_> = entries.iter().filter(is_new).cloned().collect();
+        let names = |of: fn(&PlanEntry) -> &TopicName| new.iter().map(|it| Arc::clone(of(it))).collect::<Vec<_>>();
+        let source = self.sync.source.metadata(Some(&names(|it| &it.source))).await?;
+        let target = self.sync.target.metadata(Some(&names(|it| &it.target))).await?;
+        let ends = Ends { source: self.sync.source.clone(), target: self.sync.target.clone() };
+        Ok(age::oldest(&ends, &source, &target, &new).await)
     }
 
     /// What the target's keeper has to follow.
@@ -227,8 +245,7 @@ impl Planner {
 
     /// False when some topic has to wait.
     async fn bring_about(&mut self, all: bool) -> Result<bool, ClusterError> {
-        let names: Vec<_> = self.plan.entries.values().map(|it| Arc::clone(&it.target)).collect();
-        let target = self.sync.target.metadata(Some(&names)).await?;
+        let target = self.sync.target.metadata(Some(&self.target_names())).await?;
         let (made, missing): (Vec<_>, Vec<_>) = self.plan.entries.values().cloned().partition(|it| {
             target.topics.get(&it.target).is_some_and(|topic| !topic.partitions.is_empty())
                 || !self.target_ids.contains_key(&it.target)

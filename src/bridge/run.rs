@@ -5,6 +5,7 @@ use super::error::RunError;
 use super::lane::{Event, LaneSettings};
 use super::planner::{DISCOVERY_INTERVAL, Planner};
 use super::report::{Progress, Summary};
+use super::survey::Survey;
 use super::worker::{self, Shared};
 use crate::batch::LogAppendTimePolicy;
 use crate::cluster::{Backoff, Keeper, Metadata};
@@ -12,7 +13,7 @@ use crate::config::{Config, LogAppendTime};
 use crate::ledger::{self, Owner};
 use crate::planted::{Bug, planted};
 use crate::source::FetcherSettings;
-use crate::target::TransactorSettings;
+use crate::target::{TransactionProtocol, TransactorSettings};
 use crate::types::TopicPartition;
 use std::future::Future;
 use std::sync::Arc;
@@ -53,7 +54,7 @@ pub async fn run(config: &Config, stop: impl Future<Output = ()>) -> Result<Summ
         request_timeout: config.delivery.request_timeout,
         protocol: config.delivery.transaction_protocol,
     };
-    introduce(config, &planner, &source.cluster_id, &target.cluster_id, ends.target.transaction_version());
+    introduce(config, &planner, &source.cluster_id, &target.cluster_id, &ends);
     tokio::spawn(planner.follow(source_metadata, target_metadata, publish));
     let owner = owner();
     let lanes = config.delivery.lanes.get();
@@ -107,16 +108,8 @@ async fn prepared(config: &Config, ends: &Ends, planner: &mut Planner) -> Result
     let began = Instant::now();
     let mut backoff = Backoff::default();
     loop {
-        let (source, target) = ends.connect().await?;
-        let lanes = config.delivery.lanes;
-        let ledger =
-            ledger::ensure(&ends.target, &config.link.ledger_topic(), lanes, config.target.replication_factor).await;
-        let begun = match ledger {
-            Ok(()) => planner.begin(&source, &target).await,
-            Err(error) => Err(error.into()),
-        };
-        match begun {
-            Ok(()) => return Ok((source, target)),
+        match begun(config, ends, planner).await {
+            Ok(metadata) => return Ok(metadata),
             Err(error) if error.may_pass() && began.elapsed() < PATIENCE => {
                 tracing::debug!(%error, "the clusters are not ready yet");
                 tokio::time::sleep(backoff.failed()).await;
@@ -124,6 +117,18 @@ async fn prepared(config: &Config, ends: &Ends, planner: &mut Planner) -> Result
             Err(error) => return Err(error),
         }
     }
+}
+
+async fn begun(config: &Config, ends: &Ends, planner: &mut Planner) -> Result<(Metadata, Metadata), RunError> {
+    let (source, target) = ends.connect().await?;
+    let survey = Survey::take(config, ends, planner.sync(), &source, &target).await?;
+    if let Some(refusal) = survey.refusal(&config.delivery.accept_weak) {
+        return Err(refusal);
+    }
+    let ledger_topic = config.link.ledger_topic();
+    ledger::ensure(&ends.target, &ledger_topic, config.delivery.lanes, config.target.replication_factor).await?;
+    planner.begin(&source, &target).await?;
+    Ok((source, target))
 }
 
 struct Link {
@@ -235,7 +240,7 @@ fn owner() -> Owner {
 }
 
 /// The five lines that say what runs.
-fn introduce(config: &Config, planner: &Planner, source: &str, target: &str, transaction_version: i16) {
+fn introduce(config: &Config, planner: &Planner, source: &str, target: &str, ends: &Ends) {
     let addresses = |end: &crate::config::EndConfig| {
         let all: Vec<_> = end.bootstrap_servers.iter().map(ToString::to_string).collect();
         let security = match &end.tls {
@@ -248,17 +253,14 @@ fn introduce(config: &Config, planner: &Planner, source: &str, target: &str, tra
     let plan = planner.plan();
     let partitions: i32 = plan.entries.values().map(|it| it.partitions).sum();
     let delivery = &config.delivery;
+    let (protocol, reason) = worker::protocol(&ends.target, delivery.transaction_protocol);
     let version = env!("CARGO_PKG_VERSION");
     tracing::info!("kafka-bridge {version}, link {}, config {}", config.link, config.file().display());
     tracing::info!("source: cluster {source} at {}", addresses(&config.source));
     tracing::info!(
-        "target: cluster {target} at {}, transaction protocol v{}",
+        "target: cluster {target} at {}, transaction protocol v{}: {reason}",
         addresses(&config.target.end),
-        if transaction_version >= 2 && delivery.transaction_protocol == crate::config::ProtocolChoice::Auto {
-            2
-        } else {
-            1
-        }
+        if protocol == TransactionProtocol::V2 { 2 } else { 1 }
     );
     tracing::info!("plan: {} topics, {partitions} partitions", plan.entries.len());
     tracing::info!(

@@ -78,7 +78,7 @@ pub(super) async fn run(settings: LaneSettings, shared: Shared) {
     let now = Instant::now();
     let mut worker = Worker {
         transactional_id: Arc::clone(&settings.transactor.transactional_id),
-        lane: Lane::new(settings, protocol(&shared), now),
+        lane: Lane::new(settings, protocol(&shared.target, shared.protocol).0, now),
         number,
         reader: Arc::new(reader),
         shared,
@@ -134,12 +134,15 @@ async fn sleep_until(deadline: Option<tokio::time::Instant>) {
     }
 }
 
-fn protocol(shared: &Shared) -> TransactionProtocol {
-    let is_finalized = shared.target.transaction_version() >= TRANSACTION_VERSION_V2;
-    if is_finalized && shared.protocol == ProtocolChoice::Auto {
-        TransactionProtocol::V2
-    } else {
-        TransactionProtocol::V1
+/// Which transaction protocol, and why.
+pub(super) fn protocol(target: &Cluster, choice: ProtocolChoice) -> (TransactionProtocol, &'static str) {
+    let is_finalized = target.transaction_version() >= TRANSACTION_VERSION_V2;
+    match (choice, is_finalized) {
+        (ProtocolChoice::V1, _) => (TransactionProtocol::V1, "delivery.transaction_protocol says so"),
+        (ProtocolChoice::Auto, true) => (TransactionProtocol::V2, "the target has finalized transaction.version 2"),
+        (ProtocolChoice::Auto, false) => {
+            (TransactionProtocol::V1, "the target has not finalized transaction.version 2")
+        }
     }
 }
 

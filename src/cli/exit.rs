@@ -34,9 +34,10 @@ pub(super) fn code_of(error: &anyhow::Error) -> Exit {
     }
 }
 
-fn of_run(error: &RunError) -> Exit {
+pub(super) fn of_run(error: &RunError) -> Exit {
     match error {
         RunError::Security { .. } | RunError::Plan(_) | RunError::Weak(_) | RunError::SameCluster(_) => Exit::Config,
+        RunError::Rights(_) => Exit::NotPermitted,
         RunError::Cluster(error) | RunError::Ledger(LedgerError::Cluster(error)) => of_cluster(error),
         RunError::Ledger(LedgerError::Topic { .. }) => Exit::Config,
         RunError::Ledger(_) | RunError::TakenOver { .. } | RunError::NoLane(_) => Exit::Failed,

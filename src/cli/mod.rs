@@ -1,5 +1,6 @@
 //! Arguments, exit codes, the terminal.
 
+mod check;
 mod exit;
 mod logging;
 mod run;
@@ -28,18 +29,39 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Change nothing: test the config, both clusters, rights and settings, and say what a run would do.
+    #[command(after_help = CHECK_HELP)]
+    Check {
+        /// The link's configuration.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// For scripts: the whole report as JSON.
+        #[arg(long)]
+        json: bool,
+    },
 }
+
+const CHECK_HELP: &str = "Exits with the code of a run that would not begin, with 69 where some broker cannot be reached, with 1 where a \
+partition would stand still, else with 0.\n\nExamples:\n  kafka-bridge check --config bridge.toml\n  \
+kafka-bridge check --config bridge.toml --json | jq .missing_rights";
 
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match arguments.command {
         Command::Run { config } => run::run(&config),
+        Command::Check { config, json } => check::check(&config, json),
     };
     match done {
         Ok(code) => code.into(),
         Err(error) => {
-            eprintln!("kafka-bridge: {error:#}");
+            let text = format!("kafka-bridge: {error:#}");
+            text.lines().for_each(|line| eprintln!("{}", printable(line)));
             exit::code_of(&error).into()
         }
     }
+}
+
+/// What comes from a broker or a file may hold what a terminal takes for commands.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

@@ -7,13 +7,17 @@ mod courier;
 mod error;
 mod keeper;
 mod metadata;
+mod offsets;
+mod rights;
 
-pub use admin::{NewTopic, TopicConfigs};
+pub use admin::{NewTopic, TopicConfigs, WouldBe};
 pub use backoff::Backoff;
 pub use courier::{Address, Courier, Dispatch, Lost, Pending};
 pub use error::{ClusterError, describe};
 pub use keeper::Keeper;
 pub use metadata::{Metadata, PartitionMetadata, TopicMetadata};
+pub use offsets::{At, Listed};
+pub use rights::{Operation, Operations};
 
 use crate::config::HostPort;
 use crate::types::{NodeId, TopicName};
@@ -88,6 +92,10 @@ impl Cluster {
         self.inner.settings.end
     }
 
+    pub fn security(&self) -> &Security {
+        &self.inner.settings.security
+    }
+
     pub fn request_timeout(&self) -> Duration {
         self.inner.settings.request_timeout
     }
@@ -115,6 +123,7 @@ impl Cluster {
         let settings = &self.inner.settings;
         let connection = Connection::open(address, &settings.security, &settings.connection).await?;
         let versions = connection.versions();
+        versions.require(&address.to_string())?;
         let epoch = versions.finalized_features_epoch;
         let version = versions.finalized_features.get("transaction.version").map_or(0, |range| range.1);
         let mut known = self.known();

@@ -71,14 +71,16 @@ pub enum Weakness {
     TargetUncleanLeaderElection,
     TargetRetention,
     TargetMaxMessageBytes,
+    TargetCleanupPolicy,
 }
 
 impl Weakness {
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::TargetMinInsyncReplicas,
         Self::TargetUncleanLeaderElection,
         Self::TargetRetention,
         Self::TargetMaxMessageBytes,
+        Self::TargetCleanupPolicy,
     ];
 
     /// As it stands in `accept_weak`.
@@ -88,6 +90,7 @@ impl Weakness {
             Self::TargetUncleanLeaderElection => "target_unclean_leader_election",
             Self::TargetRetention => "target_retention",
             Self::TargetMaxMessageBytes => "target_max_message_bytes",
+            Self::TargetCleanupPolicy => "target_cleanup_policy",
         }
     }
 
@@ -100,10 +103,13 @@ impl Weakness {
                 "unclean.leader.election.enable: a broker that missed records can become leader"
             }
             Self::TargetRetention => {
-                "retention is shorter than the age of the source's data: copied records expire at once"
+                "retention is shorter than the age of the data that is to be copied: copied records expire at once"
             }
             Self::TargetMaxMessageBytes => {
                 "max.message.bytes is smaller than the source's: a large record cannot be copied"
+            }
+            Self::TargetCleanupPolicy => {
+                "cleanup.policy compacts, and the source's does not: older records of a key vanish, and records without one are refused"
             }
         }
     }

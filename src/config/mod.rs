@@ -73,7 +73,12 @@ impl LinkName {
     }
 
     pub fn transactional_id(&self, lane: u32) -> String {
-        format!("{}.{lane}", self.0)
+        format!("{}{lane}", self.transactional_id_prefix())
+    }
+
+    /// Of all lanes: rights are granted by it.
+    pub fn transactional_id_prefix(&self) -> String {
+        format!("{}.", self.0)
     }
 }
 

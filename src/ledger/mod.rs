@@ -18,4 +18,4 @@ pub use reader::{LedgerReader, Until, log_end};
 pub use record::{LedgerRecord, Owner, Position, PositionKey};
 pub use replay::Replay;
 pub use state::{Change, LaneLedger, Pending};
-pub use topic::ensure;
+pub use topic::{ensure, fault, new_topic};

@@ -1,7 +1,7 @@
 //! The ledger's topic: made once, checked at every start.
 
 use super::error::LedgerError;
-use crate::cluster::{Cluster, ClusterError, Metadata, NewTopic};
+use crate::cluster::{Cluster, ClusterError, Metadata, NewTopic, TopicConfigs};
 use crate::types::TopicName;
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -25,10 +25,9 @@ pub async fn ensure(
     replication_factor: Option<i16>,
 ) -> Result<(), LedgerError> {
     let name: TopicName = Arc::from(topic);
-    let partitions = i32::try_from(lanes.get()).unwrap_or(i32::MAX);
     let metadata = cluster.metadata(Some(std::slice::from_ref(&name))).await?;
     if !exists(&metadata, &name) {
-        create(cluster, &name, partitions, replication_factor).await?;
+        create(cluster, &new_topic(topic, lanes, replication_factor)).await?;
     }
     let found = loop {
         let metadata = cluster.metadata(Some(std::slice::from_ref(&name))).await?;
@@ -40,21 +39,21 @@ pub async fn ensure(
         }
         tokio::time::sleep(POLL).await;
     };
-    let policy = cluster.topic_configs(&name).await?.remove("cleanup.policy");
-    problem(partitions, found, policy.as_deref())
-        .map_or(Ok(()), |(problem, remedy)| Err(LedgerError::Topic { topic: topic.to_owned(), problem, remedy }))
+    let configs = cluster.topic_configs(topic).await?;
+    fault(topic, lanes, usize::try_from(found).unwrap_or(usize::MAX), &configs).map_or(Ok(()), Err)
 }
 
-fn exists(metadata: &Metadata, topic: &TopicName) -> bool {
-    metadata.topics.get(topic).is_some_and(|it| it.error_code == 0 || !it.partitions.is_empty())
+/// What a topic that exists is wrong with.
+pub fn fault(topic: &str, lanes: NonZeroU32, partitions: usize, configs: &TopicConfigs) -> Option<LedgerError> {
+    let lanes = i32::try_from(lanes.get()).unwrap_or(i32::MAX);
+    let partitions = i32::try_from(partitions).unwrap_or(i32::MAX);
+    let policy = configs.get("cleanup.policy").map(String::as_str);
+    let (problem, remedy) = problem(lanes, partitions, policy)?;
+    Some(LedgerError::Topic { topic: topic.to_owned(), problem, remedy })
 }
 
-async fn create(
-    cluster: &Cluster,
-    name: &TopicName,
-    partitions: i32,
-    replication_factor: Option<i16>,
-) -> Result<(), ClusterError> {
+/// The topic as it is created.
+pub fn new_topic(name: &str, lanes: NonZeroU32, replication_factor: Option<i16>) -> NewTopic {
     let mut configs = BTreeMap::from([
         ("cleanup.policy".to_owned(), "compact".to_owned()),
         ("min.compaction.lag.ms".to_owned(), MIN_COMPACTION_LAG_MS.to_owned()),
@@ -63,8 +62,16 @@ async fn create(
     if replication_factor.is_some_and(|it| it >= 3) {
         configs.insert("min.insync.replicas".to_owned(), MIN_INSYNC_REPLICAS.to_owned());
     }
-    let topic = NewTopic { name: Arc::clone(name), partitions, replication_factor, configs };
-    match cluster.create_topic(&topic, false).await {
+    let partitions = i32::try_from(lanes.get()).unwrap_or(i32::MAX);
+    NewTopic { name: Arc::from(name), partitions, replication_factor, configs }
+}
+
+fn exists(metadata: &Metadata, topic: &TopicName) -> bool {
+    metadata.topics.get(topic).is_some_and(|it| it.error_code == 0 || !it.partitions.is_empty())
+}
+
+async fn create(cluster: &Cluster, topic: &NewTopic) -> Result<(), ClusterError> {
+    match cluster.create_topic(topic, false).await {
         Err(error) if error.code() == Some(TOPIC_ALREADY_EXISTS) => Ok(()),
         other => other.map(|_| ()),
     }

@@ -1,9 +1,10 @@
 //! A connection: requests go out in the order of the calls, answers come back in that order (Kafka answers the requests of
 //! one connection in order), and when it dies every waiter learns why.
 
+use super::certificate::Certificate;
 use super::error::WireError;
 use super::guard::{self, Misshapen};
-use super::security::Security;
+use super::security::{Identity, Security, Session};
 use super::shapes;
 use super::versions::{Versions, name};
 use crate::config::HostPort;
@@ -14,11 +15,12 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, BufWriter};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
+use tokio_rustls::rustls::ClientConnection;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 /// Far above what the machines keep in flight: five batches a partition and one fetch a node.
@@ -29,6 +31,8 @@ const FETCH: i16 = 1;
 const API_VERSIONS: i16 = 18;
 const API_VERSIONS_MAX: i16 = 4;
 const UNSUPPORTED_VERSION: i16 = 35;
+/// A reader on a broken connection ends at once; this is for one that does not.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 const WRITE_BUFFER_BYTES: usize = 16 << 10;
 /// A TLS record of handshake failure and alert begins so; read as a frame's length it is over 300 MB.
 const TLS_ALERT: [u8; 2] = [0x15, 0x03];
@@ -54,6 +58,7 @@ struct Inner {
     shared: Arc<Shared>,
     client_id: StrBytes,
     versions: Versions,
+    session: Option<Session>,
     tasks: [AbortHandle; 2],
 }
 
@@ -66,6 +71,8 @@ impl Drop for Inner {
 
 struct Shared {
     address: Arc<str>,
+    /// None without TLS.
+    identity: Option<Arc<Identity>>,
     state: Mutex<State>,
 }
 
@@ -111,32 +118,51 @@ impl Connection {
         let socket = TcpStream::connect((address.host.as_str(), address.port)).await.map_err(refused)?;
         socket.set_nodelay(true).map_err(refused)?;
         let socket = BufReader::with_capacity(settings.read_buffer_bytes, socket);
+        let mut session = None;
         let stream: Box<dyn Stream> = match security {
             Security::Plaintext => Box::new(socket),
-            Security::Tls(connector) => {
+            Security::Tls(tls) => {
                 let server = ServerName::try_from(address.host.clone()).map_err(|error| WireError::Connect {
                     address: Arc::clone(name),
                     reason: error.to_string().into(),
                 })?;
-                let secured = connector.connect(server, socket).await;
-                Box::new(secured.map_err(|error| match WireError::io(name, &error) {
+                let secured = tls.connector.connect(server, socket).await;
+                let secured = secured.map_err(|error| match WireError::io(name, &error, Some(&tls.identity)) {
                     WireError::Closed { address, .. } => WireError::NotKafka {
                         address,
                         reason: "the connection was closed during the TLS handshake".into(),
                     },
                     other => other,
-                })?)
+                })?;
+                session = Some(session_of(secured.get_ref().1));
+                Box::new(secured)
             }
         };
-        let (shared, tasks) = Shared::start(Arc::clone(name), stream, settings);
+        let identity = security.identity();
+        let (shared, tasks) = Shared::start(Arc::clone(name), identity.clone(), stream, settings);
         let client_id = StrBytes::from_string(settings.client_id.clone());
-        let mut inner = Inner { shared, client_id, versions: Versions::default(), tasks };
-        inner.versions = inner.negotiate().await?;
+        let mut inner = Inner { shared, client_id, versions: Versions::default(), session, tasks };
+        inner.versions = inner.negotiate().await.map_err(|error| match error {
+            WireError::Closed { address, reason } => {
+                let why = match &identity {
+                    // With TLS 1.3 the client's certificate is looked at when the client is done, and an alert can get lost.
+                    Some(identity) => identity.refused(SystemTime::now()),
+                    None => "Does it want TLS? Then the tls table is missing in the config".to_owned(),
+                };
+                WireError::Closed { address, reason: format!("{reason}, before it answered anything. {why}").into() }
+            }
+            other => other,
+        })?;
         Ok(Self { inner: Arc::new(inner) })
     }
 
     pub fn versions(&self) -> &Versions {
         &self.inner.versions
+    }
+
+    /// None without TLS.
+    pub fn session(&self) -> Option<&Session> {
+        self.inner.session.as_ref()
     }
 
     /// The newest version of this request, up to `max`, that both sides have.
@@ -289,18 +315,21 @@ fn decode<R: Request>(version: i16, frame: Bytes) -> Result<R::Response, Misshap
 impl Shared {
     fn start(
         address: Arc<str>,
+        identity: Option<Arc<Identity>>,
         stream: Box<dyn Stream>,
         settings: &ConnectionSettings,
     ) -> (Arc<Self>, [AbortHandle; 2]) {
         let (outgoing, queue) = mpsc::channel(IN_FLIGHT_MAX);
         let state = State { next_correlation_id: 0, waiting: VecDeque::new(), dead: None, outgoing };
-        let shared = Arc::new(Self { address, state: Mutex::new(state) });
+        let shared = Arc::new(Self { address, identity, state: Mutex::new(state) });
         let (reader, writer) = tokio::io::split(stream);
         let writing = tokio::spawn({
             let shared = Arc::clone(&shared);
             async move {
                 if let Err(error) = write(writer, queue).await {
-                    shared.fail(&WireError::io(&shared.address, &error));
+                    // What the broker said before it closed is in the reader's hands, and tells more than a broken pipe.
+                    tokio::time::sleep(LAST_WORDS).await;
+                    shared.fail(&shared.io(&error));
                 }
             }
         });
@@ -320,6 +349,10 @@ impl Shared {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn io(&self, error: &io::Error) -> WireError {
+        WireError::io(&self.address, error, self.identity.as_deref())
     }
 
     /// The first reason stays.
@@ -344,7 +377,7 @@ impl Shared {
     async fn read_one(&self, reader: &mut (impl AsyncRead + Unpin), fetch_bytes_max: usize) -> Result<(), WireError> {
         let lost = |error: io::Error| match error.kind() {
             io::ErrorKind::UnexpectedEof => WireError::closed(&self.address, "the broker closed it"),
-            _ => WireError::io(&self.address, &error),
+            _ => self.io(&error),
         };
         let not_kafka =
             |reason: String| WireError::NotKafka { address: Arc::clone(&self.address), reason: reason.into() };
@@ -387,6 +420,12 @@ impl Shared {
             None => Err(not_kafka("it sent something that nobody asked for".to_owned())),
         }
     }
+}
+
+fn session_of(connection: &ClientConnection) -> Session {
+    let version = connection.protocol_version().and_then(|it| it.as_str()).unwrap_or("TLS");
+    let peer = connection.peer_certificates().and_then(|chain| Certificate::parse(chain.first()?));
+    Session { version, peer }
 }
 
 async fn write(writer: impl AsyncWrite + Unpin, mut queue: mpsc::Receiver<Vec<Bytes>>) -> io::Result<()> {

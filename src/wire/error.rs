@@ -1,5 +1,6 @@
 //! What can go wrong on a connection.
 
+use super::security::Identity;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ pub enum WireError {
     #[error("{address}: {reason}")]
     Connect { address: Arc<str>, reason: Arc<str> },
     #[error("{address}: TLS: {reason}. {remedy}")]
-    Tls { address: Arc<str>, reason: Arc<str>, remedy: &'static str },
+    Tls { address: Arc<str>, reason: Arc<str>, remedy: Arc<str> },
     #[error("{address}: no connection within {} ms", within.as_millis())]
     ConnectTimeout { address: Arc<str>, within: Duration },
     #[error("{address}: the connection is closed: {reason}")]
@@ -24,7 +25,9 @@ pub enum WireError {
     Malformed { address: Arc<str>, api: &'static str, version: i16, reason: Arc<str> },
     #[error("{api} v{version} cannot be encoded: {reason}")]
     Unencodable { api: &'static str, version: i16, reason: Arc<str> },
-    #[error("{address}: the broker has {api} {broker}, kafka-bridge needs {ours}. Brokers from Kafka 2.5 on have it")]
+    #[error(
+        "{address}: the broker has {api} {broker}, kafka-bridge needs {ours}. Brokers of Kafka 2.7 and later have it"
+    )]
     Unsupported { address: Arc<str>, api: &'static str, broker: Arc<str>, ours: Arc<str> },
     #[error("{address}: {api} was not sent: {max} requests already wait for their answers")]
     Full { address: Arc<str>, api: &'static str, max: usize },
@@ -46,43 +49,15 @@ impl WireError {
     }
 
     /// Of a socket or of the TLS session on it.
-    pub(super) fn io(address: &Arc<str>, error: &io::Error) -> Self {
+    pub(super) fn io(address: &Arc<str>, error: &io::Error, identity: Option<&Identity>) -> Self {
         let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        match tls {
-            Some(tls) => {
-                Self::Tls { address: Arc::clone(address), reason: tls.to_string().into(), remedy: tls_remedy(tls) }
-            }
+        match tls.zip(identity) {
+            Some((tls, identity)) => Self::Tls {
+                address: Arc::clone(address),
+                reason: tls.to_string().into(),
+                remedy: identity.remedy(tls).into(),
+            },
             None => Self::Closed { address: Arc::clone(address), reason: error.to_string().into() },
         }
-    }
-}
-
-fn tls_remedy(error: &rustls::Error) -> &'static str {
-    use rustls::{AlertDescription as Alert, CertificateError as Certificate, Error};
-    match error {
-        Error::InvalidCertificate(Certificate::UnknownIssuer) => {
-            "The broker's certificate is not from the CA in ca_file: take the CA that signed it"
-        }
-        Error::InvalidCertificate(Certificate::Expired | Certificate::ExpiredContext { .. }) => {
-            "The broker's certificate has expired: renew it, or set this machine's clock"
-        }
-        Error::InvalidCertificate(Certificate::NotValidYet | Certificate::NotValidYetContext { .. }) => {
-            "The broker's certificate is not valid yet: check the clocks"
-        }
-        Error::InvalidCertificate(Certificate::NotValidForName | Certificate::NotValidForNameContext { .. }) => {
-            "The broker's certificate is for another name: connect by a name in its subjectAltName"
-        }
-        Error::AlertReceived(Alert::CertificateRequired | Alert::HandshakeFailure) => {
-            "The broker wants a client certificate: set cert_file and key_file"
-        }
-        Error::AlertReceived(
-            Alert::UnknownCA | Alert::BadCertificate | Alert::CertificateUnknown | Alert::CertificateExpired,
-        ) => {
-            "The broker refused the client certificate: check that its truststore has the CA of cert_file, and that it is not expired"
-        }
-        Error::InvalidMessage(_) => {
-            "The port does not speak TLS: take the broker's TLS listener, or leave the tls table out"
-        }
-        _ => "Check the CA, the certificates and the listener",
     }
 }

@@ -2,10 +2,12 @@
 //!
 //! Every way of not getting an answer becomes a [`WireError`]; nothing a broker sends can panic or exhaust the process.
 
+mod certificate;
 mod connection;
 mod error;
 mod guard;
 mod pem;
+mod release;
 mod security;
 mod shapes;
 mod versions;
@@ -13,7 +15,9 @@ mod versions;
 #[cfg(test)]
 mod tests;
 
+pub use certificate::Certificate;
 pub use connection::{Connection, ConnectionSettings};
 pub use error::WireError;
-pub use security::{Security, SecurityError};
+pub use release::release;
+pub use security::{Security, SecurityError, Session};
 pub use versions::Versions;

@@ -1,17 +1,39 @@
 //! How connections to one cluster are secured.
 
+use super::certificate::Certificate;
 use super::pem::{self, PemError};
 use crate::config::TlsFiles;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 
 #[derive(Clone)]
 pub enum Security {
     Plaintext,
-    Tls(TlsConnector),
+    Tls(Tls),
+}
+
+#[derive(Clone)]
+pub struct Tls {
+    pub(super) connector: TlsConnector,
+    pub(super) identity: Arc<Identity>,
+}
+
+/// The files, and what the client's certificate says: errors name them, for a broker's alert does not.
+pub(super) struct Identity {
+    files: TlsFiles,
+    certificate: Option<Certificate>,
+}
+
+/// What secures one connection, as the handshake left it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// As rustls names it: `TLSv1_3`.
+    pub version: &'static str,
+    pub peer: Option<Certificate>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -47,11 +69,13 @@ impl Security {
             .with_safe_default_protocol_versions()
             .map_err(SecurityError::Provider)?
             .with_root_certificates(roots);
+        let mut certificate = None;
         let config = match &files.client {
             None => builder.with_no_client_auth(),
             Some(client) => {
                 let chain = pem::certificates(&client.cert_file).map_err(of(&client.cert_file))?;
                 let key = pem::private_key(&client.key_file).map_err(of(&client.key_file))?;
+                certificate = chain.first().and_then(|it| Certificate::parse(it));
                 builder.with_client_auth_cert(chain, key).map_err(|error| SecurityError::Client {
                     cert_file: client.cert_file.clone(),
                     key_file: client.key_file.clone(),
@@ -59,6 +83,80 @@ impl Security {
                 })?
             }
         };
-        Ok(Self::Tls(TlsConnector::from(Arc::new(config))))
+        let identity = Arc::new(Identity { files: files.clone(), certificate });
+        Ok(Self::Tls(Tls { connector: TlsConnector::from(Arc::new(config)), identity }))
+    }
+
+    /// Of the client; None without mutual TLS.
+    pub fn certificate(&self) -> Option<&Certificate> {
+        match self {
+            Self::Plaintext => None,
+            Self::Tls(tls) => tls.identity.certificate.as_ref(),
+        }
+    }
+
+    pub(super) fn identity(&self) -> Option<Arc<Identity>> {
+        match self {
+            Self::Plaintext => None,
+            Self::Tls(tls) => Some(Arc::clone(&tls.identity)),
+        }
+    }
+}
+
+impl Identity {
+    /// What to do about a failed handshake.
+    pub(super) fn remedy(&self, error: &rustls::Error) -> String {
+        use rustls::{AlertDescription as Alert, CertificateError as Wrong, Error};
+        match error {
+            Error::InvalidCertificate(Wrong::UnknownIssuer | Wrong::BadSignature) => format!(
+                "The broker's certificate is not signed by a CA in {}: put the CA that signed it there",
+                self.files.ca_file.display()
+            ),
+            Error::InvalidCertificate(Wrong::Expired | Wrong::ExpiredContext { .. }) => {
+                "The broker's certificate has expired: renew it, or set this machine's clock".to_owned()
+            }
+            Error::InvalidCertificate(Wrong::NotValidYet | Wrong::NotValidYetContext { .. }) => {
+                "The broker's certificate is not valid yet: check the clocks".to_owned()
+            }
+            Error::InvalidCertificate(Wrong::NotValidForName | Wrong::NotValidForNameContext { .. }) => {
+                "The broker's certificate is for another name: connect by a name in its subjectAltName, and let the \
+                 broker's advertised.listeners say that name"
+                    .to_owned()
+            }
+            Error::AlertReceived(
+                Alert::CertificateRequired
+                | Alert::HandshakeFailure
+                | Alert::UnknownCA
+                | Alert::BadCertificate
+                | Alert::CertificateUnknown
+                | Alert::CertificateExpired
+                | Alert::CertificateRevoked
+                | Alert::UnsupportedCertificate
+                | Alert::AccessDenied,
+            ) => self.refused(SystemTime::now()),
+            Error::InvalidMessage(_) => {
+                "The port does not speak TLS: take the broker's TLS listener, or leave the tls table out".to_owned()
+            }
+            _ => "Check the CA, the certificates and the listener".to_owned(),
+        }
+    }
+
+    /// A broker says that it refuses a certificate, seldom why.
+    pub(super) fn refused(&self, now: SystemTime) -> String {
+        let Some(client) = &self.files.client else {
+            return "The broker wants a client certificate: set cert_file and key_file".to_owned();
+        };
+        let file = client.cert_file.display();
+        match &self.certificate {
+            Some(known) if known.has_expired(now) => format!(
+                "The broker refuses the client certificate {file} ({}), which expired on {}: renew it",
+                known.subject,
+                known.last_day()
+            ),
+            known => format!(
+                "The broker refuses the client certificate {file}{}: the CA that signed it must be in the broker's truststore",
+                known.as_ref().map(|it| format!(" ({})", it.subject)).unwrap_or_default()
+            ),
+        }
     }
 }

@@ -205,6 +205,8 @@ pub(super) static TABLES: &[Table] = &[
         fields: &[i32().since(1), i16(), text().since(1), i32(), text(), i32()],
         tags: &[],
     },
+    // Heartbeat
+    Table { key: 12, first: 0, last: 4, flexible: 4, fields: &[i32().since(1), i16()], tags: &[] },
     // ApiVersions
     Table {
         key: 18,

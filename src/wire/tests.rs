@@ -101,6 +101,7 @@ fn samples(version_of: impl Fn(i16) -> Vec<i16>) -> Vec<(i16, i16, Bytes)> {
         let response = FindCoordinatorResponse::default().with_host(text("h")).with_port(3).with_node_id(1.into());
         encoded(&if v >= 1 { response.with_error_message(Some(text("m"))) } else { response }, v)
     });
+    add(12, &|v| encoded(&HeartbeatResponse::default(), v));
     add(18, &|v| {
         use api_versions_response::*;
         let api = ApiVersion::default().with_api_key(3).with_max_version(4);
@@ -190,7 +191,7 @@ fn decodes(key: i16, version: i16, mut bytes: Bytes) -> bool {
         };
     }
     decode!(0 => ProduceResponse, 1 => FetchResponse, 2 => ListOffsetsResponse, 3 => MetadataResponse,
-        9 => OffsetFetchResponse, 10 => FindCoordinatorResponse, 18 => ApiVersionsResponse, 19 => CreateTopicsResponse,
+        9 => OffsetFetchResponse, 10 => FindCoordinatorResponse, 12 => HeartbeatResponse, 18 => ApiVersionsResponse, 19 => CreateTopicsResponse,
         22 => InitProducerIdResponse, 23 => OffsetForLeaderEpochResponse, 24 => AddPartitionsToTxnResponse,
         25 => AddOffsetsToTxnResponse, 26 => EndTxnResponse, 28 => TxnOffsetCommitResponse, 32 => DescribeConfigsResponse,
         37 => CreatePartitionsResponse, 44 => IncrementalAlterConfigsResponse)

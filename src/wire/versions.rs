@@ -7,11 +7,24 @@ use kafka_protocol::protocol::Request;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// What every broker must have, whatever is asked of it later: found at the first request, the lack of it would look like a
+/// broker that does not answer. Kafka 2.7 and later have all of them.
+const NEEDED: [(ApiKey, i16); 3] = [
+    // Where the log diverges from what was read (KIP-595).
+    (ApiKey::Fetch, 12),
+    // The epoch is bumped in place (KIP-360).
+    (ApiKey::InitProducerId, 3),
+    // The group's generation is a fence (KIP-447).
+    (ApiKey::TxnOffsetCommit, 3),
+];
+
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Versions {
     /// API key → first and last version.
     pub apis: BTreeMap<i16, (i16, i16)>,
-    /// KIP-584: name → lowest and highest finalized level.
+    /// KIP-584: name → highest level that the broker has, finalized or not.
+    pub supported_features: BTreeMap<String, i16>,
+    /// Name → lowest and highest finalized level.
     pub finalized_features: BTreeMap<String, (i16, i16)>,
     /// −1 where the broker does not know; the answer with the highest one is the newest truth.
     pub finalized_features_epoch: i64,
@@ -23,7 +36,9 @@ impl Versions {
             .finalized_features
             .iter()
             .map(|it| (it.name.to_string(), (it.min_version_level, it.max_version_level)));
+        let supported = answer.supported_features.iter().map(|it| (it.name.to_string(), it.max_version));
         Self {
+            supported_features: supported.collect(),
             apis: answer.api_keys.iter().map(|it| (it.api_key, (it.min_version, it.max_version))).collect(),
             finalized_features: features.collect(),
             finalized_features_epoch: answer.finalized_features_epoch,
@@ -38,12 +53,28 @@ impl Versions {
         let broker = self.apis.get(&R::KEY).copied();
         match broker {
             Some((from, to)) if from.max(first) <= to.min(last) => Ok(to.min(last)),
-            _ => Err(WireError::Unsupported {
-                address: Arc::clone(address),
-                api: name(R::KEY),
-                broker: broker.map_or("not at all".into(), |(from, to)| format!("v{from}–{to}").into()),
-                ours: format!("v{first}–{last}").into(),
-            }),
+            _ => Err(self.unsupported(R::KEY, &format!("v{first}–{last}"), address)),
+        }
+    }
+
+    /// Whether the bridge can work with this broker at all.
+    pub fn require(&self, address: &str) -> Result<(), WireError> {
+        for (api, least) in NEEDED {
+            let api = api as i16;
+            if self.apis.get(&api).is_none_or(|(_, last)| *last < least) {
+                return Err(self.unsupported(api, &format!("v{least} or later"), &address.into()));
+            }
+        }
+        Ok(())
+    }
+
+    fn unsupported(&self, api: i16, ours: &str, address: &Arc<str>) -> WireError {
+        let range = |(from, to): &(i16, i16)| format!("v{from}–{to}");
+        WireError::Unsupported {
+            address: Arc::clone(address),
+            api: name(api),
+            broker: self.apis.get(&api).map_or("not at all".to_owned(), range).into(),
+            ours: ours.into(),
         }
     }
 }
@@ -55,6 +86,7 @@ pub(super) fn name(key: i16) -> &'static str {
         Ok(ApiKey::Fetch) => "Fetch",
         Ok(ApiKey::ListOffsets) => "ListOffsets",
         Ok(ApiKey::Metadata) => "Metadata",
+        Ok(ApiKey::Heartbeat) => "Heartbeat",
         Ok(ApiKey::OffsetFetch) => "OffsetFetch",
         Ok(ApiKey::FindCoordinator) => "FindCoordinator",
         Ok(ApiKey::ApiVersions) => "ApiVersions",

@@ -1,0 +1,263 @@
+//! Where the link stands: what the ledger says, read as an onlooker, beside what the source holds. No lane is taken.
+
+use super::report::{Level, Note, OwnerReport, PartitionReport, PositionsReport};
+use crate::bridge::age::since_1970;
+use crate::bridge::ends::Ends;
+use crate::bridge::incident::{Incident, IncidentKind};
+use crate::bridge::survey::{Prospect, Survey};
+use crate::cluster::{At, Metadata};
+use crate::config::Config;
+use crate::ledger::{LaneLedger, LedgerError, LedgerReader, Owner, Position, PositionKey, Until};
+use crate::source;
+use crate::topics::plan::lane;
+use crate::types::TopicPartition;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+/// Lanes that are read at the same time: each has connections of its own.
+const READERS_MAX: usize = 8;
+
+type Offsets = BTreeMap<TopicPartition, i64>;
+
+pub(super) async fn look(
+    config: &Config,
+    ends: &Ends,
+    survey: &Survey,
+    source: &Metadata,
+    target: &Metadata,
+) -> (PositionsReport, Vec<Note>) {
+    let mut notes = Vec::new();
+    let (mut positions, mut owner) = (BTreeMap::new(), None);
+    for ledger in ledgers(config, ends, survey, target).await {
+        match ledger {
+            Ok(ledger) => {
+                positions.extend(ledger.positions().clone());
+                owner = newer(owner, ledger.owner());
+            }
+            Err(error) => {
+                let text = format!("a lane's positions cannot be read: {error}");
+                notes.push(Note::new(Level::Warning, "ledger_unreadable", Some(&survey.ledger.name), text));
+            }
+        }
+    }
+    let offsets = Known::ask(ends, survey, source, target).await;
+    let mut report = PositionsReport { owner: owner.map(|it| signed(&it)), ..PositionsReport::default() };
+    for prospect in &survey.prospects {
+        for number in 0..prospect.entry.partitions {
+            let partition = TopicPartition::new(Arc::clone(&prospect.entry.source), number);
+            let key = PositionKey {
+                cluster_id: source.cluster_id.as_str().into(),
+                topic: Arc::clone(&partition.topic),
+                partition: number,
+            };
+            let position = positions.get(&key);
+            let (log_start, end) =
+                (offsets.earliest.get(&partition).copied(), offsets.last_stable.get(&partition).copied());
+            let next = position.map(|it| it.next_offset);
+            let lag = end.zip(next.or(log_start)).map(|(end, from)| (end - from).max(0));
+            if let Some(incident) = foreseen(prospect, &partition, position, source, &offsets) {
+                let name = incident.kind.name();
+                notes.push(Note::new(Level::Stopped, name, Some(&partition.to_string()), incident.to_string()));
+            }
+            report.known += usize::from(position.is_some());
+            report.lag += lag.unwrap_or(0);
+            report.partitions.push(PartitionReport {
+                topic: partition.topic.to_string(),
+                partition: number,
+                lane: lane(&partition.topic, number, config.delivery.lanes),
+                next_offset: next,
+                log_start_offset: log_start,
+                end_offset: end,
+                lag,
+            });
+        }
+    }
+    (report, notes)
+}
+
+/// Only lanes that hold something: for the others no coordinator has to be found, which would create Kafka's own topics.
+async fn ledgers(
+    config: &Config,
+    ends: &Ends,
+    survey: &Survey,
+    target: &Metadata,
+) -> Vec<Result<LaneLedger, LedgerError>> {
+    let topic = &survey.ledger.name;
+    let numbers = target.topics.get(topic).into_iter().flat_map(|it| it.partitions.keys().copied());
+    let asked: Vec<_> = numbers.map(|it| (TopicPartition::new(Arc::clone(topic), it), At::LastStable)).collect();
+    let limit = Arc::new(Semaphore::new(READERS_MAX));
+    let mut readers = JoinSet::new();
+    for (partition, listed) in ends.target.offsets(target, &asked).await {
+        if listed.as_ref().is_ok_and(|it| it.offset == 0) {
+            continue;
+        }
+        let group_id = config.link.group_id().to_owned();
+        let reader = LedgerReader { cluster: ends.target.clone(), partition, group_id };
+        let (limit, timeout) = (Arc::clone(&limit), ends.target.request_timeout());
+        readers.spawn(async move {
+            let _permit = limit.acquire().await;
+            listed?;
+            let unanswered = || LedgerError::Topic {
+                topic: reader.partition.to_string(),
+                problem: "it was not read in time".to_owned(),
+                remedy: "A transaction may be open for long there: try again".to_owned(),
+            };
+            tokio::time::timeout(timeout, reader.read(Until::Stable)).await.unwrap_or_else(|_| Err(unanswered()))
+        });
+    }
+    readers.join_all().await
+}
+
+fn newer(known: Option<Owner>, other: Option<&Owner>) -> Option<Owner> {
+    [known, other.cloned()].into_iter().flatten().max_by_key(|it| it.started_ms)
+}
+
+fn signed(owner: &Owner) -> OwnerReport {
+    let started = UNIX_EPOCH + Duration::from_millis(owner.started_ms.min(YEAR_9999_MS));
+    OwnerReport {
+        host: owner.host.clone(),
+        pid: owner.pid,
+        version: owner.version.clone(),
+        started: humantime::format_rfc3339_seconds(started).to_string(),
+    }
+}
+
+/// The last year that the form has room for; a ledger says what somebody wrote into it.
+const YEAR_9999_MS: u64 = 253_402_300_799_000;
+
+struct Known {
+    earliest: Offsets,
+    last_stable: Offsets,
+    /// Of the copies, by their partition at the target.
+    copies: Offsets,
+}
+
+impl Known {
+    async fn ask(ends: &Ends, survey: &Survey, source: &Metadata, target: &Metadata) -> Self {
+        let all = |at: At, of: fn(&Prospect) -> &Arc<str>| {
+            let each = survey.prospects.iter().flat_map(move |it| {
+                let topic = Arc::clone(of(it));
+                (0..it.entry.partitions).map(move |number| (TopicPartition::new(Arc::clone(&topic), number), at))
+            });
+            each.collect::<Vec<_>>()
+        };
+        let earliest = ends.source.offsets(source, &all(At::Earliest, |it| &it.entry.source)).await;
+        let last_stable = ends.source.offsets(source, &all(At::LastStable, |it| &it.entry.source)).await;
+        let copies = ends.target.offsets(target, &all(At::Latest, |it| &it.entry.target)).await;
+        let told = |found: BTreeMap<_, Result<crate::cluster::Listed, _>>| {
+            found.into_iter().filter_map(|(partition, it)| Some((partition, it.ok()?.offset))).collect()
+        };
+        Self { earliest: told(earliest), last_stable: told(last_stable), copies: told(copies) }
+    }
+}
+
+/// What a run would stop this partition for at once.
+fn foreseen(
+    prospect: &Prospect,
+    partition: &TopicPartition,
+    position: Option<&Position>,
+    source: &Metadata,
+    offsets: &Known,
+) -> Option<Incident> {
+    let target = TopicPartition::new(Arc::clone(&prospect.entry.target), partition.partition);
+    let time_ms = since_1970(SystemTime::now()).unsigned_abs();
+    let incident = |next_offset, kind| {
+        let (partition, target) = (partition.clone(), target.clone());
+        Incident { partition, target, next_offset, time_ms, kind }
+    };
+    let Some(position) = position else {
+        let end_offset = offsets.copies.get(&target).copied().filter(|it| *it > 0)?;
+        return Some(incident(-1, IncidentKind::NoPosition { end_offset }));
+    };
+    let next_offset = position.next_offset;
+    let was = TopicPartition::new(Arc::clone(&position.target_topic), position.target_partition);
+    if was != target {
+        return Some(incident(next_offset, IncidentKind::TargetChanged { was }));
+    }
+    let at_source = |kind| {
+        let leader_epoch = position.leader_epoch;
+        let stopped = source::Position { offset: next_offset, leader_epoch };
+        let of_source = source::Incident { partition: partition.clone(), position: stopped, kind };
+        incident(next_offset, IncidentKind::Source(of_source))
+    };
+    let topic_id = source.topics.get(&partition.topic).map(|it| it.topic_id).unwrap_or_default();
+    if !topic_id.is_nil() && !position.topic_id.is_nil() && topic_id != position.topic_id {
+        return Some(at_source(source::IncidentKind::Recreated {
+            old: position.topic_id,
+            new: topic_id,
+            end_offset: -1,
+        }));
+    }
+    let log_start = offsets.earliest.get(partition).copied()?;
+    if next_offset < log_start {
+        let kind = source::IncidentKind::Retention { first_lost: next_offset, last_lost: log_start - 1 };
+        return Some(at_source(kind));
+    }
+    let end_offset = offsets.last_stable.get(partition).copied()?;
+    // Beyond the last stable offset nothing was ever read.
+    (next_offset > end_offset).then(|| at_source(source::IncidentKind::Truncation { end_offset, leader_epoch: -1 }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bridge::age::Oldest;
+    use crate::cluster::TopicMetadata;
+    use crate::config::Start;
+    use crate::topics::plan::PlanEntry;
+    use uuid::Uuid;
+
+    const ID: Uuid = Uuid::from_u128(7);
+
+    fn kind(position: Option<(i64, &str, Uuid)>, range: (i64, i64), copy_end: i64) -> Option<&'static str> {
+        let entry = PlanEntry {
+            source: "a".into(),
+            target: "b".into(),
+            partitions: 1,
+            rule: 0,
+            pattern: "a".to_owned(),
+            start: Start::Earliest,
+        };
+        let prospect = Prospect {
+            entry,
+            source: None,
+            step: None,
+            configs: BTreeMap::new(),
+            replication_factor: None,
+            oldest: Oldest::Nothing,
+            refused: None,
+        };
+        let mut source = Metadata::default();
+        source.topics.insert("a".into(), TopicMetadata { topic_id: ID, ..TopicMetadata::default() });
+        let (partition, copy) = (TopicPartition::new("a", 0), TopicPartition::new("b", 0));
+        let offsets = Known {
+            earliest: Offsets::from([(partition.clone(), range.0)]),
+            last_stable: Offsets::from([(partition.clone(), range.1)]),
+            copies: Offsets::from([(copy, copy_end)]),
+        };
+        let position = position.map(|(next_offset, target, topic_id)| {
+            let text = format!(
+                r#"{{"next_offset":{next_offset},"leader_epoch":0,"topic_id":"{topic_id}","from":0,"records":0,
+                "target_topic":"{target}","target_partition":0,"transaction":1,"time_ms":0}}"#
+            );
+            serde_json::from_str::<Position>(&text).expect("a position")
+        });
+        foreseen(&prospect, &partition, position.as_ref(), &source, &offsets).map(|it| it.kind.name())
+    }
+
+    #[test]
+    fn what_would_stop_a_partition_is_foreseen() {
+        let (whole, other) = (Some((5, "b", ID)), Some((5, "b", Uuid::from_u128(8))));
+        assert_eq!(kind(whole, (0, 10), 5), None);
+        assert_eq!(kind(whole, (5, 5), 5), None);
+        assert_eq!(kind(None, (0, 10), 0), None);
+        assert_eq!(kind(None, (0, 10), 1), Some("no_position"));
+        assert_eq!(kind(Some((5, "c", ID)), (0, 10), 5), Some("target_changed"));
+        assert_eq!(kind(other, (0, 10), 5), Some("recreated"));
+        assert_eq!(kind(whole, (6, 10), 5), Some("retention"));
+        assert_eq!(kind(whole, (0, 4), 5), Some("truncation"));
+    }
+}

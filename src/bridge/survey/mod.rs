@@ -1,0 +1,131 @@
+//! What a run will find, and what stands against it. `run` begins with it, before it changes anything; `check` shows it.
+
+mod prospect;
+mod rights;
+
+pub use prospect::Prospect;
+pub(super) use rights::principal;
+pub use rights::{MissingRights, ResourceKind, Right};
+
+use super::ends::Ends;
+use super::error::RunError;
+use super::planner::topics_of;
+use super::weakness::{Finding, findings};
+use crate::cluster::{ClusterError, Metadata, NewTopic, TopicConfigs};
+use crate::config::{Config, Pattern, Weakness};
+use crate::ledger;
+use crate::topics::TopicSync;
+use crate::topics::plan::{Plan, TopicRules};
+use crate::types::TopicName;
+use std::collections::BTreeSet;
+
+pub struct Survey {
+    pub plan: Plan,
+    pub prospects: Vec<Prospect>,
+    pub ledger: LedgerProspect,
+    pub missing: Vec<Right>,
+    /// Each grants the right of the same place.
+    pub commands: Vec<String>,
+    /// Those that are accepted too.
+    pub findings: Vec<Finding>,
+}
+
+/// The ledger's topic.
+pub struct LedgerProspect {
+    pub name: TopicName,
+    /// None: it exists.
+    pub create: Option<NewTopic>,
+    pub configs: TopicConfigs,
+    pub replication_factor: Option<i16>,
+    /// Why it cannot be used, or not be created.
+    pub fault: Option<RunError>,
+}
+
+impl Survey {
+    pub async fn take(
+        config: &Config,
+        ends: &Ends,
+        sync: &TopicSync,
+        source: &Metadata,
+        target: &Metadata,
+    ) -> Result<Self, RunError> {
+        let plan = Plan::build(&TopicRules::compile(config), &topics_of(source))?;
+        if source.cluster_id == target.cluster_id && plan.entries.values().any(|it| it.source == it.target) {
+            return Err(RunError::SameCluster(source.cluster_id.clone()));
+        }
+        let prospects = prospect::foresee(ends, sync, &plan, source, target).await?;
+        let ledger = LedgerProspect::foresee(config, ends, target).await?;
+        let hidden = hidden(config, source);
+        let is_creatable = ledger.create.is_none() || !ledger.fault.as_ref().is_some_and(is_authorization);
+        let missing = rights::missing(config, ends, &prospects, &hidden, is_creatable).await?;
+        let commands = rights::commands(config, ends, &missing);
+        let mut weak: Vec<_> = prospects
+            .iter()
+            .flat_map(|it| findings(&it.entry.target, &it.configs, it.source.as_ref(), &it.oldest))
+            .collect();
+        weak.extend(findings(&ledger.name, &ledger.configs, None, &super::age::Oldest::Nothing));
+        Ok(Self { plan, prospects, ledger, missing, commands, findings: weak })
+    }
+
+    /// Why `run` refuses to begin, the first reason first.
+    pub fn refusal(&self, accepted: &BTreeSet<Weakness>) -> Option<RunError> {
+        let lacking = self.missing.iter().zip(&self.commands).filter(|(right, _)| right.is_required);
+        let (rights, commands): (Vec<_>, Vec<_>) = lacking.map(|(right, it)| (right.clone(), it.clone())).unzip();
+        if !rights.is_empty() {
+            return Some(RunError::Rights(MissingRights { rights, commands }));
+        }
+        if let Some(fault) = &self.ledger.fault {
+            return Some(fault.clone());
+        }
+        if let Some(error) = self.prospects.iter().find_map(|it| it.refused.clone()) {
+            return Some(error.into());
+        }
+        let weak: Vec<_> = self.findings.iter().filter(|it| !accepted.contains(&it.weakness)).cloned().collect();
+        (!weak.is_empty()).then_some(RunError::Weak(weak))
+    }
+}
+
+fn is_authorization(error: &RunError) -> bool {
+    matches!(error, RunError::Cluster(error) if error.is_authorization())
+}
+
+/// Names that the config spells out and the source does not show: they do not exist, or DESCRIBE is missing.
+fn hidden(config: &Config, source: &Metadata) -> Vec<TopicName> {
+    let patterns = config.topics.iter().flat_map(|it| &it.include).filter(|it| it.is_literal());
+    let names: BTreeSet<TopicName> = patterns.map(Pattern::as_str).map(TopicName::from).collect();
+    names.into_iter().filter(|name| !source.topics.contains_key(name)).collect()
+}
+
+impl LedgerProspect {
+    async fn foresee(config: &Config, ends: &Ends, target: &Metadata) -> Result<Self, ClusterError> {
+        let lanes = config.delivery.lanes;
+        let topic = ledger::new_topic(&config.link.ledger_topic(), lanes, config.target.replication_factor);
+        let name = topic.name.clone();
+        let of_topic = target.topics.get(&name).map(|it| &it.partitions).filter(|it| !it.is_empty());
+        if let Some(partitions) = of_topic {
+            let replicas = partitions.values().next().and_then(|it| i16::try_from(it.replicas).ok());
+            let (configs, unread) = match ends.target.topic_configs(&name).await {
+                Ok(configs) => (configs, None),
+                Err(error) => (TopicConfigs::new(), Some(RunError::Cluster(error))),
+            };
+            let fault = ledger::fault(&name, lanes, partitions.len(), &configs).map(RunError::Ledger);
+            return Ok(Self { name, create: None, configs, replication_factor: replicas, fault: unread.or(fault) });
+        }
+        let created = ends.target.create_topics(std::slice::from_ref(&topic), true).await?;
+        Ok(match created.into_values().next() {
+            Some(Err(error)) => Self {
+                name,
+                create: Some(topic),
+                configs: TopicConfigs::new(),
+                replication_factor: None,
+                fault: Some(error.into()),
+            },
+            would_be => {
+                let would_be = would_be.and_then(Result::ok).unwrap_or_default();
+                let configs = would_be.configs.unwrap_or_default();
+                let replication_factor = would_be.replication_factor.or(topic.replication_factor);
+                Self { name, create: Some(topic), configs, replication_factor, fault: None }
+            }
+        })
+    }
+}

@@ -1,0 +1,194 @@
+//! The report for people: a paragraph for each part, names in columns, the verdict at the end.
+
+use super::super::printable;
+use super::count;
+use crate::bridge::check::report::{
+    Action, CertificateReport, EndReport, Note, PlanReport, PositionsReport, Report, RightReport, TopicReport,
+};
+use std::fmt::Write as _;
+
+/// Partitions that are listed one by one; a link may have thousands, and `--json` has them all.
+const PARTITIONS_MAX: usize = 40;
+/// Where the text of a paragraph begins.
+const INDENT: usize = 11;
+
+pub(super) fn render(report: &Report) -> String {
+    let mut text = String::new();
+    line(&mut text, "link", &format!("{} ({})", report.link.as_deref().unwrap_or("?"), report.config));
+    for (name, end) in [("source", &report.source), ("target", &report.target)] {
+        if let Some(found) = end {
+            text.push('\n');
+            one_end(&mut text, name, found);
+        }
+    }
+    if let Some(protocol) = &report.transaction_protocol {
+        line(&mut text, "", &format!("transaction protocol v{}: {}", protocol.version, protocol.reason));
+    }
+    if let Some(it) = &report.plan {
+        text.push('\n');
+        plan(&mut text, it);
+    }
+    if let Some(it) = &report.positions {
+        text.push('\n');
+        positions(&mut text, it);
+    }
+    if report.plan.is_some() {
+        text.push('\n');
+        rights(&mut text, &report.missing_rights);
+    }
+    if !report.notes.is_empty() {
+        text.push('\n');
+        notes(&mut text, &report.notes);
+    }
+    text.push('\n');
+    line(&mut text, "verdict", &report.verdict.text);
+    text
+}
+
+/// What came from a broker may hold what a terminal takes for commands.
+fn line(text: &mut String, name: &str, what: &str) {
+    for (index, what) in what.lines().enumerate() {
+        let name = if index == 0 { name } else { "" };
+        // Writing into a String does not fail.
+        let _ = writeln!(text, "{}", format!("{name:<INDENT$}{}", printable(what)).trim_end());
+    }
+}
+
+fn table(text: &mut String, rows: &[Vec<String>]) {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|it| it.chars().count()).max();
+    let widths: Vec<_> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    for row in rows {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        line(text, "", &format!("  {}", cells.collect::<Vec<_>>().join("  ")));
+    }
+}
+
+fn one_end(text: &mut String, name: &str, end: &EndReport) {
+    match (&end.cluster_id, &end.error) {
+        (Some(id), _) => {
+            let reached = end.brokers.iter().filter(|it| it.error.is_none()).count();
+            let of = count(end.brokers.len(), "broker");
+            line(text, name, &format!("cluster {id}, {reached} of {of} reached"));
+        }
+        (None, error) => {
+            line(text, name, &format!("cannot be reached: {}", error.as_deref().unwrap_or("it was not asked")));
+        }
+    }
+    let rows = end.brokers.iter().map(|broker| {
+        let release = broker.kafka.as_ref().map_or("not reached".to_owned(), |it| format!("Kafka {it}"));
+        vec![format!("broker {}", broker.node), broker.address.clone(), release]
+    });
+    table(text, &rows.collect::<Vec<_>>());
+    let security = &end.security;
+    let kind = match security.kind {
+        "mutual_tls" => "mutual TLS",
+        "tls" => "TLS, without a client certificate",
+        other => other,
+    };
+    line(text, "", &format!("{kind}{}", security.version.map(|it| format!(" ({it})")).unwrap_or_default()));
+    let told = |it: &CertificateReport| vec![it.subject.clone(), format!("until {}", it.not_after)];
+    let rows = [("ours", &security.client_certificate), ("the broker's", &security.broker_certificate)];
+    let rows = rows.iter().filter_map(|(whose, it)| {
+        let mut row = vec![format!("{whose}:")];
+        row.extend(told(it.as_ref()?));
+        Some(row)
+    });
+    table(text, &rows.collect::<Vec<_>>());
+}
+
+fn plan(text: &mut String, plan: &PlanReport) {
+    let partitions: i32 = plan.topics.iter().map(|it| it.partitions).sum();
+    let (topics, partitions) = (count(plan.topics.len(), "topic"), count(partitions, "partition"));
+    line(text, "plan", &format!("{topics}, {partitions}, {}", count(plan.ledger.lanes, "lane")));
+    let rows = plan.topics.iter().map(|topic| {
+        let name = if topic.source == topic.target {
+            topic.source.clone()
+        } else {
+            format!("{} to {}", topic.source, topic.target)
+        };
+        vec![name, count(topic.partitions, "partition"), format!("by {:?}", topic.pattern), action(topic)]
+    });
+    table(text, &rows.collect::<Vec<_>>());
+    let ledger = &plan.ledger;
+    let state = match ledger.action {
+        Action::Create => {
+            format!("to be created with {}{}", count(ledger.lanes, "partition"), replicas(ledger.replication_factor))
+        }
+        _ => "is there".to_owned(),
+    };
+    line(text, "", &format!("  ledger {}: {state}", ledger.topic));
+    for unmatched in &plan.unmatched_patterns {
+        let (pattern, rule) = (&unmatched.pattern, unmatched.rule);
+        line(text, "", &format!("  {pattern:?} of [[topics]] number {rule} matches no topic yet"));
+    }
+}
+
+fn replicas(factor: Option<i16>) -> String {
+    factor.map(|it| format!(", {}", count(it, "replica"))).unwrap_or_default()
+}
+
+fn action(topic: &TopicReport) -> String {
+    match topic.action {
+        Action::None => "is there".to_owned(),
+        Action::Grow => format!("to grow from {}", topic.target_partitions),
+        Action::Create => {
+            let configs: Vec<_> = topic.configs.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            let with = if configs.is_empty() { String::new() } else { format!("; {}", configs.join(", ")) };
+            format!("to be created{}{with}", replicas(topic.replication_factor))
+        }
+    }
+}
+
+fn positions(text: &mut String, positions: &PositionsReport) {
+    let (known, all) = (positions.known, count(positions.partitions.len(), "partition"));
+    let lag = count(positions.lag, "record");
+    line(text, "positions", &format!("{known} of {all} have one, {lag} to be copied"));
+    if let Some(owner) = &positions.owner {
+        let (host, pid, started) = (&owner.host, owner.pid, &owner.started);
+        line(
+            text,
+            "",
+            &format!("  last copied by host {host}, pid {pid}, started {started}; a run takes over from it"),
+        );
+    }
+    let mut behind: Vec<_> = positions.partitions.iter().filter(|it| it.lag != Some(0)).collect();
+    behind.sort_by_key(|it| std::cmp::Reverse(it.lag.unwrap_or(i64::MAX)));
+    let number = |it: Option<i64>| it.map_or("?".to_owned(), |it| it.to_string());
+    let rows = behind.iter().take(PARTITIONS_MAX).map(|it| {
+        let next = it.next_offset.map_or("no position".to_owned(), |it| format!("next {it}"));
+        vec![
+            format!("{}-{}", it.topic, it.partition),
+            next,
+            format!("end {}", number(it.end_offset)),
+            format!("lag {}", number(it.lag)),
+        ]
+    });
+    table(text, &rows.collect::<Vec<_>>());
+    if behind.len() > PARTITIONS_MAX {
+        line(text, "", &format!("  and {} more, all in --json", behind.len() - PARTITIONS_MAX));
+    }
+}
+
+fn rights(text: &mut String, missing: &[RightReport]) {
+    if missing.is_empty() {
+        return line(text, "rights", "all that are needed are there");
+    }
+    line(text, "rights", &format!("{} missing", count(missing.len(), "grant")));
+    let rows = missing.iter().map(|it| {
+        let why = if it.is_required { it.why.to_owned() } else { format!("useful: {}", it.why) };
+        vec![it.end.to_owned(), format!("{} {}", it.resource, it.name), it.operations.join(", "), why]
+    });
+    table(text, &rows.collect::<Vec<_>>());
+    line(text, "", "An administrator grants them by (the principal is another where brokers map names):");
+    missing.iter().for_each(|it| line(text, "", &format!("  {}", it.command)));
+}
+
+fn notes(text: &mut String, notes: &[Note]) {
+    let mut name = "notes";
+    for note in notes {
+        let subject = note.subject.as_ref().map(|it| format!("{it}: ")).unwrap_or_default();
+        line(text, name, &format!("{}: {subject}{} [{}]", note.level.name(), note.text, note.name));
+        name = "";
+    }
+}
