@@ -4,7 +4,6 @@
 
 mod connection;
 mod error;
-mod guard;
 mod pem;
 mod security;
 mod shapes;
