@@ -1,15 +1,18 @@
 //! Copies topics between two isolated Kafka clusters, each record exactly once.
 //!
 //! Layers, lowest first; each may use those above it in this list, never those below:
-//! `types` and `planted`, `wire`, `cluster`, `batch`, `source` and `target` (pure state machines), `ledger` and `topics`, `bridge`, `cli`.
+//! `types` and `planted`, `shape`, `wire`, `cluster`, `batch`, `source` and `target` (pure state machines), `ledger` and `topics`, `bridge`, `cli`.
+//! `broker`, the in-process demo cluster, stands beside them: it uses `types`, `shape` and `batch` alone.
 
 pub mod batch;
 pub mod bridge;
+pub mod broker;
 pub mod cli;
 pub mod cluster;
 pub mod config;
 pub mod ledger;
 mod planted;
+mod shape;
 pub mod source;
 pub mod target;
 pub mod topics;

@@ -3,11 +3,11 @@
 
 use super::certificate::Certificate;
 use super::error::WireError;
-use super::guard::{self, Misshapen};
 use super::security::{Identity, Security, Session};
 use super::shapes;
 use super::versions::{Versions, name};
 use crate::config::HostPort;
+use crate::shape::{self, Misshapen};
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::{ApiVersionsRequest, RequestHeader};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
@@ -301,14 +301,14 @@ impl Inner {
 
 fn decode<R: Request>(version: i16, frame: Bytes) -> Result<R::Response, Misshapen> {
     let table = shapes::table(R::KEY).ok_or_else(|| Misshapen("its shape is not known".to_owned()))?;
-    let header = guard::header_length(R::Response::header_version(version), &frame)?;
+    let header = shape::header_length(R::Response::header_version(version), &frame)?;
     let mut body = frame.slice(header..);
     let mut version = version;
     // The fallback: two bytes of error code, then the layout of v0.
     if R::KEY == API_VERSIONS && body.get(..2) == Some(&UNSUPPORTED_VERSION.to_be_bytes()) {
         version = 0;
     }
-    guard::check(table, version, &body)?;
+    shape::check(table, version, &body)?;
     R::Response::decode(&mut body, version).map_err(|error| Misshapen(format!("{error:#}")))
 }
 

@@ -5,7 +5,6 @@
 mod certificate;
 mod connection;
 mod error;
-mod guard;
 mod pem;
 mod release;
 mod security;

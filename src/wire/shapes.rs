@@ -2,89 +2,10 @@
 //!
 //! An API without a table here cannot be asked: [`table`] bounds the versions that a connection negotiates.
 
-pub(super) enum Shape {
-    Fixed(usize),
-    Text,
-    Bytes,
-    Structure(&'static [Field]),
-    List(&'static Shape),
-    Structures(&'static [Field], &'static [(u64, Shape)]),
-}
-
-pub(super) struct Field {
-    pub(super) shape: Shape,
-    first: i16,
-    last: i16,
-}
-
-impl Field {
-    const fn new(shape: Shape) -> Self {
-        Self { shape, first: 0, last: i16::MAX }
-    }
-
-    const fn since(self, first: i16) -> Self {
-        Self { shape: self.shape, first, last: self.last }
-    }
-
-    const fn until(self, last: i16) -> Self {
-        Self { shape: self.shape, first: self.first, last }
-    }
-
-    pub(super) fn is_in(&self, version: i16) -> bool {
-        (self.first..=self.last).contains(&version)
-    }
-}
-
-/// The answer of one API in the versions from `first` to `last`; from `flexible` on it has tagged fields (KIP-482).
-pub(super) struct Table {
-    pub(super) key: i16,
-    pub(super) first: i16,
-    pub(super) last: i16,
-    pub(super) flexible: i16,
-    pub(super) fields: &'static [Field],
-    pub(super) tags: &'static [(u64, Shape)],
-}
+use crate::shape::{Field, Shape, Table, bytes, i8, i16, i32, i32s, i64, list, tagged_list, text, uuid};
 
 pub(super) fn table(key: i16) -> Option<&'static Table> {
     TABLES.iter().find(|table| table.key == key)
-}
-
-impl Shape {
-    // A `const` with this type may not be moved out of twice, so the scalars are functions.
-    const fn int(width: usize) -> Shape {
-        Shape::Fixed(width)
-    }
-}
-
-const fn i8() -> Field {
-    Field::new(Shape::int(1))
-}
-const fn i16() -> Field {
-    Field::new(Shape::int(2))
-}
-const fn i32() -> Field {
-    Field::new(Shape::int(4))
-}
-const fn i64() -> Field {
-    Field::new(Shape::int(8))
-}
-const fn uuid() -> Field {
-    Field::new(Shape::int(16))
-}
-const fn text() -> Field {
-    Field::new(Shape::Text)
-}
-const fn bytes() -> Field {
-    Field::new(Shape::Bytes)
-}
-const fn i32s() -> Field {
-    Field::new(Shape::List(&Shape::Fixed(4)))
-}
-const fn list(fields: &'static [Field]) -> Field {
-    Field::new(Shape::Structures(fields, &[]))
-}
-const fn tagged_list(fields: &'static [Field], tags: &'static [(u64, Shape)]) -> Field {
-    Field::new(Shape::Structures(fields, tags))
 }
 
 /// (leader_id, leader_epoch), and other pairs of an id or epoch with a number.

@@ -1,8 +1,9 @@
 //! The guard against its oracle, the generated decoders; and a connection against a hostile peer.
 
 use super::shapes::{TABLES, table};
-use super::{Connection, ConnectionSettings, Security, WireError, guard};
+use super::{Connection, ConnectionSettings, Security, WireError};
 use crate::config::HostPort;
+use crate::shape;
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::*;
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
@@ -205,10 +206,10 @@ fn every_table_fits_the_library_in_every_version() {
     }
     for (key, version, bytes) in samples {
         let table = table(key).unwrap();
-        assert_eq!(guard::check(table, version, &bytes), Ok(()), "{key} v{version}");
+        assert_eq!(shape::check(table, version, &bytes), Ok(()), "{key} v{version}");
         for length in 0..bytes.len() {
             let cut = bytes.slice(..length);
-            assert!(guard::check(table, version, &cut).is_err(), "{key} v{version} cut to {length} of {}", bytes.len());
+            assert!(shape::check(table, version, &cut).is_err(), "{key} v{version} cut to {length} of {}", bytes.len());
         }
     }
 }
@@ -226,7 +227,7 @@ proptest! {
             let at = at.index(bytes.len());
             bytes[at] = value;
         }
-        if guard::check(table(*key).unwrap(), *version, &bytes).is_ok() {
+        if shape::check(table(*key).unwrap(), *version, &bytes).is_ok() {
             // A hostile count that got through would abort the test's process here.
             decodes(*key, *version, Bytes::from(bytes));
         }

@@ -1,36 +1,53 @@
-//! Checks that an answer has the shape of its schema before `kafka-protocol` decodes it.
+//! Checks that a message has the shape of its schema before `kafka-protocol` decodes it.
 //!
-//! The generated decoders reserve memory for as many array elements as the answer claims, and a failed reservation aborts
+//! The generated decoders reserve memory for as many array elements as the message claims, and a failed reservation aborts
 //! the process. After this walk every count is one that the frame's own bytes bear out.
 
-use super::shapes::{Field, Shape, Table};
+use super::{Field, Shape, Table};
 
 /// Nothing in the tables is deeper; a bound all the same, because the walk recurses.
 const DEPTH_MAX: usize = 8;
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Misshapen(pub(super) String);
+pub(crate) struct Misshapen(pub(crate) String);
 
 struct Walk<'a> {
     bytes: &'a [u8],
     at: usize,
     version: i16,
     flexible: bool,
+    elements_left: usize,
 }
 
-/// `body` begins behind the answer's header. Bytes behind the last field are left alone, as other clients do.
-pub(super) fn check(table: &Table, version: i16, body: &[u8]) -> Result<(), Misshapen> {
-    let mut walk = Walk { bytes: body, at: 0, version, flexible: version >= table.flexible };
-    walk.structure(table.fields, table.tags, 0)
+/// `body` begins behind the message's header. Bytes behind the last field are left alone, as other clients do.
+pub(crate) fn check(table: &Table, version: i16, body: &[u8]) -> Result<(), Misshapen> {
+    check_within(table, version, body, usize::MAX).map(|_| ())
+}
+
+/// As `check`, with a bound on the elements of all arrays: decoded, an element takes many times its bytes in the frame.
+/// Returns the length of the message.
+pub(crate) fn check_within(table: &Table, version: i16, body: &[u8], elements_max: usize) -> Result<usize, Misshapen> {
+    let mut walk =
+        Walk { bytes: body, at: 0, version, flexible: version >= table.flexible, elements_left: elements_max };
+    walk.structure(table.fields, table.tags, 0)?;
+    Ok(walk.at)
 }
 
 /// Length of an answer's header: v0 is the correlation id, v1 has tagged fields behind it.
-pub(super) fn header_length(header_version: i16, frame: &[u8]) -> Result<usize, Misshapen> {
-    let mut walk = Walk { bytes: frame, at: 0, version: header_version, flexible: header_version >= 1 };
+pub(crate) fn header_length(header_version: i16, frame: &[u8]) -> Result<usize, Misshapen> {
+    let mut walk =
+        Walk { bytes: frame, at: 0, version: header_version, flexible: header_version >= 1, elements_left: 0 };
     walk.skip(4)?;
     if header_version >= 1 {
         walk.tags(&[], 0)?;
     }
+    Ok(walk.at)
+}
+
+/// Length of the tagged fields that `bytes` begins with.
+pub(crate) fn tags_length(bytes: &[u8]) -> Result<usize, Misshapen> {
+    let mut walk = Walk { bytes, at: 0, version: 0, flexible: true, elements_left: 0 };
+    walk.tags(&[], 0)?;
     Ok(walk.at)
 }
 
@@ -121,7 +138,11 @@ impl Walk<'_> {
     fn count(&mut self) -> Result<usize, Misshapen> {
         let count = self.length(4)?;
         // No element is smaller than a byte.
-        if count > self.left() { self.wrong(&format!("{count} elements are claimed")) } else { Ok(count) }
+        if count > self.left().min(self.elements_left) {
+            return self.wrong(&format!("{count} elements are claimed"));
+        }
+        self.elements_left -= count;
+        Ok(count)
     }
 
     fn structure(&mut self, fields: &[Field], tags: &[(u64, Shape)], depth: usize) -> Result<(), Misshapen> {
