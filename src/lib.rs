@@ -1,7 +1,8 @@
 //! Copies topics between two isolated Kafka clusters, each record exactly once.
 //!
 //! Layers, lowest first; each may use those above it in this list, never those below:
-//! `types` and `planted`, `shape`, `wire`, `cluster`, `batch`, `source` and `target` (pure state machines), `ledger` and `topics`, `bridge`, `cli`.
+//! `types` and `planted`, `shape`, `wire`, `cluster`, `batch`, `source` and `target` (pure state machines), `reader`,
+//! `ledger` and `topics`, `bridge`, `cli`.
 //! `broker`, the in-process demo cluster, stands beside them: it uses `types`, `shape` and `batch` alone.
 
 pub mod batch;
@@ -12,6 +13,7 @@ pub mod cluster;
 pub mod config;
 pub mod ledger;
 mod planted;
+pub mod reader;
 mod shape;
 pub mod source;
 pub mod target;

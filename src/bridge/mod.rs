@@ -24,7 +24,7 @@ pub use ends::Ends;
 pub use error::RunError;
 pub use incident::{Incident, IncidentKind};
 pub use planner::{Planner, topics_of};
-pub use report::Summary;
+pub use report::{Summary, Watcher};
 pub use run::run;
 pub use survey::{LedgerProspect, MissingRights, Prospect, ResourceKind, Right, Survey};
 pub use weakness::{Finding, findings};

@@ -4,11 +4,7 @@ use super::incident::Incident;
 use super::transaction::Counts;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::{IsTerminal, Write};
-use std::time::{Duration, Instant, UNIX_EPOCH};
-
-const LINE_INTERVAL: Duration = Duration::from_secs(60);
-const LIVE_INTERVAL: Duration = Duration::from_secs(1);
+use std::time::{Duration, UNIX_EPOCH};
 
 /// Told at the end of a run.
 #[derive(Clone, Debug, Default)]
@@ -75,59 +71,11 @@ impl fmt::Display for Summary {
     }
 }
 
-/// A live line on a terminal, a plain line a minute elsewhere.
-pub(super) struct Progress {
-    link: String,
-    is_live: bool,
-    told_at: Instant,
-    told: (u64, u64),
-}
-
-impl Progress {
-    pub(super) fn new(link: &str) -> Self {
-        let is_live = std::io::stderr().is_terminal();
-        Self { link: link.to_owned(), is_live, told_at: Instant::now(), told: (0, 0) }
-    }
-
-    pub(super) fn interval(&self) -> Duration {
-        if self.is_live { LIVE_INTERVAL } else { LINE_INTERVAL }
-    }
-
-    pub(super) fn tell(&mut self, summary: &Summary) {
-        let seconds = self.told_at.elapsed().as_secs_f64().max(0.001);
-        let (records, bytes) = (summary.records - self.told.0, summary.bytes - self.told.1);
-        let rate = records as f64 / seconds;
-        let megabytes = bytes as f64 / seconds / 1e6;
-        if self.is_live {
-            // The terminal may be gone.
-            let _ = write!(
-                std::io::stderr(),
-                "\r\x1b[K{}: {} records, {rate:.0}/s, {megabytes:.1} MB/s, {} incidents",
-                self.link,
-                summary.records,
-                summary.incidents.len()
-            );
-        } else {
-            tracing::info!(
-                link = %self.link,
-                records = summary.records,
-                records_per_second = %format!("{rate:.0}"),
-                megabytes_per_second = %format!("{megabytes:.1}"),
-                transactions = summary.transactions,
-                aborted = summary.aborted,
-                incidents = summary.incidents.len(),
-                "progress"
-            );
-        }
-        self.told_at = Instant::now();
-        self.told = (summary.records, summary.bytes);
-    }
-
-    /// Before anything else is written.
-    pub(super) fn clear(&self) {
-        if self.is_live {
-            // The terminal may be gone.
-            let _ = write!(std::io::stderr(), "\r\x1b[K");
-        }
-    }
+/// Looks at a link while it runs.
+pub trait Watcher {
+    /// Between two `tell`s.
+    fn interval(&self) -> Duration;
+    fn tell(&mut self, summary: &Summary);
+    /// A log line comes: whatever stands where it will be written must go.
+    fn make_room(&self) {}
 }

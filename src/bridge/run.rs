@@ -4,7 +4,7 @@ use super::ends::{Ends, PATIENCE};
 use super::error::RunError;
 use super::lane::{Event, LaneSettings};
 use super::planner::{DISCOVERY_INTERVAL, Planner};
-use super::report::{Progress, Summary};
+use super::report::{Summary, Watcher};
 use super::survey::Survey;
 use super::worker::{self, Shared};
 use crate::batch::LogAppendTimePolicy;
@@ -30,7 +30,11 @@ const TARGET_INTERVAL: Duration = Duration::from_secs(30);
 const IN_FLIGHT_MAX: usize = 5;
 
 /// Runs until `stop` is ready, then drains. An error means that nothing runs any more.
-pub async fn run(config: &Config, stop: impl Future<Output = ()>) -> Result<Summary, RunError> {
+pub async fn run(
+    config: &Config,
+    watcher: &mut (dyn Watcher + Send),
+    stop: impl Future<Output = ()>,
+) -> Result<Summary, RunError> {
     let ends = Ends::new(config)?;
     let mut planner = Planner::new(config, &ends);
     let (source, target) = prepared(config, &ends, &mut planner).await?;
@@ -66,23 +70,23 @@ pub async fn run(config: &Config, stop: impl Future<Output = ()>) -> Result<Summ
     let mut link = Link {
         name: config.link.as_str().to_owned(),
         summary: Summary::default(),
-        progress: Progress::new(config.link.as_str()),
+        watcher,
         working: lanes,
         taken: 0,
         lanes,
         began: Instant::now(),
     };
-    let mut ticks = tokio::time::interval(link.progress.interval());
+    let mut ticks = tokio::time::interval(link.watcher.interval());
     ticks.tick().await;
     tokio::pin!(stop);
     loop {
         tokio::select! {
             () = &mut stop => break,
             Some((lane, event)) = happened.recv() => link.happened(lane, event)?,
-            _ = ticks.tick() => link.progress.tell(&link.summary),
+            _ = ticks.tick() => link.watcher.tell(&link.summary),
         }
     }
-    link.progress.clear();
+    link.watcher.make_room();
     tracing::info!(link = %link.name, "draining: open transactions are finished");
     // Lanes that have ended do not listen.
     let _ = drain.send(true);
@@ -131,10 +135,10 @@ async fn begun(config: &Config, ends: &Ends, planner: &mut Planner) -> Result<(M
     Ok((source, target))
 }
 
-struct Link {
+struct Link<'a> {
     name: String,
     summary: Summary,
-    progress: Progress,
+    watcher: &'a mut (dyn Watcher + Send),
     /// Lanes that have not ended.
     working: u32,
     taken: u32,
@@ -142,7 +146,7 @@ struct Link {
     began: Instant,
 }
 
-impl Link {
+impl Link<'_> {
     fn happened(&mut self, lane: u32, event: Event) -> Result<(), RunError> {
         match event {
             Event::Taken { transaction, positions } => {
@@ -158,13 +162,13 @@ impl Link {
                 self.summary.committed(&counts);
             }
             Event::Aborted(cause) => {
-                self.progress.clear();
+                self.watcher.make_room();
                 tracing::warn!(lane, %cause, "a transaction was aborted, its records are copied again");
                 self.summary.aborted += 1;
             }
             Event::Incident(incident) => {
                 if self.summary.incident(incident.clone()) {
-                    self.progress.clear();
+                    self.watcher.make_room();
                     let (kind, partition) = (incident.kind.name(), &incident.partition);
                     let (next_offset, (first_lost, last_lost)) = (incident.next_offset, incident.lost());
                     tracing::error!(kind, %partition, next_offset, first_lost, last_lost, "incident: {incident}");
@@ -174,7 +178,7 @@ impl Link {
                 return Err(RunError::TakenOver { link: self.name.clone(), owner: Box::new(owner) });
             }
             Event::Failed(reason) => {
-                self.progress.clear();
+                self.watcher.make_room();
                 tracing::error!(lane, %reason, "the lane has stopped; the others go on");
                 self.working -= 1;
                 let is_last = self.working == 0;

@@ -3,6 +3,7 @@
 mod check;
 mod exit;
 mod logging;
+mod progress;
 mod run;
 
 use clap::{Parser, Subcommand};

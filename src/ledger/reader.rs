@@ -4,16 +4,14 @@ use super::error::LedgerError;
 use super::replay::Replay;
 use super::state::LaneLedger;
 use crate::cluster::{Cluster, ClusterError, CoordinatorKind, Use};
-use crate::source::{
-    Answer, FetchPartition, FetchRequest, Isolation, ListOffsetsPartition, Position, protocol, select,
-};
+use crate::reader::{ReadError, read_committed};
+use crate::source::{Answer, Isolation, ListOffsetsPartition, Position, protocol};
 use crate::types::TopicPartition;
 use crate::wire::Connection;
 use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
-use kafka_protocol::messages::{self, ListOffsetsRequest, OffsetFetchRequest};
+use kafka_protocol::messages::{ListOffsetsRequest, OffsetFetchRequest};
 use kafka_protocol::protocol::StrBytes;
 use std::time::Duration;
-use uuid::Uuid;
 
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
@@ -22,8 +20,6 @@ const OFFSET_FETCH_VERSION_MAX: i16 = 7;
 const UNSTABLE_OFFSET_COMMIT: i16 = 88;
 /// Between two looks at something that a broker is about to finish.
 const POLL: Duration = Duration::from_millis(10);
-const FETCH_WAIT: Duration = Duration::from_millis(100);
-const FETCH_BYTES_MAX: i32 = 1 << 20;
 
 /// How far to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,41 +118,16 @@ impl LedgerReader {
     }
 
     async fn fetch(&self, leader: &Connection, from: Position, replay: &mut Replay) -> Result<Position, LedgerError> {
-        let request = FetchRequest {
-            max_wait: FETCH_WAIT,
-            min_bytes: 1,
-            max_bytes: FETCH_BYTES_MAX,
-            partitions: vec![FetchPartition {
-                partition: self.partition.clone(),
-                topic_id: Uuid::nil(),
-                current_leader_epoch: -1,
-                fetch_offset: from.offset,
-                last_fetched_epoch: -1,
-                partition_max_bytes: FETCH_BYTES_MAX,
-            }],
-        };
-        let wire = |error| ClusterError::Wire { end: self.cluster.end(), error };
-        let most = leader.version::<messages::FetchRequest>(*protocol::FETCH_VERSIONS.end()).map_err(wire)?;
-        let version = protocol::fetch_version(&request, most);
-        let sent = leader.send(version, &protocol::fetch_request(&request, version), self.cluster.request_timeout());
-        let answer = protocol::fetch_answer(&request, sent.await.map_err(wire)?, version);
-        let Answer::Fetch { partitions } = answer else { return Ok(from) };
-        let Some((_, fetched)) = partitions.into_iter().next() else { return Ok(from) };
-        if fetched.error_code != 0 {
-            return Err(self.answered("Fetch", fetched.error_code));
-        }
-        let selection = select(fetched.records, fetched.aborted_transactions, from);
-        for batch in &selection.batches {
+        let read = read_committed(&self.cluster, leader, &self.partition, from).await.map_err(|error| match error {
+            ReadError::Cluster(error) => LedgerError::Cluster(error),
+            ReadError::Damaged { partition, offset, problem } => {
+                LedgerError::Damaged { partition, offset, reason: format!("{problem:?}") }
+            }
+        })?;
+        for batch in &read.batches {
             replay.feed(batch)?;
         }
-        match selection.problem {
-            Some(problem) => Err(LedgerError::Damaged {
-                partition: self.partition.clone(),
-                offset: selection.next.offset,
-                reason: format!("{problem:?}"),
-            }),
-            None => Ok(selection.next),
-        }
+        Ok(read.next)
     }
 }
 
