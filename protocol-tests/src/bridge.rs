@@ -9,7 +9,7 @@ use std::{env, fs};
 
 use anyhow::{Context, Result, bail};
 
-use crate::kafka::KafkaCluster;
+use crate::kafka::{ClusterPki, KafkaCluster};
 use crate::pki::CertificateFiles;
 use crate::process::Process;
 
@@ -26,8 +26,12 @@ pub struct End {
 impl End {
     /// The cluster's client listener, with its certificates when it has any.
     pub fn of(cluster: &KafkaCluster) -> End {
-        let tls = cluster.pki().map(|pki| (pki.authority.ca_file(), Some(pki.client.clone())));
-        End { bootstrap: cluster.bootstrap(), tls, extra: String::new() }
+        End::with(cluster.bootstrap(), cluster.pki())
+    }
+
+    pub(crate) fn with(bootstrap: Vec<String>, pki: Option<&ClusterPki>) -> End {
+        let tls = pki.map(|pki| (pki.authority.ca_file(), Some(pki.client.clone())));
+        End { bootstrap, tls, extra: String::new() }
     }
 }
 

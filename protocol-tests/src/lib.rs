@@ -5,6 +5,7 @@
 pub mod audit;
 pub mod bridge;
 pub mod compare;
+pub mod embedded;
 pub mod jars;
 pub mod kafka;
 pub mod ledger;

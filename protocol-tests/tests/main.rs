@@ -3,6 +3,7 @@
 //! An ordinary test harness would answer that filter with "0 passed" and success, because a Rust test's name cannot hold a hyphen.
 
 mod copy;
+mod embedded;
 mod faults;
 mod harness;
 
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let mut trials = harness::trials();
     trials.extend(copy::trials());
+    trials.extend(embedded::trials());
     trials.extend(faults::trials());
     trials.sort_by(|left, right| left.name().cmp(right.name()));
     let asked = arguments.filter.as_ref().is_some_and(|filter| filter.contains("protocol-tests"));

@@ -82,11 +82,17 @@ impl Cluster {
     /// Retention, compaction, expiration.
     pub(crate) fn upkeep(&mut self) {
         let now_ms = self.now_ms;
+        let producers_expire = self.next_expiration_ms <= now_ms;
+        if producers_expire {
+            self.next_expiration_ms = now_ms + self.settings.producer_expiration_check_ms;
+        }
         let mut starts = Vec::new();
         let mut compacted = Vec::new();
         for (name, topic) in self.topics.iter_mut() {
             for (index, partition) in (0..).zip(&mut topic.partitions) {
-                partition.log.producers.expire(now_ms, self.settings.producer_expiration_ms);
+                if producers_expire {
+                    partition.log.producers.expire(now_ms, self.settings.producer_expiration_ms);
+                }
                 if topic.is_internal {
                     partition.log.trim(INTERNAL_BATCHES_KEPT);
                     continue;

@@ -61,6 +61,7 @@ pub struct Cluster {
     pub(crate) journal: Journal,
     outputs: VecDeque<Output>,
     next_upkeep_ms: Option<Millis>,
+    pub(crate) next_expiration_ms: Millis,
 }
 
 impl Cluster {
@@ -80,6 +81,7 @@ impl Cluster {
             journal: Journal::new(settings.durable),
             outputs: VecDeque::new(),
             next_upkeep_ms: settings.upkeep_interval_ms.map(|it| now_ms + it),
+            next_expiration_ms: now_ms + settings.producer_expiration_check_ms,
             settings,
         }
     }

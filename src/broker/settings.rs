@@ -30,6 +30,8 @@ pub struct Settings {
     /// `transaction.abort.timed.out.transaction.cleanup.interval.ms`.
     pub reap_interval_ms: Millis,
     pub producer_expiration_ms: Millis,
+    /// `producer.id.expiration.check.interval.ms`; as often as the upkeep comes, at most.
+    pub producer_expiration_check_ms: Millis,
     pub group_initial_rebalance_delay_ms: Millis,
     pub group_min_session_timeout_ms: i32,
     pub group_max_session_timeout_ms: i32,
@@ -64,6 +66,7 @@ impl Settings {
             transaction_max_timeout_ms: 900_000,
             reap_interval_ms: 10_000,
             producer_expiration_ms: 86_400_000,
+            producer_expiration_check_ms: 600_000,
             group_initial_rebalance_delay_ms: 0,
             group_min_session_timeout_ms: 6_000,
             group_max_session_timeout_ms: 1_800_000,
