@@ -2,7 +2,7 @@
 //!
 //! Layers, lowest first; each may use those above it in this list, never those below:
 //! `types` and `planted`, `shape`, `wire`, `cluster`, `batch`, `source` and `target` (pure state machines), `reader`,
-//! `ledger` and `topics`, `bridge`, `cli`.
+//! `ledger` and `topics`, `bridge`, `demo`, `cli`.
 //! `broker`, the in-process demo cluster, stands beside them: it uses `types`, `shape` and `batch` alone.
 
 pub mod batch;
@@ -11,6 +11,7 @@ pub mod broker;
 pub mod cli;
 pub mod cluster;
 pub mod config;
+pub mod demo;
 pub mod ledger;
 mod planted;
 pub mod reader;

@@ -172,13 +172,23 @@ pub(crate) struct Described<'a> {
     pub(crate) name: &'static str,
     pub(crate) value: &'a str,
     pub(crate) kind: Kind,
-    pub(crate) is_default: bool,
+    /// `DescribeConfigsResponse.ConfigSource`
+    pub(crate) source: i8,
 }
 
-pub(crate) fn describe(overrides: &Overrides) -> impl Iterator<Item = Described<'_>> {
-    KNOWN.iter().map(|(name, default, kind)| match overrides.get(*name) {
-        Some(value) => Described { name, value, kind: *kind, is_default: false },
-        None => Described { name, value: default, kind: *kind, is_default: true },
+const DYNAMIC_TOPIC_CONFIG: i8 = 1;
+pub(crate) const STATIC_BROKER_CONFIG: i8 = 4;
+const DEFAULT_CONFIG: i8 = 5;
+
+/// `defaults`: the cluster's own.
+pub(crate) fn describe<'a>(overrides: &'a Overrides, defaults: &'a Overrides) -> impl Iterator<Item = Described<'a>> {
+    KNOWN.iter().map(|(name, default, kind)| {
+        let (value, source) = match (overrides.get(*name), defaults.get(*name)) {
+            (Some(value), _) => (value.as_str(), DYNAMIC_TOPIC_CONFIG),
+            (None, Some(value)) => (value.as_str(), STATIC_BROKER_CONFIG),
+            (None, None) => (*default, DEFAULT_CONFIG),
+        };
+        Described { name, value, kind: *kind, source }
     })
 }
 

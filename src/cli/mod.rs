@@ -1,6 +1,7 @@
 //! Arguments, exit codes, the terminal.
 
 mod check;
+mod demo;
 mod exit;
 mod logging;
 mod progress;
@@ -40,7 +41,13 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// See it work without any set-up: two in-process demo clusters, a producer, the bridge and a checking consumer.
+    #[command(after_help = DEMO_HELP)]
+    Demo(demo::DemoArguments),
 }
+
+const DEMO_HELP: &str = "Ends with a verdict, and with 1 where it is not clean.\n\nExamples:\n  kafka-bridge demo\n  \
+kafka-bridge demo --records 200000 --chaos";
 
 const CHECK_HELP: &str = "Exits with the code of a run that would not begin, with 69 where some broker cannot be reached, with 1 where a \
 partition would stand still, else with 0.\n\nExamples:\n  kafka-bridge check --config bridge.toml\n  \
@@ -51,6 +58,7 @@ pub fn main() -> ExitCode {
     let done = match arguments.command {
         Command::Run { config } => run::run(&config),
         Command::Check { config, json } => check::check(&config, json),
+        Command::Demo(arguments) => demo::demo(&arguments),
     };
     match done {
         Ok(code) => code.into(),

@@ -16,8 +16,6 @@ use uuid::Uuid;
 const DETAILS_VERSION: i16 = 5;
 const ID_VERSION: i16 = 7;
 /// DescribeConfigs' sources.
-const DYNAMIC_TOPIC_CONFIG: i8 = 1;
-const DEFAULT_CONFIG: i8 = 5;
 
 /// An error with what Kafka says beside it.
 type Refusal = (ResponseError, String);
@@ -37,7 +35,9 @@ impl Served for CreateTopicsRequest {
                 Err((ResponseError::InvalidRequest, "Duplicate topic name.".to_owned()))
             };
             match created {
-                Ok((new, replication_factor)) => described(topic, &new, replication_factor, caller.version),
+                Ok((new, replication_factor)) => {
+                    described(topic, &new, &cluster.settings.topic_defaults, replication_factor, caller.version)
+                }
                 Err((error, message)) => CreatableTopicResult::default()
                     .with_name(topic.name.clone())
                     .with_error_code(error.code())
@@ -57,17 +57,23 @@ impl Served for CreateTopicsRequest {
     }
 }
 
-fn described(topic: &CreatableTopic, new: &NewTopic, replication_factor: i16, version: i16) -> CreatableTopicResult {
+fn described(
+    topic: &CreatableTopic,
+    new: &NewTopic,
+    defaults: &Overrides,
+    replication_factor: i16,
+    version: i16,
+) -> CreatableTopicResult {
     let mut result = CreatableTopicResult::default().with_name(topic.name.clone());
     if version >= ID_VERSION {
         result.topic_id = new.id;
     }
     if version >= DETAILS_VERSION {
-        let configs = describe(&new.overrides).map(|it| {
+        let configs = describe(&new.overrides, defaults).map(|it| {
             CreatableTopicConfigs::default()
                 .with_name(text(it.name))
                 .with_value(Some(text(it.value)))
-                .with_config_source(if it.is_default { DEFAULT_CONFIG } else { DYNAMIC_TOPIC_CONFIG })
+                .with_config_source(it.source)
         });
         result.configs = Some(configs.collect());
         result.num_partitions = i32::try_from(new.replicas.len()).unwrap_or(i32::MAX);

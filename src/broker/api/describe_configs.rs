@@ -2,7 +2,7 @@
 
 use super::text;
 use crate::broker::cluster::Cluster;
-use crate::broker::configs::{Kind, describe};
+use crate::broker::configs::{Kind, STATIC_BROKER_CONFIG, describe};
 use crate::broker::request::{Caller, Served};
 use crate::broker::topics::is_valid_name;
 use kafka_protocol::ResponseError;
@@ -14,9 +14,6 @@ use kafka_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
 
 pub(super) const TOPIC: i8 = 2;
 pub(super) const BROKER: i8 = 4;
-const DYNAMIC_TOPIC_CONFIG: i8 = 1;
-const STATIC_BROKER_CONFIG: i8 = 4;
-const DEFAULT_CONFIG: i8 = 5;
 const TYPE_VERSION: i16 = 3;
 
 impl Served for DescribeConfigsRequest {
@@ -65,15 +62,9 @@ impl Cluster {
                     return Err(ResponseError::InvalidTopicException);
                 }
                 let topic = self.topics.get(name).ok_or(ResponseError::UnknownTopicOrPartition)?;
-                let described = describe(&topic.overrides).filter(|it| wanted(it.name)).map(|it| {
-                    let default = self.settings.topic_defaults.get(it.name);
-                    let (value, source) = match (it.is_default, default) {
-                        (false, _) => (it.value, DYNAMIC_TOPIC_CONFIG),
-                        (true, Some(default)) => (default.as_str(), STATIC_BROKER_CONFIG),
-                        (true, None) => (it.value, DEFAULT_CONFIG),
-                    };
-                    line(it.name, value, source, it.kind, version, synonyms)
-                });
+                let described = describe(&topic.overrides, &self.settings.topic_defaults)
+                    .filter(|it| wanted(it.name))
+                    .map(|it| line(it.name, it.value, it.source, it.kind, version, synonyms));
                 Ok(described.collect())
             }
             BROKER => {

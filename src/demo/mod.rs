@@ -1,0 +1,353 @@
+//! The whole product in one process: two in-process demo clusters behind mutual TLS, a producer, the bridge, and a checking
+//! consumer of both ends, with or without faults. Ends with a verdict.
+
+mod chaos;
+mod checker;
+mod events;
+mod pki;
+mod producer;
+mod screen;
+mod watch;
+mod zone;
+
+use crate::batch::Compression;
+use crate::bridge::{self, Ends, RunError, Summary, Watcher};
+use crate::broker::Settings;
+use crate::cluster::ClusterError;
+use crate::config::{Config, ConfigError};
+use crate::types::TopicPartition;
+use chaos::{BRIDGE_CLIENT_ID, Chaos, Faults};
+use checker::Counts;
+use producer::{Producer, Quota};
+use screen::{Screen, View};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, watch as channel};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use watch::Watch;
+use zone::Zone;
+
+const PARTITIONS: usize = 3;
+/// One topic for each codec.
+const TOPICS: [(&str, Compression); 5] = [
+    ("orders", Compression::Lz4),
+    ("payments", Compression::Zstd),
+    ("shipments", Compression::Snappy),
+    ("clicks", Compression::Gzip),
+    ("searches", Compression::None),
+];
+/// Records per second without `records`: enough to see it flow.
+const RATE: f64 = 2_000.0;
+/// After the last record and the last fault: longer than any back-off, time-out and transaction time-out together.
+const CATCH_UP_LIMIT: Duration = Duration::from_secs(90);
+const POLL: Duration = Duration::from_millis(50);
+/// A bridge that ends by itself is started again, as a service manager would; more often it is no accident.
+const FAILURES_MAX: usize = 5;
+
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// None: until `stop`.
+    pub records: Option<u64>,
+    pub chaos: bool,
+    /// Of what is produced and what goes wrong; when it happens is the machine's.
+    pub seed: u64,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum DemoError {
+    #[error("a certificate cannot be made: {0}")]
+    Certificate(#[from] rcgen::Error),
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[from] tokio_rustls::rustls::Error),
+    #[error("TLS cannot be set up: {0}")]
+    Verifier(#[from] tokio_rustls::rustls::server::VerifierBuilderError),
+    #[error("the demo's folder or ports: {0}")]
+    Io(#[from] std::io::Error),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Run(#[from] RunError),
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+}
+
+/// What came of it.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    counts: Counts,
+    faults: BTreeMap<&'static str, u64>,
+    transactions: u64,
+    aborted: u64,
+    failures: Vec<String>,
+    seed: u64,
+    elapsed: Duration,
+}
+
+impl Verdict {
+    pub fn is_clean(&self) -> bool {
+        self.counts.is_clean() && self.counts.copied > 0 && self.failures.is_empty()
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Counts { produced, copied, lost, doubled, reordered, altered, phantom } = self.counts;
+        let seconds = self.elapsed.as_secs_f64();
+        writeln!(f, "verdict after {seconds:.1} s, seed {}:", self.seed)?;
+        writeln!(
+            f,
+            "  produced {produced}  copied {copied}  lost {lost}  doubled {doubled}  reordered {reordered}  altered {altered}  phantom {phantom}"
+        )?;
+        writeln!(f, "  transactions {} ({} aborted and copied again)", self.transactions, self.aborted)?;
+        for (what, times) in &self.faults {
+            writeln!(f, "  survived: {times} {what}")?;
+        }
+        for failure in &self.failures {
+            writeln!(f, "  the bridge failed: {failure}")?;
+        }
+        write!(f, "  {}", if self.is_clean() { "clean: each record exactly once, in order" } else { "NOT CLEAN" })
+    }
+}
+
+/// What the bridge did, over all its lives.
+#[derive(Default)]
+struct Life {
+    starts: u64,
+    /// Of lives that have ended, and of the one that runs.
+    past: (u64, u64),
+    now: (u64, u64),
+    failed: usize,
+    /// Each once.
+    failures: Vec<String>,
+}
+
+impl Life {
+    fn ended(&mut self) {
+        self.past = self.transactions();
+        self.now = (0, 0);
+    }
+
+    /// Committed and aborted.
+    fn transactions(&self) -> (u64, u64) {
+        (self.past.0 + self.now.0, self.past.1 + self.now.1)
+    }
+}
+
+#[derive(Clone, Default)]
+struct Lives(Arc<Mutex<Life>>);
+
+impl Lives {
+    fn with(&self) -> MutexGuard<'_, Life> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Watcher for Lives {
+    fn interval(&self) -> Duration {
+        Duration::from_millis(100)
+    }
+
+    fn tell(&mut self, summary: &Summary) {
+        self.with().now = (summary.transactions, summary.aborted);
+    }
+}
+
+/// `folder`: for the certificates that a config has to name; its owner removes it.
+pub async fn run(options: &Options, folder: &Path, stop: impl Future<Output = ()>) -> Result<Verdict, DemoError> {
+    let began = Instant::now();
+    let (source, target) = zones(options.seed, folder).await?;
+    let config = config(folder, "bridge.toml", BRIDGE_CLIENT_ID, &source, &target)?;
+    let ends = Ends::new(&self::config(folder, "demo.toml", "demo", &source, &target)?)?;
+    create_topics(&source);
+    ends.connect().await?;
+
+    let (lives, kill_bridge, faults) = (Lives::default(), Arc::new(Notify::new()), Faults::default());
+    let (stop_producing, producing) = channel::channel(false);
+    let (stop_chaos, chaos_stopped) = channel::channel(false);
+    let (stop_bridge, bridge_stopped) = channel::channel(false);
+    let mut bridge = tokio::spawn(keep_alive(config, lives.clone(), Arc::clone(&kill_bridge), bridge_stopped));
+    let partitions =
+        TOPICS.iter().flat_map(|(topic, _)| (0..PARTITIONS as i32).map(|it| TopicPartition::new(*topic, it)));
+    let watch = Watch::start(&ends.source, &ends.target, partitions.collect());
+    let producers = produce(options, &ends, &producing);
+    let mut chaos = JoinSet::new();
+    if options.chaos {
+        let zones = [Arc::clone(&source), Arc::clone(&target)];
+        let random = fastrand::Rng::with_seed(options.seed);
+        let topics = TOPICS.map(|(topic, _)| (topic, PARTITIONS)).to_vec();
+        let made = Chaos { zones, topics, kill_bridge, faults: faults.clone(), random };
+        chaos.spawn(made.run(chaos_stopped));
+    }
+    let mut screen = Screen::new();
+    let shown = async {
+        loop {
+            screen.show(&view(began, &watch, &lives, &faults));
+            tokio::time::sleep(screen.interval()).await;
+        }
+    };
+    let work = async {
+        let mut producers = producers;
+        tokio::select! {
+            () = stop => {}
+            () = async { while producers.join_next().await.is_some() {} } => {}
+        }
+        // Nobody listens where all have ended by themselves.
+        let _ = stop_producing.send(true);
+        while producers.join_next().await.is_some() {}
+        let _ = stop_chaos.send(true);
+        while chaos.join_next().await.is_some() {}
+        tokio::select! {
+            () = catch_up(&watch) => {}
+            // Without a bridge nothing comes any more.
+            _ = &mut bridge => {}
+        }
+        // It may have ended by itself.
+        let _ = stop_bridge.send(true);
+        if !bridge.is_finished() {
+            // It was never aborted, and what it panicked with was printed.
+            let _ = bridge.await;
+        }
+        read_out(&watch).await;
+    };
+    tokio::select! {
+        _ = shown => {}
+        () = work => {}
+    }
+    screen.show(&view(began, &watch, &lives, &faults));
+    let life = lives.with();
+    let (transactions, aborted) = life.transactions();
+    let failures = life.failures.clone();
+    Ok(Verdict {
+        counts: watch.finish(),
+        faults: faults.all(),
+        transactions,
+        aborted,
+        failures,
+        seed: options.seed,
+        elapsed: began.elapsed(),
+    })
+}
+
+fn view(began: Instant, watch: &Watch, lives: &Lives, faults: &Faults) -> View {
+    let life = lives.with();
+    let (transactions, aborted) = life.transactions();
+    View {
+        elapsed: began.elapsed(),
+        counts: watch.counts(),
+        behind: watch.behind(),
+        transactions,
+        aborted,
+        bridge_starts: life.starts,
+        faults: faults.all(),
+    }
+}
+
+/// The source looks like a 3.9 broker, the target has transaction protocol v2.
+async fn zones(seed: u64, folder: &Path) -> Result<(Arc<Zone>, Arc<Zone>), DemoError> {
+    let settings = |name: &str, seed| {
+        let topic_defaults = [("min.insync.replicas".to_owned(), "2".to_owned())].into();
+        let cluster_id = format!("in-process-demo-{name}");
+        Settings { cluster_id, seed, topic_defaults, ..Settings::nodes(zone::NODES) }
+    };
+    let source = Zone::start("source", settings("source", seed).like_3_9(), folder).await?;
+    let target = Zone::start("target", settings("target", !seed), folder).await?;
+    Ok((Arc::new(source), Arc::new(target)))
+}
+
+fn config(folder: &Path, file: &str, client_id: &str, source: &Zone, target: &Zone) -> Result<Config, DemoError> {
+    let text = format!(
+        "link = \"demo\"\n\n{}{}[[topics]]\ninclude = [\"*\"]\n\n[delivery]\nlanes = 8\nrequest_timeout_ms = 2000\n",
+        source.tables("source", client_id),
+        target.tables("target", client_id),
+    );
+    let path = folder.join(file);
+    std::fs::write(&path, text)?;
+    Ok(Config::load(&path)?)
+}
+
+fn create_topics(source: &Zone) {
+    for (topic, compression) in TOPICS {
+        source.server.with(|cluster, _| {
+            let configs =
+                [("compression.type", if compression == Compression::None { "uncompressed" } else { "producer" })];
+            // Names and counts are constants that a new cluster takes.
+            let _ = cluster.create_topic(topic, PARTITIONS as i32, zone::NODES as i16, &configs);
+        });
+    }
+}
+
+fn produce(options: &Options, ends: &Ends, producing: &channel::Receiver<bool>) -> JoinSet<()> {
+    let quota = Arc::new(Quota::new(options.records));
+    let rate = options.records.is_none().then_some(RATE / TOPICS.len() as f64);
+    let mut producers = JoinSet::new();
+    for (index, (topic, compression)) in TOPICS.into_iter().enumerate() {
+        let seed = options.seed.wrapping_add(index as u64);
+        let producer = Producer::new(ends.source.clone(), topic, compression, PARTITIONS, seed);
+        producers.spawn(producer.run(Arc::clone(&quota), rate, producing.clone()));
+    }
+    producers
+}
+
+/// Runs the bridge until `stop`, and again whenever it is killed. A kill drops it where it stands: nothing is finished.
+async fn keep_alive(config: Config, lives: Lives, kill: Arc<Notify>, stop: channel::Receiver<bool>) {
+    loop {
+        lives.with().starts += 1;
+        let (mut stop, mut watcher) = (stop.clone(), lives.clone());
+        let stopped = async {
+            // The sender lives as long as the demo.
+            let _ = stop.wait_for(|it| *it).await;
+        };
+        let ended = tokio::select! {
+            ended = bridge::run(&config, &mut watcher, stopped) => Some(ended),
+            () = kill.notified() => None,
+        };
+        let mut life = lives.with();
+        match ended {
+            Some(Ok(summary)) => {
+                life.now = (summary.transactions, summary.aborted);
+                if !summary.is_well() {
+                    life.failures.push(summary.to_string());
+                }
+                return;
+            }
+            Some(Err(error)) => {
+                life.ended();
+                let told = error.to_string();
+                life.failed += 1;
+                if !life.failures.contains(&told) {
+                    life.failures.push(told);
+                }
+                if life.failed >= FAILURES_MAX {
+                    return;
+                }
+            }
+            None => life.ended(),
+        }
+    }
+}
+
+/// Until the target has all that the source has, or time is up: then the verdict names what is missing.
+async fn catch_up(watch: &Watch) {
+    let complete = async {
+        while !watch.is_complete().await.unwrap_or(false) {
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    // The verdict says what the wait came to.
+    let _ = tokio::time::timeout(CATCH_UP_LIMIT, complete).await;
+}
+
+/// The rest of the target, for whatever should not be there.
+async fn read_out(watch: &Watch) {
+    let read = async {
+        while !watch.is_target_read().await.unwrap_or(false) {
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    let _ = tokio::time::timeout(CATCH_UP_LIMIT, read).await;
+}
