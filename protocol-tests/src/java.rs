@@ -16,7 +16,11 @@ const POLL: Duration = Duration::from_millis(20);
 /// How long the console consumer waits for more before it ends: it has no notion of the end of a log.
 const CONSUMER_TIMEOUT_MS: &str = "5000";
 /// Small heaps and C1 alone: the tools run beside the brokers.
-const JVM: [&str; 4] = ["-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto"];
+const JVM: [&str; 5] = ["-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto", QUIET];
+const QUIET: &str = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn";
+
+const CONSOLE_CONSUMER: &str = "org.apache.kafka.tools.consumer.ConsoleConsumer";
+const CONSUMER_GROUPS: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
 
 /// The tools of one release. They speak plaintext, to the listener that no proxy stands before.
 pub struct Tools {
@@ -40,15 +44,19 @@ impl Tools {
 
     /// The start of a command line that runs the console consumer, for a reader who wants to try it.
     pub fn consumer_command(&self) -> String {
-        format!("java -cp '{}' org.apache.kafka.tools.consumer.ConsoleConsumer", self.classpath)
+        self.command(CONSOLE_CONSUMER)
     }
 
     pub fn producer_command(&self) -> String {
-        format!("java -cp '{}' {}", self.classpath, self.console_producer)
+        self.command(self.console_producer)
     }
 
     pub fn groups_command(&self) -> String {
-        format!("java -cp '{}' org.apache.kafka.tools.consumer.group.ConsumerGroupCommand", self.classpath)
+        self.command(CONSUMER_GROUPS)
+    }
+
+    fn command(&self, main: &str) -> String {
+        format!("java {QUIET} -cp '{}' {main}", self.classpath)
     }
 
     /// `kafka-console-producer`: lines of headers, key and value, `h:v<tab>key<tab>value`.
@@ -83,14 +91,14 @@ impl Tools {
         for property in ["print.timestamp=true", "print.headers=true", "print.key=true"] {
             arguments.extend(["--property", property]);
         }
-        let (output, _) = self.outputs("org.apache.kafka.tools.consumer.ConsoleConsumer", &arguments, None)?;
+        let (output, _) = self.outputs(CONSOLE_CONSUMER, &arguments, None)?;
         Ok(output)
     }
 
     /// `kafka-consumer-groups`.
     pub fn consumer_groups(&self, bootstrap: &str, arguments: &[&str]) -> Result<String> {
         let arguments = [&["--bootstrap-server", bootstrap][..], arguments].concat();
-        self.run("org.apache.kafka.tools.consumer.group.ConsumerGroupCommand", &arguments, None)
+        self.run(CONSUMER_GROUPS, &arguments, None)
     }
 
     fn run(&self, main: &str, arguments: &[&str], input: Option<PathBuf>) -> Result<String> {

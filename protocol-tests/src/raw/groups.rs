@@ -3,12 +3,10 @@
 use anyhow::{Context, Result};
 use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
-use kafka_protocol::messages::{FindCoordinatorRequest, GroupId, OffsetCommitRequest, OffsetFetchRequest};
+use kafka_protocol::messages::{GroupId, OffsetCommitRequest, OffsetFetchRequest};
 use kafka_protocol::protocol::StrBytes;
 
 use super::{RawClient, check, topic_name};
-
-const GROUP_COORDINATOR: i8 = 0;
 
 fn group_id(group: &str) -> GroupId {
     GroupId(StrBytes::from_string(group.to_owned()))
@@ -48,14 +46,5 @@ impl RawClient {
             let found = answer.topics.first().and_then(|topic| topic.partitions.first()).context("no partition")?;
             check(found.error_code)
         })
-    }
-
-    fn group_coordinator(&mut self, group: &str) -> Result<i32> {
-        let request = FindCoordinatorRequest::default()
-            .with_key(StrBytes::from_string(group.to_owned()))
-            .with_key_type(GROUP_COORDINATOR);
-        let answer = self.any(3, &request)?;
-        check(answer.error_code)?;
-        Ok(answer.node_id.0)
     }
 }

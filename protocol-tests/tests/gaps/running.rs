@@ -64,7 +64,7 @@ fn gaps(source: Spec, target: Spec) -> Result<()> {
 
     // Nothing is under way: only its id tells the new topic from the old.
     at_target.delete_topic("copy-recreated")?;
-    at_target.create_topic("copy-recreated", 1, 1, &[])?;
+    at_target.create_topic("copy-recreated", 1, 1, &KEPT)?;
     incident(&mut bridge, "target_recreated", "copy-recreated-0", "next_offset=30 last_lost=29")?;
     at_target.delete_topic("copy-deleted")?;
     write(&mut at_source, "copy-deleted", 0, 30..60)?;

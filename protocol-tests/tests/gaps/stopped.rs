@@ -53,7 +53,7 @@ fn gaps(source: Spec, target: Spec) -> Result<()> {
     (0..2).try_for_each(|partition| write(&mut at_source, "recreated", partition, 0..5))?;
     at_target.delete_topic("copy-deleted")?;
     at_target.delete_topic("copy-recreated")?;
-    at_target.create_topic("copy-recreated", 2, 1, &[])?;
+    at_target.create_topic("copy-recreated", 2, 1, &KEPT)?;
     at_source.create_topic("foreign", 1, 1, &KEPT)?;
     write(&mut at_source, "foreign", 0, 0..5)?;
     at_target.create_topic("foreign", 1, 1, &KEPT)?;

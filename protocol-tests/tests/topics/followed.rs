@@ -7,7 +7,7 @@ use libtest_mimic::Trial;
 use protocol_tests::bridge::{Bridge, Config};
 use protocol_tests::compare::{self, Timestamps};
 use protocol_tests::kafka::Spec;
-use protocol_tests::ledger;
+use protocol_tests::ledger::Ledger;
 use protocol_tests::pair::{Pair, until_none};
 use protocol_tests::raw::{Isolation, RawClient};
 
@@ -67,7 +67,7 @@ fn follows(source: Spec, target: Spec) -> Result<()> {
     let config = latest(&pair, "followed", &["*"]);
     let mut bridge = pair.run(&config, "bridge")?;
     bridge.process().wait_for_log("all lanes are taken", LIMIT)?;
-    until_recorded(&mut at_target, "followed.ledger", "grows", 1)?;
+    until_recorded(&mut at_target, "followed", "grows", 1)?;
     write(&mut at_source, "grows", 0, 10, 5)?;
     until_copied(&pair, &bridge, "grows", "grows", 0, 10)?;
 
@@ -114,10 +114,10 @@ fn follows(source: Spec, target: Spec) -> Result<()> {
 }
 
 /// Waits until the ledger has a position of each of the topic's partitions: from there on nothing is passed over.
-fn until_recorded(client: &mut RawClient, ledger: &str, topic: &str, partitions: usize) -> Result<()> {
+fn until_recorded(client: &mut RawClient, link: &str, topic: &str, partitions: usize) -> Result<()> {
     let start = Instant::now();
-    while ledger::positions(client, ledger)?.keys().filter(|key| key.0 == topic).count() < partitions {
-        ensure!(start.elapsed() < LIMIT, "{ledger} does not know {topic}");
+    while Ledger::read(client, link)?.positions.keys().filter(|place| place.0 == topic).count() < partitions {
+        ensure!(start.elapsed() < LIMIT, "the ledger of {link} does not know {topic}");
         std::thread::sleep(POLL);
     }
     Ok(())
@@ -142,7 +142,7 @@ fn renames(source: Spec, target: Spec) -> Result<()> {
     until_copied(&pair, &bridge, "payments", "money", 0, 0)?;
     until_copied(&pair, &bridge, "payouts", "payouts", 0, 0)?;
     until_copied(&pair, &bridge, "timed", "timed", 0, 5)?;
-    until_recorded(&mut at_target, "renamed.ledger", "orders.eu", 1)?;
+    until_recorded(&mut at_target, "renamed", "orders.eu", 1)?;
     write(&mut at_source, "orders.eu", 0, 10, 10)?;
     until_copied(&pair, &bridge, "orders.eu", "dmz.orders.eu", 0, 10)?;
     at_source.create_topic("orders.us", 1, 1, &[])?;
