@@ -98,6 +98,17 @@ pub fn partition(
     differences.into_iter().collect()
 }
 
+/// Compares a compacted topic with its copy while a cleaner works on both, each by its own clock: `written` is all that was
+/// ever written at the source. A copy may lack what a later record of the same key supersedes, and nothing else; what it
+/// has must be as it was written, in that order, so that the last record of every key is the last one there too.
+pub fn compacted(topic: &str, index: i32, written: &[Rec], target: &[Rec]) -> Vec<Difference> {
+    let last: BTreeMap<_, _> = written.iter().map(|record| (&record.key, record.offset)).collect();
+    let last: BTreeSet<i64> = last.into_values().collect();
+    let mut found = partition(topic, index, written, target, Timestamps::Equal);
+    found.retain(|difference| difference.kind != Kind::Missing || last.contains(&difference.offset));
+    found
+}
+
 /// Compares all partitions of a topic in two clusters.
 pub fn topics(
     source: (&mut RawClient, &str),

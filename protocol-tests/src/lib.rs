@@ -7,6 +7,7 @@ pub mod bridge;
 pub mod compare;
 pub mod embedded;
 pub mod jars;
+pub mod java;
 pub mod kafka;
 pub mod ledger;
 pub mod load;

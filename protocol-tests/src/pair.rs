@@ -67,15 +67,34 @@ impl Pair {
     /// Waits until a read_committed reader of the target sees what one of the source sees: no more, no less, in order.
     pub fn until_equal(&self, topics: &[String], limit: Duration) -> Result<()> {
         let (mut source, mut target) = (self.source.client(), self.target.client());
-        let start = Instant::now();
-        loop {
-            let found = differences(&mut source, &mut target, topics);
-            match found {
-                Ok(found) if found.is_empty() => return Ok(()),
-                Ok(found) if start.elapsed() > limit => bail!("after {limit:?}: {}", shown(&found)),
-                Err(error) if start.elapsed() > limit => return Err(error).context("the copy cannot be read"),
-                Ok(_) | Err(_) => thread::sleep(POLL),
+        let mut rest: Vec<&String> = topics.iter().collect();
+        until_none(limit, || {
+            // One after the other, so that waiting for one does not read all the others again and again.
+            while let Some(topic) = rest.last() {
+                let found = compare::topics((&mut source, topic), (&mut target, topic), Timestamps::Equal)?;
+                if !found.is_empty() {
+                    return Ok(found);
+                }
+                rest.pop();
             }
+            let found = differences(&mut source, &mut target, topics)?;
+            if !found.is_empty() {
+                rest = topics.iter().collect();
+            }
+            Ok(found)
+        })
+    }
+}
+
+/// Waits until there is no difference any more.
+pub fn until_none(limit: Duration, mut find: impl FnMut() -> Result<Vec<Difference>>) -> Result<()> {
+    let start = Instant::now();
+    loop {
+        match find() {
+            Ok(found) if found.is_empty() => return Ok(()),
+            Ok(found) if start.elapsed() > limit => bail!("after {limit:?}: {}", shown(&found)),
+            Err(error) if start.elapsed() > limit => return Err(error).context("the copy cannot be read"),
+            Ok(_) | Err(_) => thread::sleep(POLL),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A child process that writes to a log file, takes signals, and dies with the trial.
 
 use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -24,6 +25,8 @@ impl Process {
         let file = File::options().create(true).append(true).open(log)?;
         let program = command.get_program().to_string_lossy().into_owned();
         let child = command
+            // Ctrl-C is for this process alone, which ends its children in their order.
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
             .stderr(file)
@@ -32,6 +35,7 @@ impl Process {
         // The pipe's other end lives in this process alone (it is close-on-exec), so its end of file means our death.
         let reaper = Command::new("sh")
             .args(["-c", "read -r line; kill -9 \"$0\"", &child.id().to_string()])
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

@@ -3,9 +3,12 @@
 //! An ordinary test harness would answer that filter with "0 passed" and success, because a Rust test's name cannot hold a hyphen.
 
 mod copy;
+mod demo;
 mod embedded;
 mod faults;
+mod gaps;
 mod harness;
+mod topics;
 
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
@@ -23,8 +26,11 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let mut trials = harness::trials();
     trials.extend(copy::trials());
+    trials.extend(demo::trials());
     trials.extend(embedded::trials());
     trials.extend(faults::trials());
+    trials.extend(gaps::trials());
+    trials.extend(topics::trials());
     trials.sort_by(|left, right| left.name().cmp(right.name()));
     let asked = arguments.filter.as_ref().is_some_and(|filter| filter.contains("protocol-tests"));
     if asked && !arguments.list && trials.iter().all(|trial| arguments.is_filtered_out(trial)) {

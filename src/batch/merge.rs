@@ -6,6 +6,7 @@ use crate::batch::codec::Compression;
 use crate::batch::header::HEADER_BYTES;
 use crate::batch::prepare::{MergeLimits, Prepared, ReencodeReason, Rules};
 use crate::batch::raw::{DecodedBatch, RawBatch};
+use std::collections::BTreeSet;
 
 /// Joins runs of small neighbours. What cannot be joined stays as it is; nothing here is a reason to stop.
 pub(super) fn merge(prepared: Vec<Prepared>, rules: &Rules, limits: MergeLimits) -> Vec<Prepared> {
@@ -85,11 +86,12 @@ fn join(members: &[(Prepared, DecodedBatch)]) -> Option<Prepared> {
         }
     }
     let batch = builder.build().ok()?;
+    let reasons: BTreeSet<_> = members.iter().flat_map(|(it, _)| it.reencoded.iter().copied()).collect();
     Some(Prepared {
         first_offset: first.first_offset,
         next_offset: last.next_offset,
         record_count: batch.header().record_count.unsigned_abs(),
-        reencoded: Some(ReencodeReason::MergeSmall),
+        reencoded: reasons.into_iter().chain([ReencodeReason::MergeSmall]).collect(),
         batch,
     })
 }

@@ -103,7 +103,8 @@ pub struct Prepared {
     /// Source position behind it.
     pub next_offset: i64,
     pub record_count: u32,
-    pub reencoded: Option<ReencodeReason>,
+    /// Each reason once: a batch with holes may be merged on top. Empty: it passes as it came.
+    pub reencoded: Vec<ReencodeReason>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -171,7 +172,7 @@ pub fn prepare(batches: Vec<RawBatch>, rules: &Rules) -> Result<PreparedBatches,
                 first_offset: header.base_offset,
                 next_offset: end,
                 record_count: header.record_count.unsigned_abs(),
-                reencoded: None,
+                reencoded: Vec::new(),
                 batch,
             }),
             Some(reason) => reencode(&batch, rules, reason, &mut prepared)?,
@@ -243,7 +244,7 @@ fn reencode(
             batch,
             first_offset: head.offset,
             next_offset: tail.offset + 1,
-            reencoded: Some(reason),
+            reencoded: vec![reason],
         });
     }
     if let Some(last) = into[first..].last_mut() {

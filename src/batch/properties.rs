@@ -131,8 +131,8 @@ fn unmerged(position: i64, max_message_bytes: usize) -> Rules {
     Rules { merge: None, ..Rules::new(position, max_message_bytes) }
 }
 
-fn reasons(batches: Vec<RawBatch>, rules: &Rules) -> Vec<Option<ReencodeReason>> {
-    prepare(batches, rules).unwrap().batches.iter().map(|it| it.reencoded).collect()
+fn reasons(batches: Vec<RawBatch>, rules: &Rules) -> Vec<Vec<ReencodeReason>> {
+    prepare(batches, rules).unwrap().batches.into_iter().map(|it| it.reencoded).collect()
 }
 
 #[test]
@@ -142,16 +142,19 @@ fn each_reason_is_named() {
     let append = Source { log_append_time: true, ..plain(3, 10) };
     let horizon = Source { delete_horizon: true, ..plain(3, 10) };
     let one = |source: &Source, rules: &Rules| reasons(vec![serve(source, 0).0], rules);
-    assert_eq!(one(&plain(3, 10), &rules), [None]);
-    assert_eq!(one(&plain(3, 10), &unmerged(1, 10_000)), [Some(ReencodeReason::MidBatch)]);
-    assert_eq!(one(&gap, &rules), [Some(ReencodeReason::CompactionGap)]);
-    assert_eq!(one(&append, &rules), [Some(ReencodeReason::LogAppendTime)]);
-    assert_eq!(one(&horizon, &rules), [Some(ReencodeReason::DeleteHorizon)]);
-    assert_eq!(one(&plain(4, 90), &unmerged(0, 300)), [Some(ReencodeReason::Oversized); 2]);
+    assert_eq!(one(&plain(3, 10), &rules), [[]]);
+    assert_eq!(one(&plain(3, 10), &unmerged(1, 10_000)), [[ReencodeReason::MidBatch]]);
+    assert_eq!(one(&gap, &rules), [[ReencodeReason::CompactionGap]]);
+    assert_eq!(one(&append, &rules), [[ReencodeReason::LogAppendTime]]);
+    assert_eq!(one(&horizon, &rules), [[ReencodeReason::DeleteHorizon]]);
+    assert_eq!(one(&plain(4, 90), &unmerged(0, 300)), [[ReencodeReason::Oversized]; 2]);
     let two = vec![serve(&plain(3, 10), 0).0, serve(&plain(3, 10), 3).0];
-    assert_eq!(reasons(two, &Rules::new(0, 10_000)), [Some(ReencodeReason::MergeSmall)]);
+    assert_eq!(reasons(two, &Rules::new(0, 10_000)), [[ReencodeReason::MergeSmall]]);
+    let with_gap = vec![serve(&gap, 0).0, serve(&plain(3, 10), 5).0];
+    let both = [[ReencodeReason::CompactionGap, ReencodeReason::MergeSmall]];
+    assert_eq!(reasons(with_gap, &Rules::new(0, 10_000)), both, "merged, it still was a gap");
     let create = Rules { log_append_time: LogAppendTimePolicy::KeepCreateTime, ..rules };
-    assert_eq!(one(&append, &create), [None]);
+    assert_eq!(one(&append, &create), [[]]);
     let names: std::collections::BTreeSet<_> = ReencodeReason::ALL.iter().map(ReencodeReason::name).collect();
     assert_eq!(names.len(), ReencodeReason::ALL.len());
 }

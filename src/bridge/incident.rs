@@ -99,8 +99,7 @@ impl fmt::Display for Incident {
             IncidentKind::TargetRecreated { old, new } => write!(
                 f,
                 "{partition} stopped at offset {next_offset}: {target} was deleted at the target and created again (its id was \
-                 {old} and is {new}), so that what was copied before that offset is gone. Restore it, or take a new link to copy \
-                 everything again"
+                 {old} and is {new}), so that what was copied before that offset is gone. Take a new link to copy everything again"
             ),
             IncidentKind::TargetChanged { was } => write!(
                 f,

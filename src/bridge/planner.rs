@@ -8,6 +8,7 @@ use super::weakness::{Finding, findings};
 use super::worker::Routes;
 use crate::cluster::{ClusterError, Keeper, Metadata};
 use crate::config::{Config, Start, Weakness};
+use crate::ledger;
 use crate::source::StartAt;
 use crate::topics::TopicSync;
 use crate::topics::plan::{self, Plan, PlanEntry, TopicRules};
@@ -21,6 +22,7 @@ use uuid::Uuid;
 
 /// New topics are to be copied within five seconds: this, and the creation of the topic.
 pub(super) const DISCOVERY_INTERVAL: Duration = Duration::from_secs(2);
+const _: () = assert!(2 * DISCOVERY_INTERVAL.as_millis() < 5_000);
 /// The target's settings of topics that are copied already are looked at again so often.
 const DESCRIBE_INTERVAL: Duration = Duration::from_secs(60);
 /// Then everything is told once more: what is wrong with topics that come and go must not fill the memory.
@@ -32,9 +34,10 @@ pub struct Planner {
     lanes: NonZeroU32,
     accepted: BTreeSet<Weakness>,
     ledger_topic: TopicName,
+    group_id: String,
     plan: Plan,
     /// Partitions of each topic when the link began: what comes later is copied from its first record.
-    initial: Option<BTreeMap<TopicName, i32>>,
+    initial: BTreeMap<TopicName, i32>,
     max_message_bytes: BTreeMap<TopicName, usize>,
     /// Of the target's topics, as they were seen last.
     target_ids: BTreeMap<TopicName, Uuid>,
@@ -69,8 +72,9 @@ impl Planner {
             lanes: config.delivery.lanes,
             accepted: config.delivery.accept_weak.clone(),
             ledger_topic: config.link.ledger_topic().as_str().into(),
+            group_id: config.link.group_id().into(),
             plan: Plan::default(),
-            initial: None,
+            initial: BTreeMap::new(),
             max_message_bytes: BTreeMap::new(),
             target_ids: BTreeMap::new(),
             is_behind: false,
@@ -96,7 +100,10 @@ impl Planner {
         for unmatched in &self.plan.unmatched {
             tracing::warn!(pattern = %unmatched.pattern, "no topic of the source matches yet");
         }
-        self.initial = Some(topics);
+        self.initial = topics;
+        if self.plan.entries.values().any(|it| it.start != Start::Earliest) {
+            self.recall(&source.cluster_id).await;
+        }
         let (target, failed) = self.sync.sync(self.plan.entries.values(), target.clone()).await?;
         if let Some((_, error)) = failed.into_iter().next() {
             return Err(error.into());
@@ -107,6 +114,20 @@ impl Planner {
             self.max_message_bytes.insert(topic, found?.max_message_bytes);
         }
         Ok(())
+    }
+
+    /// Partitions that were added while no bridge ran came later too: a topic of which the ledger knows some partitions began
+    /// with those. A lane that cannot be read says so itself when it is taken.
+    async fn recall(&mut self, cluster_id: &str) {
+        let ledgers = ledger::survey(&self.sync.target, &self.ledger_topic, self.lanes, &self.group_id).await;
+        let mut known: BTreeMap<TopicName, i32> = BTreeMap::new();
+        for ledger in ledgers.iter().flatten() {
+            for key in ledger.positions().keys().filter(|it| &*it.cluster_id == cluster_id) {
+                let count = known.entry(Arc::clone(&key.topic)).or_default();
+                *count = key.partition.saturating_add(1).max(*count);
+            }
+        }
+        self.initial.extend(known);
     }
 
     fn target_names(&self) -> Vec<TopicName> {
@@ -166,7 +187,7 @@ impl Planner {
             // Refused for a weakness, or not described yet.
             let Some(max_message_bytes) = self.max_message_bytes.get(&entry.target) else { continue };
             let topic_id = source.topics.get(&entry.source).map(|it| it.topic_id).unwrap_or_default();
-            let known = self.initial.as_ref().and_then(|it| it.get(&entry.source)).copied().unwrap_or(0);
+            let known = self.initial.get(&entry.source).copied().unwrap_or(0);
             for partition in 0..entry.partitions {
                 let start = if partition < known { start(entry.start) } else { StartAt::Earliest };
                 let route = Route {

@@ -24,8 +24,9 @@ use uuid::Uuid;
 const EVENTS_MAX: usize = 1_024;
 /// Of one answer: several lanes and brokers share the memory.
 const FETCH_BYTES_MAX: i32 = 1 << 20;
-/// Metadata of the target is asked for when somebody is sent to the wrong broker; this is for what nobody notices.
-const TARGET_INTERVAL: Duration = Duration::from_secs(30);
+/// Metadata of the target is asked for when somebody is sent to the wrong broker; this is for what nobody notices: a topic
+/// that was deleted and created again takes records as if nothing had happened.
+const TARGET_INTERVAL: Duration = Duration::from_secs(5);
 /// Per partition: what a leader recognises (`ProducerStateEntry.NUM_BATCHES_TO_RETAIN`).
 const IN_FLIGHT_MAX: usize = 5;
 

@@ -202,7 +202,7 @@ impl Lane {
         copied.records = position.records;
         for batch in prepared.batches {
             copied.bytes += batch.batch.bytes().len() as u64;
-            if let Some(reason) = batch.reencoded {
+            for reason in batch.reencoded {
                 *copied.reencoded.entry(reason.name()).or_default() += 1;
             }
             let records = batch.record_count;

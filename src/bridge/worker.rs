@@ -15,6 +15,8 @@ use tokio::sync::{Semaphore, mpsc, watch};
 
 /// More than the machines of one lane can have in flight.
 const ANSWERS_MAX: usize = 4_096;
+/// A fresh target makes its group coordinator on the first question: for a second or two that is nothing to warn of.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// `transaction.version` from which KIP-890's protocol is finalized.
 const TRANSACTION_VERSION_V2: i16 = 2;
 
@@ -329,7 +331,12 @@ impl Worker {
                 Address::Coordinator(CoordinatorKind::Group, self.reader.group_id.as_str().into())
             }
             Destination::Leader(partition) => {
-                let node = self.shared.target_metadata.current().leader(partition)?;
+                let metadata = self.shared.target_metadata.current();
+                // Whoever led a topic that metadata no longer knows is asked all the same: that it is gone is for a broker to
+                // say, and without an answer the lane would wait for ever, its other partitions with it.
+                let is_gone = metadata.topics.get(&partition.topic).is_none_or(|it| it.partitions.is_empty());
+                let last = self.leaders.get(partition).copied().filter(|_| is_gone);
+                let node = metadata.leader(partition).or(last)?;
                 self.leaders.insert(partition.clone(), node);
                 Address::Node(node)
             }
@@ -351,9 +358,12 @@ impl Worker {
 
 /// Asks until there is an answer, or an error that waiting does not mend.
 async fn patiently<T, F: Future<Output = Result<T, LedgerError>>>(ask: impl Fn() -> F) -> Result<T, LedgerError> {
-    let mut backoff = Backoff::default();
+    let (began, mut backoff) = (Instant::now(), Backoff::default());
     loop {
         match ask().await {
+            Err(error) if error.is_transient() && began.elapsed() < PATIENCE => {
+                tracing::debug!(%error, "the ledger cannot be read yet");
+            }
             Err(error) if error.is_transient() => tracing::warn!(%error, "the ledger cannot be read yet"),
             other => return other,
         }

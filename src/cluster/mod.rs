@@ -34,6 +34,7 @@ use std::time::Duration;
 const METADATA_VERSION_MAX: i16 = 12;
 /// The last version that asks for one key.
 const FIND_COORDINATOR_VERSION_MAX: i16 = 3;
+const BROKER_NOT_AVAILABLE: i16 = 8;
 
 /// What a connection is for. Requests on one connection are answered in order, so what must not wait for each other
 /// must not share one.
@@ -215,9 +216,13 @@ impl Cluster {
             }
             _ => known.cluster_id = Some(metadata.cluster_id.clone()),
         }
-        if !metadata.brokers.is_empty() {
-            known.brokers = metadata.brokers.clone();
+        // A broker of ZooKeeper mode answers before its controller has told it anything: no brokers and, which would be taken
+        // for the truth, no topics.
+        if metadata.brokers.is_empty() {
+            connection.close();
+            return Err(ClusterError::Answered { end: self.end(), api: "Metadata", code: BROKER_NOT_AVAILABLE });
         }
+        known.brokers = metadata.brokers.clone();
         known.controller = metadata.controller;
         Ok(metadata)
     }

@@ -8,6 +8,7 @@ mod reader;
 mod record;
 mod replay;
 mod state;
+mod survey;
 mod topic;
 
 #[cfg(test)]
@@ -18,4 +19,5 @@ pub use reader::{LedgerReader, Until, log_end};
 pub use record::{LedgerRecord, Owner, Position, PositionKey};
 pub use replay::Replay;
 pub use state::{Change, LaneLedger, Pending};
+pub use survey::survey;
 pub use topic::{ensure, fault, new_topic};

@@ -395,3 +395,27 @@ impl fmt::Display for Incident {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(offset: i64, kind: IncidentKind) -> (Option<i64>, Option<i64>) {
+        let position = Position { offset, leader_epoch: 3 };
+        Incident { partition: TopicPartition::new("t", 0), position, kind }.lost()
+    }
+
+    #[test]
+    fn what_is_lost_is_named_as_far_as_it_is_known() {
+        let truncated = |end_offset, leader_epoch| IncidentKind::Truncation { end_offset, leader_epoch };
+        let recreated = |end_offset| IncidentKind::Recreated { old: Uuid::nil(), new: Uuid::nil(), end_offset };
+        assert_eq!(at(5, IncidentKind::Retention { first_lost: 5, last_lost: 8 }), (Some(5), Some(8)));
+        assert_eq!(at(5, truncated(3, 3)), (Some(3), Some(4)));
+        assert_eq!(at(5, truncated(9, 2)), (None, Some(4)), "longer, and of another epoch");
+        assert_eq!(at(5, truncated(-1, -1)), (None, Some(4)), "the epoch is not known any more");
+        assert_eq!(at(5, recreated(8)), (Some(5), Some(7)));
+        assert_eq!(at(5, recreated(5)), (Some(5), None), "all that was seen is copied; more may have come");
+        assert_eq!(at(5, recreated(-1)), (Some(5), None));
+        assert_eq!(at(5, IncidentKind::Oversized { offset: 5, bytes_max: 1 }), (None, None), "nothing is lost yet");
+    }
+}

@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
+use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
+use kafka_protocol::messages::describe_configs_response::DescribeConfigsResourceResult;
 use kafka_protocol::messages::describe_producers_request::TopicRequest;
 use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::{
     BrokerId, CreatePartitionsRequest, CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest,
-    DescribeProducersRequest, IncrementalAlterConfigsRequest, ListOffsetsRequest, ListTransactionsRequest,
-    create_partitions_request::CreatePartitionsTopic,
+    DescribeConfigsRequest, DescribeProducersRequest, IncrementalAlterConfigsRequest, ListOffsetsRequest,
+    ListTransactionsRequest, create_partitions_request::CreatePartitionsTopic,
 };
 use kafka_protocol::protocol::StrBytes;
 
@@ -19,7 +21,11 @@ use super::{Isolation, RawClient, check, topic_name};
 
 const TIMEOUT_MS: i32 = 20_000;
 const TOPIC_RESOURCE: i8 = 2;
+/// `DescribeConfigsResponse.ConfigSource`
+const DYNAMIC_TOPIC_CONFIG: i8 = 1;
 const SET: i8 = 0;
+/// One of the codes that pass by themselves.
+const NOT_CONTROLLER: i16 = 41;
 const EARLIEST: i64 = -2;
 const LATEST: i64 = -1;
 
@@ -59,7 +65,12 @@ impl RawClient {
         self.retry(|client| {
             let answer = client.send_controller(5, &request)?;
             let result = answer.topics.first().context("no topic in the answer")?;
-            check(result.error_code).with_context(|| format!("topic {name}: {:?}", result.error_message))
+            let message = result.error_message.as_ref().map_or("", |message| message.as_str());
+            // ZooKeeper mode: the topic of that name was deleted, and not all its replicas are gone yet.
+            if message.contains("marked for deletion") {
+                check(NOT_CONTROLLER)?;
+            }
+            check(result.error_code).with_context(|| format!("topic {name}: {message}"))
         })?;
         for partition in 0..partitions {
             self.retry(|client| client.leader(name, partition))?;
@@ -104,6 +115,43 @@ impl RawClient {
         self.retry(|client| {
             let answer = client.send_controller(1, &request)?;
             check(answer.responses.first().context("no resource in the answer")?.error_code)
+        })
+    }
+
+    /// The topic's settings with the values that hold, whoever set them.
+    pub fn topic_configs(&mut self, name: &str) -> Result<BTreeMap<String, String>> {
+        Ok(self.describe(name)?.into_iter().map(|(key, (value, _))| (key, value)).collect())
+    }
+
+    /// The settings that the topic has of its own; the others are the broker's defaults.
+    pub fn topic_overrides(&mut self, name: &str) -> Result<BTreeMap<String, String>> {
+        let own = self.describe(name)?.into_iter().filter(|(_, (_, source))| *source == DYNAMIC_TOPIC_CONFIG);
+        Ok(own.map(|(key, (value, _))| (key, value)).collect())
+    }
+
+    fn describe(&mut self, name: &str) -> Result<BTreeMap<String, (String, i8)>> {
+        let resource =
+            DescribeConfigsResource::default().with_resource_type(TOPIC_RESOURCE).with_resource_name(text(name));
+        let request = DescribeConfigsRequest::default().with_resources(vec![resource.with_configuration_keys(None)]);
+        self.retry(|client| {
+            let answer = client.any(4, &request)?;
+            let result = answer.results.first().context("no resource in the answer")?;
+            check(result.error_code)?;
+            let value = |value: &Option<StrBytes>| value.as_ref().map_or("", |it| it.as_str()).to_owned();
+            let of = |it: &DescribeConfigsResourceResult| {
+                (it.name.as_str().to_owned(), (value(&it.value), it.config_source))
+            };
+            Ok(result.configs.iter().map(of).collect())
+        })
+    }
+
+    /// The number of replicas of a topic's first partition.
+    pub fn replica_count(&mut self, topic: &str) -> Result<usize> {
+        self.retry(|client| {
+            let answer = client.metadata(Some(&[topic]))?;
+            let metadata = answer.topics.first().context("no topic in the answer")?;
+            check(metadata.error_code)?;
+            Ok(metadata.partitions.first().map_or(0, |partition| partition.replica_nodes.len()))
         })
     }
 

@@ -4,6 +4,7 @@
 //! records are its own.
 
 mod admin;
+mod groups;
 mod produce;
 mod read;
 pub mod records;
@@ -20,6 +21,7 @@ use kafka_protocol::messages::{
     TopicName, metadata_request::MetadataRequestTopic,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
+use uuid::Uuid;
 
 pub use admin::{Hanging, Offsets};
 pub use produce::Producer;
@@ -32,8 +34,8 @@ const IO_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long an operation is repeated on errors that pass by themselves.
 const RETRY_LIMIT: Duration = Duration::from_secs(60);
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
-/// Metadata and ApiVersions in versions that every release from 2.8 to 4.x speaks.
-const METADATA_VERSION: i16 = 9;
+/// Metadata and ApiVersions in versions that every release from 2.8 to 4.x speaks; 10 has topic ids.
+const METADATA_VERSION: i16 = 10;
 const API_VERSIONS_VERSION: i16 = 3;
 /// Error codes that pass by themselves: unknown topic (just created), no leader, not leader, request timed out, broker not
 /// available, replica not available, network, coordinator loading / not available / moved, not enough replicas (twice),
@@ -115,6 +117,17 @@ impl RawClient {
             check(metadata.error_code)?;
             Ok(i32::try_from(metadata.partitions.len())?)
         })
+    }
+
+    /// None: there is no such topic.
+    pub fn topic_id(&mut self, topic: &str) -> Result<Option<Uuid>> {
+        let answer = self.metadata(Some(&[topic]))?;
+        Ok(answer.topics.first().filter(|found| found.error_code == 0).map(|found| found.topic_id))
+    }
+
+    /// The node that leads a partition.
+    pub fn leader_of(&mut self, topic: &str, partition: i32) -> Result<i32> {
+        self.retry(|client| client.leader(topic, partition))
     }
 
     /// All topic names that are not Kafka's own.

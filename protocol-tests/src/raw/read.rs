@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::{BrokerId, FetchRequest};
 
-use super::records::{Codec, Header, ReadBatch, decode};
+use super::records::{Codec, Header, ReadBatch, ReadRecord, decode};
 use super::{RETRY_LIMIT, RawClient, check, topic_name};
 
 const FETCH_BYTES: i32 = 8 << 20;
@@ -66,34 +66,24 @@ impl RawClient {
 
     /// All records that a reader of that isolation level sees.
     pub fn read(&mut self, topic: &str, partition: i32, isolation: Isolation) -> Result<Vec<Rec>> {
+        let last_stable = match isolation {
+            Isolation::ReadUncommitted => i64::MAX,
+            Isolation::ReadCommitted => self.offsets(topic, partition)?.last_stable,
+        };
+        let batches = self.read_batches(topic, partition)?;
+        Ok(records(&visible(&batches, isolation, last_stable), |record| record.timestamp))
+    }
+
+    /// As `read` with read_committed, with the producers' timestamps, which readers of a LogAppendTime topic do not see.
+    pub fn read_create_times(&mut self, topic: &str, partition: i32) -> Result<Vec<Rec>> {
+        Ok(records(&self.committed_batches(topic, partition)?, |record| record.create_time))
+    }
+
+    /// The batches that a read_committed reader gets records from.
+    pub fn committed_batches(&mut self, topic: &str, partition: i32) -> Result<Vec<ReadBatch>> {
         let last_stable = self.offsets(topic, partition)?.last_stable;
         let batches = self.read_batches(topic, partition)?;
-        let committed = outcomes(&batches);
-        let mut records = vec![];
-        for (batch, committed) in batches.iter().zip(committed) {
-            let visible = match isolation {
-                Isolation::ReadUncommitted => true,
-                // Data below the last stable offset without a marker was committed: compaction drops the records of an
-                // aborted transaction before its marker, never after.
-                Isolation::ReadCommitted => batch.base_offset < last_stable && committed != Some(false),
-            };
-            if !visible || batch.control {
-                continue;
-            }
-            records.extend(batch.records.iter().map(|record| Rec {
-                offset: record.offset,
-                timestamp: record.timestamp,
-                key: record.key.clone(),
-                value: record.value.clone(),
-                headers: record.headers.clone(),
-                producer_id: batch.producer_id,
-                epoch: batch.producer_epoch,
-                transactional: batch.transactional,
-                codec: batch.codec,
-                body_hash: batch.body_hash,
-            }));
-        }
-        Ok(records)
+        Ok(visible(&batches, Isolation::ReadCommitted, last_stable).into_iter().cloned().collect())
     }
 
     fn fetch(&mut self, topic: &str, partition: i32, offset: i64) -> Result<Vec<ReadBatch>> {
@@ -125,6 +115,37 @@ impl RawClient {
             decode(data.records.as_deref().unwrap_or_default())
         })
     }
+}
+
+/// The data batches that a reader of that isolation level gets.
+fn visible(batches: &[ReadBatch], isolation: Isolation, last_stable: i64) -> Vec<&ReadBatch> {
+    let of_level = |(batch, committed): &(&ReadBatch, Option<bool>)| match isolation {
+        Isolation::ReadUncommitted => true,
+        // Data below the last stable offset without a marker was committed: compaction drops the records of an aborted
+        // transaction before its marker, never after.
+        Isolation::ReadCommitted => batch.base_offset < last_stable && *committed != Some(false),
+    };
+    let all = batches.iter().zip(outcomes(batches)).filter(of_level);
+    all.map(|(batch, _)| batch).filter(|batch| !batch.control).collect()
+}
+
+fn records<B: std::borrow::Borrow<ReadBatch>>(batches: &[B], time: impl Fn(&ReadRecord) -> i64) -> Vec<Rec> {
+    let mut records = vec![];
+    for batch in batches.iter().map(std::borrow::Borrow::borrow) {
+        records.extend(batch.records.iter().map(|record| Rec {
+            offset: record.offset,
+            timestamp: time(record),
+            key: record.key.clone(),
+            value: record.value.clone(),
+            headers: record.headers.clone(),
+            producer_id: batch.producer_id,
+            epoch: batch.producer_epoch,
+            transactional: batch.transactional,
+            codec: batch.codec,
+            body_hash: batch.body_hash,
+        }));
+    }
+    records
 }
 
 /// For each batch: whether its transaction committed; None without a transaction or without a marker behind it.

@@ -107,7 +107,10 @@ impl NewBatch {
 #[derive(Clone, Debug)]
 pub struct ReadRecord {
     pub offset: i64,
+    /// What readers see: in a LogAppendTime topic the broker's time.
     pub timestamp: i64,
+    /// What the producer wrote.
+    pub create_time: i64,
     pub key: Option<Vec<u8>>,
     pub value: Option<Vec<u8>>,
     pub headers: Vec<Header>,
@@ -124,12 +127,19 @@ pub struct ReadBatch {
     pub producer_id: i64,
     pub producer_epoch: i16,
     pub base_sequence: i32,
+    /// With its header, as it was sent.
+    pub bytes: usize,
     /// The body as it was sent, still compressed.
     pub body_hash: u64,
     pub records: Vec<ReadRecord>,
 }
 
 impl ReadBatch {
+    /// The cleaner took records out of it.
+    pub fn has_holes(&self) -> bool {
+        !self.control && self.records.len() as i64 != self.last_offset - self.base_offset + 1
+    }
+
     /// For a control batch: whether its marker commits.
     pub fn commits(&self) -> Option<bool> {
         let key = self.records.first()?.key.as_deref()?;
@@ -190,8 +200,9 @@ fn decode_batch(batch: &[u8]) -> Result<ReadBatch> {
             headers.push((record.field()?.context("a header without key")?, record.field()?));
         }
         ensure!(record.0.is_empty(), "unread bytes at the end of the record at offset {offset}");
-        let timestamp = if log_append_time { max_timestamp } else { base_timestamp + timestamp_delta };
-        records.push(ReadRecord { offset, timestamp, key, value, headers });
+        let create_time = base_timestamp + timestamp_delta;
+        let timestamp = if log_append_time { max_timestamp } else { create_time };
+        records.push(ReadRecord { offset, timestamp, create_time, key, value, headers });
     }
     ensure!(cursor.0.is_empty(), "unread bytes behind the records of the batch at offset {base_offset}");
     Ok(ReadBatch {
@@ -203,6 +214,7 @@ fn decode_batch(batch: &[u8]) -> Result<ReadBatch> {
         producer_id,
         producer_epoch,
         base_sequence,
+        bytes: batch.len(),
         body_hash: hash(compressed),
         records,
     })
@@ -341,6 +353,17 @@ mod tests {
     #[test]
     fn crc32c_has_the_known_check_value() {
         assert_eq!(crc32c(b"123456789"), 0xe306_9283);
+    }
+
+    #[test]
+    fn a_hole_is_a_record_less_than_the_offsets_say() {
+        let bytes = NewBatch::plain(Codec::None, vec![NewRecord::default(); 3]).encode().unwrap();
+        let mut batch = decode(&bytes).unwrap().remove(0);
+        assert!(!batch.has_holes());
+        batch.records.remove(1);
+        assert!(batch.has_holes());
+        batch.control = true;
+        assert!(!batch.has_holes(), "markers are not the cleaner's work");
     }
 
     #[test]

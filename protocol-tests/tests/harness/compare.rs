@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
-use protocol_tests::compare::{Kind, Timestamps, partition, torn};
+use protocol_tests::compare::{Kind, Timestamps, compacted, partition, torn};
 use protocol_tests::raw::{Codec, Rec};
 
 use crate::trial;
@@ -25,6 +25,7 @@ pub(super) fn trials() -> Vec<Trial> {
         plant("an_empty_header_made_null", |target| target[5].headers[1].1 = None, &[(Kind::Altered, 5)]),
         plant("a_phantom", |target| target.insert(2, at(&record(500), 88)), &[(Kind::Phantom, 88)]),
         trial("harness", "compare_ignores_timestamps_when_told", ignored_timestamps),
+        trial("harness", "compare_forgives_what_a_cleaner_takes_and_nothing_else", compacted_log),
         trial("harness", "compare_names_a_torn_transaction", torn_transaction),
     ]
 }
@@ -66,6 +67,30 @@ fn ignored_timestamps() -> Result<()> {
     let found = partition("topic", 0, &[record(1)], &target, Timestamps::Ignored);
     ensure!(found.is_empty(), "found {found:?}");
     Ok(())
+}
+
+fn compacted_log() -> Result<()> {
+    // Keys 0 to 2, written in turn: the records 7 to 9 are the last of their keys.
+    fn keyed(number: i64) -> Rec {
+        Rec { key: Some(vec![(number % 3) as u8]), ..record(number) }
+    }
+    let written: Vec<Rec> = (0..10).map(|number| at(&keyed(number), 1000 + number)).collect();
+    let check = |case: &str, plant: fn(&mut Vec<Rec>), expected: &[(Kind, i64)]| {
+        let mut target: Vec<Rec> = (0..10).map(keyed).collect();
+        plant(&mut target);
+        let found = compacted("topic", 3, &written, &target);
+        let named: Vec<_> = found.iter().map(|difference| (difference.kind, difference.offset)).collect();
+        ensure!(named == expected, "{case}: expected {expected:?}, found {named:?}");
+        Ok(())
+    };
+    check("nothing cleaned", |_| {}, &[])?;
+    check("superseded records", |target| drop(target.drain(2..7)), &[])?;
+    check("the last record of a key", |target| drop(target.remove(8)), &[(Kind::Missing, 1008)])?;
+    check("an older value came back behind the last", |target| target.push(at(&keyed(4), 99)), &[(Kind::Doubled, 99)])?;
+    let moved = [(Kind::Reordered, 6), (Kind::Reordered, 7), (Kind::Reordered, 8)];
+    check("a superseded record behind the last", |target| target.swap(6, 9), &moved)?;
+    check("an altered record", |target| target[9].timestamp += 1, &[(Kind::Altered, 9)])?;
+    check("a record that was never written", |target| target.push(at(&keyed(11), 99)), &[(Kind::Phantom, 99)])
 }
 
 fn torn_transaction() -> Result<()> {

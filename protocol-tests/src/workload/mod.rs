@@ -1,5 +1,8 @@
 //! The data set of the fidelity trials: everything that a Kafka log can hold and a copy can lose.
 
+pub mod compacted;
+pub mod coverage;
+
 use anyhow::Result;
 
 use crate::raw::{Codec, NewRecord, Producer, RawClient};
@@ -7,6 +10,9 @@ use crate::raw::{Codec, NewRecord, Producer, RawClient};
 /// A value just below the default `max.message.bytes` (1,048,588) with its batch around it.
 const LARGE_VALUE_BYTES: usize = 1_000_000;
 const LARGE_RECORDS: usize = 2;
+/// A batch of ordinary records that is large on the wire too, whatever the codec.
+const WIDE_RECORDS: usize = 50;
+const WIDE_VALUE_BYTES: usize = 1_000;
 /// One transaction in five is aborted.
 const ABORT_SHARE: f64 = 0.2;
 /// In 2001: older than any default retention, which the topics therefore switch off.
@@ -20,7 +26,7 @@ pub struct Workload {
     pub partitions: i32,
     pub batches_per_partition: usize,
     pub replication_factor: i16,
-    /// Adds a compacted topic with holes; its cleaner needs some seconds.
+    /// Adds a compacted topic with holes, which its cleaner leaves alone from then on; that takes some seconds.
     pub compacted: bool,
 }
 
@@ -63,7 +69,11 @@ impl Workload {
         written.topics.push(topic);
         if self.compacted {
             let topic = format!("{}-compacted", self.prefix);
-            self.write_compacted(client, &topic)?;
+            compacted::create(client, &topic, self.partitions, self.replication_factor)?;
+            for partition in 0..self.partitions {
+                compacted::append(client, &topic, partition, 0)?;
+            }
+            compacted::freeze(client, &topic)?;
             written.topics.push(topic);
         }
         Ok(written)
@@ -103,41 +113,13 @@ impl Workload {
             written.aborted_transactions += 1;
             transactional.send(client, topic, partition, codec, records)?;
             transactional.abort(client)?;
+            let records: Vec<_> = (0..WIDE_RECORDS).map(|_| writer.random(WIDE_VALUE_BYTES, random)).collect();
+            written.visible_records += records.len();
+            idempotent.send(client, topic, partition, codec, records)?;
             for _ in 0..LARGE_RECORDS {
-                let record = writer.large(random);
+                let record = writer.random(LARGE_VALUE_BYTES, random);
                 written.visible_records += 1;
                 client.write(topic, partition, codec, vec![record])?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Small segments and few keys, so that the cleaner leaves batches with holes and empty ones.
-    fn write_compacted(&self, client: &mut RawClient, topic: &str) -> Result<()> {
-        let configs = [
-            ("cleanup.policy", "compact"),
-            ("segment.bytes", "1048576"),
-            ("segment.ms", "500"),
-            ("min.cleanable.dirty.ratio", "0.01"),
-            ("min.compaction.lag.ms", "0"),
-        ];
-        client.create_topic(topic, self.partitions, self.replication_factor, &configs)?;
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_millis();
-        let now = i64::try_from(now)?;
-        for partition in 0..self.partitions {
-            let mut number = 0;
-            for batch in 0..20 {
-                let records = (0..10).map(|index| {
-                    number += 1;
-                    let own = index % 2 == 0;
-                    NewRecord {
-                        timestamp: now - 60_000 + batch * 2000 + index,
-                        key: Some(if own { format!("key-{number}") } else { format!("key-{index}") }.into_bytes()),
-                        value: Some(format!("id={topic}/{partition}/{number}\n").into_bytes()),
-                        headers: vec![],
-                    }
-                });
-                client.write(topic, partition, Codec::Zstd, records.collect())?;
             }
         }
         Ok(())
@@ -157,6 +139,12 @@ fn write_transaction(
         let records = writer.records(random);
         count += records.len();
         producer.send(client, topic, partition, codec, records)?;
+        // Another producer's records amid the transaction: an abort must not take them along.
+        if random.bool() {
+            let records = writer.records(random);
+            written.visible_records += records.len();
+            client.write(topic, partition, codec, records)?;
+        }
     }
     if random.f64() < ABORT_SHARE {
         written.aborted_records += count;
@@ -217,10 +205,10 @@ impl Writer<'_> {
         record
     }
 
-    fn large(&mut self, random: &mut fastrand::Rng) -> NewRecord {
+    /// Random bytes: no codec makes them small.
+    fn random(&mut self, bytes: usize, random: &mut fastrand::Rng) -> NewRecord {
         let mut value = self.name();
-        // Random bytes: no codec makes them small, so the batch is near the limit on the wire too.
-        value.resize_with(LARGE_VALUE_BYTES, || random.u8(..));
+        value.resize_with(bytes, || random.u8(..));
         NewRecord { timestamp: RECENT_TIMESTAMP, key: None, value: Some(value), headers: vec![] }
     }
 }

@@ -1,0 +1,50 @@
+//! A group's offsets, read and set from outside.
+
+use anyhow::{Context, Result};
+use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
+use kafka_protocol::messages::{GroupId, OffsetCommitRequest, OffsetFetchRequest};
+use kafka_protocol::protocol::StrBytes;
+
+use super::{RawClient, check, topic_name};
+
+fn group_id(group: &str) -> GroupId {
+    GroupId(StrBytes::from_string(group.to_owned()))
+}
+
+impl RawClient {
+    /// What the group has committed for a partition; None is nothing.
+    pub fn group_offset(&mut self, group: &str, topic: &str, partition: i32) -> Result<Option<i64>> {
+        let topics =
+            OffsetFetchRequestTopic::default().with_name(topic_name(topic)).with_partition_indexes(vec![partition]);
+        let request = OffsetFetchRequest::default()
+            .with_group_id(group_id(group))
+            .with_topics(Some(vec![topics]))
+            .with_require_stable(true);
+        self.retry(|client| {
+            let coordinator = client.group_coordinator(group)?;
+            let answer = client.send(coordinator, 7, &request)?;
+            check(answer.error_code)?;
+            let found = answer.topics.first().and_then(|topic| topic.partitions.first()).context("no partition")?;
+            check(found.error_code)?;
+            Ok(Some(found.committed_offset).filter(|offset| *offset >= 0))
+        })
+    }
+
+    /// Commits an offset as a consumer without a group would.
+    pub fn set_group_offset(&mut self, group: &str, topic: &str, partition: i32, offset: i64) -> Result<()> {
+        let partitions =
+            vec![OffsetCommitRequestPartition::default().with_partition_index(partition).with_committed_offset(offset)];
+        let topics = vec![OffsetCommitRequestTopic::default().with_name(topic_name(topic)).with_partitions(partitions)];
+        let request = OffsetCommitRequest::default()
+            .with_group_id(group_id(group))
+            .with_generation_id_or_member_epoch(-1)
+            .with_topics(topics);
+        self.retry(|client| {
+            let coordinator = client.group_coordinator(group)?;
+            let answer = client.send(coordinator, 7, &request)?;
+            let found = answer.topics.first().and_then(|topic| topic.partitions.first()).context("no partition")?;
+            check(found.error_code)
+        })
+    }
+}
