@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::compare::torn;
 use crate::ledger::{Ledger, Place, topic};
 use crate::pair::{Pair, differences, shown};
-use crate::raw::{RawClient, ReadBatch, outcomes};
+use crate::raw::{ReadBatch, outcomes};
 
 const POLL: Duration = Duration::from_millis(250);
 
@@ -58,79 +58,81 @@ impl Pair {
         if let Some(first) = ledger.breaks.first() {
             bail!("{} breaks in the ledger's chains, the first: {first}", ledger.breaks.len());
         }
-        whole(&mut target, &ledger, topics)
+        let mut logs = BTreeMap::new();
+        for topic in topics {
+            for partition in 0..target.partition_count(topic)? {
+                logs.insert((topic.clone(), partition), target.read_batches(topic, partition)?);
+            }
+        }
+        whole(&ledger, &logs)
     }
 }
 
 /// Of which transaction a batch at the target is: the producer's incarnation, and the how manieth of it. Without a number:
 /// the ledger knows no such transaction.
-type Group = (i64, i16, Option<usize>);
+type Group = (Producer, Option<usize>);
+
+/// One transaction's part in one partition, as its position says: the number, the verdict, the records.
+type Expected = (usize, bool, u64);
+
+/// An incarnation: id and epoch.
+type Producer = (i64, i16);
 
 /// Every transaction is committed or aborted as a whole: in the ledger and in every partition that it says it wrote to.
-fn whole(target: &mut RawClient, ledger: &Ledger, topics: &[String]) -> Result<Audited> {
+/// `logs`: of all partitions at the target that the link writes to.
+pub fn whole(ledger: &Ledger, logs: &BTreeMap<Place, Vec<ReadBatch>>) -> Result<Audited> {
     let mut audited = Audited::default();
-    // What should be at the target, in order, for every incarnation and partition: the number, the verdict, the records.
-    let mut expected: BTreeMap<(i64, i16, Place), Vec<(usize, bool, u64)>> = BTreeMap::new();
-    let mut numbers: BTreeMap<(i64, i16), usize> = BTreeMap::new();
+    // What should be at the target, in order, for every incarnation and partition.
+    let mut expected: BTreeMap<(Producer, Place), Vec<Expected>> = BTreeMap::new();
+    let mut numbers: BTreeMap<Producer, usize> = BTreeMap::new();
     let (mut all, mut visible): (Vec<Group>, Vec<Group>) = (vec![], vec![]);
     for entry in &ledger.entries {
-        let number = numbers.entry((entry.producer_id, entry.epoch)).or_default();
+        let producer = (entry.producer_id, entry.epoch);
+        let number = numbers.entry(producer).or_default();
         *number += 1;
         let committed = entry.committed == Some(true);
         audited.transactions += 1;
         audited.aborted_transactions += usize::from(!committed);
-        let group = (entry.producer_id, entry.epoch, Some(*number));
-        all.push(group);
+        all.push((producer, Some(*number)));
         if committed {
-            visible.push(group);
+            visible.push((producer, Some(*number)));
         }
         for change in entry.changes.iter().filter(|change| change.records > 0) {
-            let key = (entry.producer_id, entry.epoch, change.position.target.clone());
+            let key = (producer, change.position.target.clone());
             expected.entry(key).or_default().push((*number, committed, change.records));
         }
     }
-    for topic in topics {
-        for partition in 0..target.partition_count(topic)? {
-            let batches = target.read_batches(topic, partition)?;
-            for (producer, found) in parts(&batches) {
-                let place = (topic.clone(), partition);
-                let wanted = expected.remove(&(producer.0, producer.1, place)).unwrap_or_default();
-                let mut wanted = wanted.into_iter();
-                for part in found {
-                    audited.records += part.records;
-                    // The last of an incarnation may have died before its ledger record.
-                    let of = wanted.next();
-                    let group = (producer.0, producer.1, of.map(|it| it.0));
-                    all.push(group);
-                    if !part.committed {
-                        audited.aborted_records += part.records;
-                        audited.aborted_transactions += usize::from(of.is_none());
-                        continue;
-                    }
-                    visible.push(group);
-                    let Some((number, _, records)) = of else {
-                        bail!(
-                            "{topic}-{partition}: producer {producer:?} committed at {} without a position",
-                            part.offset
-                        );
-                    };
-                    ensure!(
-                        records == part.records as u64,
-                        "{topic}-{partition}: transaction {number} of {producer:?} has {} records, its position says {records}",
-                        part.records
-                    );
+    for (place, batches) in logs {
+        for (producer, parts) in parts(batches) {
+            let mut wanted = expected.remove(&(producer, place.clone())).unwrap_or_default().into_iter();
+            for part in parts {
+                audited.records += part.records;
+                // The last of an incarnation may have died before its ledger record.
+                let of = wanted.next();
+                let group = (producer, of.map(|(number, _, _)| number));
+                all.push(group);
+                if !part.committed {
+                    audited.aborted_records += part.records;
+                    audited.aborted_transactions += usize::from(of.is_none());
+                    continue;
                 }
-                // Died before the data, or data that never came.
-                let missing = wanted.find(|(_, committed, _)| *committed);
+                visible.push(group);
+                let Some((number, _, records)) = of else {
+                    bail!("{place:?}: producer {producer:?} committed at {} without a position", part.offset);
+                };
                 ensure!(
-                    missing.is_none(),
-                    "{topic}-{partition}: {producer:?} has a position without data: {missing:?}"
+                    records == part.records as u64,
+                    "{place:?}: transaction {number} of {producer:?} has {} records, its position says {records}",
+                    part.records
                 );
             }
+            // An aborted one may have died before its data.
+            let missing = wanted.find(|(_, committed, _)| *committed);
+            ensure!(missing.is_none(), "{place:?}: {producer:?} has a position without data: {missing:?}");
         }
     }
     let missing = expected.iter().find(|(_, wanted)| wanted.iter().any(|(_, committed, _)| *committed));
-    ensure!(missing.is_none(), "positions without data: {missing:?}");
+    ensure!(missing.is_none(), "a position without data: {missing:?}");
     let torn = torn(&all, &visible, |group| *group);
     ensure!(torn.is_empty(), "torn transactions: {torn:?}");
     Ok(audited)
@@ -144,8 +146,8 @@ struct Part {
 }
 
 /// The parts of every incarnation, in order.
-fn parts(batches: &[ReadBatch]) -> BTreeMap<(i64, i16), Vec<Part>> {
-    let mut parts: BTreeMap<(i64, i16), Vec<Part>> = BTreeMap::new();
+fn parts(batches: &[ReadBatch]) -> BTreeMap<Producer, Vec<Part>> {
+    let mut parts: BTreeMap<Producer, Vec<Part>> = BTreeMap::new();
     let mut open: BTreeMap<i64, bool> = BTreeMap::new();
     for (batch, committed) in batches.iter().zip(outcomes(batches)) {
         let producer = (batch.producer_id, batch.producer_epoch);

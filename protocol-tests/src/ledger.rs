@@ -6,7 +6,7 @@ use std::fmt;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::raw::{RawClient, outcomes};
+use crate::raw::{RawClient, ReadBatch, outcomes};
 
 /// A source partition.
 pub type Place = (String, i32);
@@ -84,11 +84,16 @@ impl Ledger {
     /// Reads every partition of the ledger's topic, aborted and open transactions included.
     pub fn read(client: &mut RawClient, link: &str) -> Result<Ledger> {
         let topic = topic(link);
+        let lanes = (0..client.partition_count(&topic)?).map(|lane| client.read_batches(&topic, lane));
+        Ledger::of(&lanes.collect::<Result<Vec<_>>>()?).context(topic)
+    }
+
+    /// The logs of its partitions, lane by lane.
+    pub fn of(lanes: &[Vec<ReadBatch>]) -> Result<Ledger> {
         let mut ledger = Ledger::default();
-        for lane in 0..client.partition_count(&topic)? {
-            let batches = client.read_batches(&topic, lane)?;
-            for (batch, committed) in batches.iter().zip(outcomes(&batches)).filter(|(batch, _)| !batch.control) {
-                ensure!(batch.transactional, "{topic}-{lane}: the batch at {} is in no transaction", batch.base_offset);
+        for (lane, batches) in (0..).zip(lanes) {
+            for (batch, committed) in batches.iter().zip(outcomes(batches)).filter(|(batch, _)| !batch.control) {
+                ensure!(batch.transactional, "lane {lane}: the batch at {} is in no transaction", batch.base_offset);
                 let mut entry = Entry {
                     lane,
                     offset: batch.base_offset,
@@ -99,7 +104,7 @@ impl Ledger {
                     owner: None,
                 };
                 for record in &batch.records {
-                    let place = format!("{topic}-{lane} offset {}", record.offset);
+                    let place = format!("lane {lane}, offset {}", record.offset);
                     let parsed = parse(record.key.as_deref(), record.value.as_deref()).context(place)?;
                     match parsed {
                         Parsed::Owner(owner) => entry.owner = Some(owner),
@@ -119,13 +124,10 @@ impl Ledger {
             return;
         }
         let copied = position.records.saturating_sub(known.map_or(0, |known| known.records));
-        let is_later = known.is_none_or(|known| {
-            position.from == known.next_offset
-                && position.next_offset >= position.from
-                && position.transaction > known.transaction
-        });
-        // An aborted one must have had the right beginning too: it was made from the same position.
-        if !is_later || position.next_offset < position.from {
+        // An aborted one too: it was made from the same position.
+        let continues =
+            known.is_none_or(|known| position.from == known.next_offset && position.transaction > known.transaction);
+        if !continues || position.next_offset < position.from {
             let before = known.map_or(-1, |known| known.next_offset);
             self.breaks.push(Break { place: position.place.clone(), before, position: position.clone() });
         }

@@ -83,8 +83,14 @@ impl<I: Send + 'static, R: Send + 'static> Courier<I, R> {
                                 tracing::debug!(%error, ?address, "no connection");
                             }
                             // Nothing was sent, yet the machine must not conclude that: it only knows that no answer came.
-                            if answers.send((id, Err(Lost::Disconnected))).await.is_err() {
-                                break;
+                            // What waits behind it has waited as long: a dial for each would keep the last of them from
+                            // its answer for many request timeouts.
+                            let mut lost = Some(id);
+                            while let Some(id) = lost {
+                                if answers.send((id, Err(Lost::Disconnected))).await.is_err() {
+                                    return;
+                                }
+                                lost = queue.try_recv().ok().map(|(id, _)| id);
                             }
                             continue;
                         }

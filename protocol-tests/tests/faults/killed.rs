@@ -65,12 +65,11 @@ fn first_transactions() -> Result<()> {
         link.write()?;
         link.until_held(end_txn)?;
         bridge.kill();
-        let mut bridge = link.bridge()?;
+        let bridge = link.bridge()?;
         link.write()?;
         link.judge(Kind::Missing).with_context(|| format!("killed before verdict {nth}:\n{}", bridge.log()))?;
         link.proxy().release(end_txn)?;
-        let code = bridge.terminate(LIMIT)?;
-        ensure!(code == 0, "the bridge ended with {code}:\n{}", bridge.log());
+        single::finish(bridge)?;
     }
     Ok(())
 }

@@ -5,6 +5,7 @@
 
 mod delayed;
 mod killed;
+mod lost;
 mod mutants;
 mod nodes;
 mod outages;
@@ -15,7 +16,14 @@ mod stage;
 use libtest_mimic::Trial;
 
 pub(super) fn trials() -> Vec<Trial> {
-    let suites =
-        [delayed::trials(), killed::trials(), mutants::trials(), nodes::trials(), outages::trials(), owners::trials()];
+    let suites = [
+        delayed::trials(),
+        killed::trials(),
+        lost::trials(),
+        mutants::trials(),
+        nodes::trials(),
+        outages::trials(),
+        owners::trials(),
+    ];
     suites.into_iter().flatten().collect()
 }

@@ -7,7 +7,7 @@ use protocol_tests::bridge::{binary, planted_binary};
 use protocol_tests::compare::Kind;
 use protocol_tests::kafka::Spec;
 
-use super::single::{END_TXN, Single, pair};
+use super::single::{END_TXN, Single, finish, pair};
 use super::stage::LIMIT;
 use crate::{real, trial};
 
@@ -111,10 +111,4 @@ fn two_at_once(link: &mut Single<'_>) -> Result<()> {
         ensure!(first.wait(LIMIT)? == 1, "the first goes on:\n{}", first.log());
     }
     finish(second)
-}
-
-fn finish(mut bridge: protocol_tests::bridge::Bridge) -> Result<()> {
-    let code = bridge.terminate(LIMIT)?;
-    ensure!(code == 0, "the bridge ended with {code}:\n{}", bridge.log());
-    Ok(())
 }

@@ -159,3 +159,10 @@ impl<'a> Single<'a> {
         }
     }
 }
+
+/// The orderly end.
+pub(super) fn finish(mut bridge: Bridge) -> Result<()> {
+    let code = bridge.terminate(LIMIT)?;
+    ensure!(code == 0, "the bridge ended with {code}:\n{}", bridge.log());
+    Ok(())
+}

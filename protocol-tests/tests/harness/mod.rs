@@ -1,5 +1,6 @@
 //! The harness itself: a checker that cannot fail proves nothing, and neither does a fault that never happened.
 
+mod audit;
 mod bridge;
 mod compare;
 mod listener;
@@ -9,7 +10,7 @@ mod real;
 use libtest_mimic::Trial;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    [bridge::trials(), compare::trials(), listener::trials(), proxy::trials(), real::trials()]
+    [audit::trials(), bridge::trials(), compare::trials(), listener::trials(), proxy::trials(), real::trials()]
         .into_iter()
         .flatten()
         .collect()
