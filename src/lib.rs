@@ -14,3 +14,6 @@ pub mod target;
 pub mod topics;
 pub mod types;
 pub mod wire;
+
+#[cfg(test)]
+mod testing;
