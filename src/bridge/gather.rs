@@ -4,6 +4,7 @@ use super::lane::Route;
 use crate::source::Delivery;
 use std::collections::VecDeque;
 use std::time::Instant;
+use uuid::Uuid;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StreamState {
@@ -13,6 +14,8 @@ pub(super) enum StreamState {
     Reading,
     /// Stopped by an incident at the source; what was read before is still to be copied.
     Emptying,
+    /// Its topic is gone, or one metadata answer did not name it; what was read is still to be copied.
+    Leaving,
     Stopped,
 }
 
@@ -46,10 +49,20 @@ impl Stream {
         }
     }
 
-    /// The topic's id is that of the position, and where to begin is decided.
-    pub(super) fn rerouted(&mut self, route: Route) {
+    /// Gives both ids where the target is another than before.
+    pub(super) fn rerouted(&mut self, route: &Route) -> Option<(Uuid, Uuid)> {
         if self.refusals == 0 {
             self.route.max_message_bytes = route.max_message_bytes;
+        }
+        let (old, new) = (self.route.target_topic_id, route.target_topic_id);
+        match self.state {
+            _ if new.is_nil() || new == old => None,
+            StreamState::Reading | StreamState::Emptying | StreamState::Leaving if !old.is_nil() => Some((old, new)),
+            StreamState::Stopped => None,
+            _ => {
+                self.route.target_topic_id = new;
+                None
+            }
         }
     }
 

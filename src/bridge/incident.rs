@@ -5,6 +5,8 @@ use crate::source;
 use crate::target::Cause;
 use crate::types::TopicPartition;
 use std::fmt;
+use std::sync::Arc;
+use uuid::Uuid;
 
 #[derive(Clone, Debug)]
 pub struct Incident {
@@ -13,7 +15,19 @@ pub struct Incident {
     pub target: TopicPartition,
     /// Everything before it is copied; −1: the partition had no position.
     pub next_offset: i64,
+    pub time_ms: u64,
     pub kind: IncidentKind,
+}
+
+impl Incident {
+    /// The first and the last source offset that are gone, at the source or from the copy; None where nobody can know it.
+    pub fn lost(&self) -> (Option<i64>, Option<i64>) {
+        match &self.kind {
+            IncidentKind::Source(incident) => incident.lost(),
+            IncidentKind::TargetRecreated { .. } => (None, Some(self.next_offset - 1)),
+            _ => (None, None),
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -22,6 +36,15 @@ pub enum IncidentKind {
     /// The ledger does not know the partition, yet its target holds records: copying might double them.
     NoPosition {
         end_offset: i64,
+    },
+    /// The ledger knows the partition as one of another source cluster.
+    OtherSource {
+        cluster_id: Arc<str>,
+    },
+    /// The target was deleted and created again: what was copied is gone.
+    TargetRecreated {
+        old: Uuid,
+        new: Uuid,
     },
     /// The position was made for another target.
     TargetChanged {
@@ -47,6 +70,8 @@ impl IncidentKind {
                 source::IncidentKind::Refused { .. } => "source_refused",
             },
             Self::NoPosition { .. } => "no_position",
+            Self::OtherSource { .. } => "other_source",
+            Self::TargetRecreated { .. } => "target_recreated",
             Self::TargetChanged { .. } => "target_changed",
             Self::Batch(PrepareError::RecordTooLarge { .. }) => "record_too_large",
             Self::Batch(_) => "corrupt",
@@ -57,7 +82,7 @@ impl IncidentKind {
 
 impl fmt::Display for Incident {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { partition, target, next_offset, kind } = self;
+        let Self { partition, target, next_offset, kind, .. } = self;
         match kind {
             IncidentKind::Source(incident) => write!(f, "{incident}"),
             IncidentKind::NoPosition { end_offset } => write!(
@@ -65,6 +90,17 @@ impl fmt::Display for Incident {
                 "{partition} was not started: the ledger has no position for it, and {target} at the target already holds \
                  records (its log ends at {end_offset}). Copying from the start could double them. Delete the target topic, \
                  rename it, or restore the ledger"
+            ),
+            IncidentKind::OtherSource { cluster_id } => write!(
+                f,
+                "{partition} was not started: in the ledger it is a partition of the source cluster {cluster_id}, whose records \
+                 {target} holds. Correct source.bootstrap_servers, or take a new link for the new source"
+            ),
+            IncidentKind::TargetRecreated { old, new } => write!(
+                f,
+                "{partition} stopped at offset {next_offset}: {target} was deleted at the target and created again (its id was \
+                 {old} and is {new}), so that what was copied before that offset is gone. Restore it, or take a new link to copy \
+                 everything again"
             ),
             IncidentKind::TargetChanged { was } => write!(
                 f,

@@ -53,6 +53,8 @@ pub(super) struct Route {
     pub(super) target: TopicPartition,
     /// Of the source's topic.
     pub(super) topic_id: Uuid,
+    /// Nil: not known.
+    pub(super) target_topic_id: Uuid,
     /// Where to begin without a position.
     pub(super) start: StartAt,
     pub(super) max_message_bytes: usize,
@@ -311,46 +313,80 @@ impl Lane {
         }
         let gone: Vec<_> = self.streams.keys().filter(|it| !self.routes.contains_key(*it)).cloned().collect();
         for partition in gone {
-            self.fetcher.handle(self.now, source::Input::Remove(partition.clone()));
-            if let Some(stream) = self.streams.remove(&partition) {
-                self.give_back(stream.charged_bytes());
-            }
+            self.leave(&partition);
         }
         for (partition, route) in self.routes.clone() {
-            match self.streams.get_mut(&partition) {
-                Some(stream) => stream.rerouted(route),
-                None => self.start(&partition, route),
+            if self.streams.contains_key(&partition) {
+                self.reroute(&partition, route);
+            } else {
+                self.start(&partition, route);
             }
         }
         self.fetcher.handle(self.now, source::Input::Metadata(self.leaders.clone()));
     }
 
+    /// Only when nothing of the partition waits or is in the open transaction is it forgotten: started anew before that, it
+    /// would begin at a position that the transaction is about to move, and be copied twice.
+    fn leave(&mut self, partition: &TopicPartition) {
+        self.fetcher.handle(self.now, source::Input::Remove(partition.clone()));
+        let is_in_flight = self.in_flight.as_ref().is_some_and(|it| it.holds(partition));
+        let Some(stream) = self.streams.get_mut(partition) else { return };
+        match stream.state {
+            StreamState::Reading | StreamState::Emptying if is_in_flight || stream.has_work() => {
+                stream.state = StreamState::Leaving;
+            }
+            StreamState::Leaving => {}
+            StreamState::Stopped if is_in_flight => {}
+            _ => self.left(partition),
+        }
+    }
+
+    /// The topic may be back by now.
+    pub(super) fn left(&mut self, partition: &TopicPartition) {
+        if let Some(stream) = self.streams.remove(partition) {
+            self.give_back(stream.charged_bytes());
+        }
+        if !self.is_draining
+            && let Some(route) = self.routes.get(partition).cloned()
+        {
+            self.start(partition, route);
+            self.fetcher.handle(self.now, source::Input::Metadata(self.leaders.clone()));
+        }
+    }
+
     fn start(&mut self, partition: &TopicPartition, route: Route) {
-        let known = self.ledger.as_ref().and_then(|it| it.position(&self.key(partition))).cloned();
+        let key = self.key(partition);
+        let known = self.ledger.as_ref().and_then(|it| it.position(&key)).cloned();
         let mut stream = Stream::new(route.clone());
-        match known {
-            Some(known) => {
-                let was = TopicPartition::new(Arc::clone(&known.target_topic), known.target_partition);
-                stream.sent = known.next_offset;
-                stream.leader_epoch = known.leader_epoch;
-                if was == route.target {
-                    stream.state = StreamState::Reading;
-                    let position = source::Position { offset: known.next_offset, leader_epoch: known.leader_epoch };
-                    let topic_id = if known.topic_id.is_nil() { route.topic_id } else { known.topic_id };
-                    stream.route.topic_id = topic_id;
-                    let assign = source::Input::Assign { partition: partition.clone(), topic_id, position };
-                    self.fetcher.handle(self.now, assign);
-                    self.streams.insert(partition.clone(), stream);
-                } else {
-                    self.streams.insert(partition.clone(), stream);
-                    self.incident(partition, IncidentKind::TargetChanged { was });
-                }
-            }
-            None => {
-                let target = route.target.clone();
-                self.streams.insert(partition.clone(), stream);
-                self.output(Output::TargetEnd { partition: partition.clone(), target });
-            }
+        let Some(known) = known else {
+            self.streams.insert(partition.clone(), stream);
+            return match self.ledger.as_ref().and_then(|it| it.other_source(&key)) {
+                Some(cluster_id) => self.incident(partition, IncidentKind::OtherSource { cluster_id }),
+                None => self.output(Output::TargetEnd { partition: partition.clone(), target: route.target }),
+            };
+        };
+        let topic_id = if known.topic_id.is_nil() { route.topic_id } else { known.topic_id };
+        stream.sent = known.next_offset;
+        stream.leader_epoch = known.leader_epoch;
+        stream.route.topic_id = topic_id;
+        stream.route.target_topic_id = known.target_topic_id;
+        stream.state = StreamState::Reading;
+        self.streams.insert(partition.clone(), stream);
+        let was = TopicPartition::new(known.target_topic, known.target_partition);
+        if was != route.target {
+            return self.incident(partition, IncidentKind::TargetChanged { was });
+        }
+        let position = source::Position { offset: known.next_offset, leader_epoch: known.leader_epoch };
+        let assign = source::Input::Assign { partition: partition.clone(), topic_id, position };
+        self.fetcher.handle(self.now, assign);
+        self.reroute(partition, route);
+    }
+
+    /// The topic's id is that of the position, and where to begin is decided.
+    fn reroute(&mut self, partition: &TopicPartition, route: Route) {
+        let Some(stream) = self.streams.get_mut(partition) else { return };
+        if let Some((old, new)) = stream.rerouted(&route) {
+            self.incident(partition, IncidentKind::TargetRecreated { old, new });
         }
     }
 
@@ -468,8 +504,14 @@ impl Lane {
     /// Stops one partition; the others go on.
     pub(super) fn incident(&mut self, partition: &TopicPartition, kind: IncidentKind) {
         self.fetcher.handle(self.now, source::Input::Remove(partition.clone()));
+        let time_ms = self.time_ms();
+        let committed = self.ledger.as_ref().and_then(|it| it.position(&self.key(partition))).map(|it| it.next_offset);
         let Some(stream) = self.streams.get_mut(partition) else { return };
-        let (target, next_offset) = (stream.route.target.clone(), stream.sent);
+        let target = stream.route.target.clone();
+        let next_offset = match &kind {
+            IncidentKind::Source(incident) => incident.position.offset,
+            _ => committed.unwrap_or(-1),
+        };
         // What was read before the incident is whole, and still goes to the target.
         let charged = if matches!(kind, IncidentKind::Source(_)) {
             stream.state = StreamState::Emptying;
@@ -479,8 +521,13 @@ impl Lane {
             stream.clear()
         };
         self.give_back(charged);
-        let incident = Incident { partition: partition.clone(), target, next_offset, kind };
+        let incident = Incident { partition: partition.clone(), target, next_offset, time_ms, kind };
         self.output(Output::Event(Event::Incident(incident)));
+    }
+
+    pub(super) fn time_ms(&self) -> u64 {
+        let elapsed = self.now.saturating_duration_since(self.settings.started).as_millis();
+        self.settings.started_ms.saturating_add(u64::try_from(elapsed).unwrap_or(u64::MAX))
     }
 
     /// Everything in memory may be of another incarnation: only the ledger says what was committed.

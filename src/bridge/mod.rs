@@ -6,6 +6,8 @@ mod error;
 mod gather;
 mod incident;
 mod lane;
+#[cfg(test)]
+mod lane_tests;
 mod planner;
 mod report;
 mod run;

@@ -5,7 +5,7 @@ use super::transaction::Counts;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{IsTerminal, Write};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 const LINE_INTERVAL: Duration = Duration::from_secs(60);
 const LIVE_INTERVAL: Duration = Duration::from_secs(1);
@@ -30,6 +30,16 @@ impl Summary {
         self.incidents.is_empty() && self.failed_lanes.is_empty() && self.is_drained
     }
 
+    /// False when it is there already: a lane that is taken again finds its incidents again.
+    pub(super) fn incident(&mut self, incident: Incident) -> bool {
+        let same = |it: &Incident| it.partition == incident.partition && it.kind.name() == incident.kind.name();
+        let is_new = !self.incidents.iter().any(same);
+        if is_new {
+            self.incidents.push(incident);
+        }
+        is_new
+    }
+
     pub(super) fn committed(&mut self, counts: &Counts) {
         self.records += counts.records;
         self.bytes += counts.bytes;
@@ -49,7 +59,8 @@ impl fmt::Display for Summary {
             write!(f, "; batches rewritten: {}", reasons.join(", "))?;
         }
         for incident in &self.incidents {
-            write!(f, "\nincident: {incident}")?;
+            let time = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(incident.time_ms));
+            write!(f, "\nincident {} at {time}: {incident}", incident.kind.name())?;
         }
         for (lane, reason) in &self.failed_lanes {
             write!(f, "\nlane {lane} stopped: {reason}")?;

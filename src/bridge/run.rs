@@ -157,10 +157,12 @@ impl Link {
                 self.summary.aborted += 1;
             }
             Event::Incident(incident) => {
-                self.progress.clear();
-                let (kind, partition) = (incident.kind.name(), &incident.partition);
-                tracing::error!(kind, %partition, next_offset = incident.next_offset, "incident: {incident}");
-                self.summary.incidents.push(incident);
+                if self.summary.incident(incident.clone()) {
+                    self.progress.clear();
+                    let (kind, partition) = (incident.kind.name(), &incident.partition);
+                    let (next_offset, (first_lost, last_lost)) = (incident.next_offset, incident.lost());
+                    tracing::error!(kind, %partition, next_offset, first_lost, last_lost, "incident: {incident}");
+                }
             }
             Event::TakenOver(owner) => {
                 return Err(RunError::TakenOver { link: self.name.clone(), owner: Box::new(owner) });

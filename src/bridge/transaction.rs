@@ -44,6 +44,10 @@ pub(super) struct InFlight {
 }
 
 impl InFlight {
+    pub(super) fn holds(&self, partition: &TopicPartition) -> bool {
+        self.parts.iter().any(|part| part.partition == *partition)
+    }
+
     fn charged_bytes(&self) -> usize {
         self.parts.iter().flat_map(|part| &part.deliveries).map(|it| it.charged_bytes).sum()
     }
@@ -100,9 +104,7 @@ impl Lane {
         if changes.is_empty() && !self.is_unsigned {
             return;
         }
-        let elapsed = self.now.saturating_duration_since(self.settings.started).as_millis();
-        let time_ms = self.settings.started_ms.saturating_add(u64::try_from(elapsed).unwrap_or(u64::MAX));
-        let pending = match ledger.begin(self.settings.lane, changes, time_ms) {
+        let pending = match ledger.begin(self.settings.lane, changes, self.time_ms()) {
             Ok(pending) => pending,
             Err(error) => return self.end(Event::Failed(error.to_string())),
         };
@@ -141,7 +143,9 @@ impl Lane {
         let log_append_time = self.settings.log_append_time;
         let stream = self.streams.get_mut(partition)?;
         let (mut deliveries, mut batches, mut bytes) = (Vec::new(), Vec::new(), 0);
-        while let Some(delivery) = stream.queue.front() {
+        // A first position goes alone. With its first records in one transaction, a crash would leave aborted records at the
+        // target and no position, and the next start had to take the partition for somebody else's.
+        while let Some(delivery) = stream.queue.front().filter(|_| !stream.is_unrecorded) {
             if !batches.is_empty() && (bytes >= bytes_max || batches.len() >= batches_max) {
                 break;
             }
@@ -184,6 +188,7 @@ impl Lane {
             records: prepared.batches.iter().map(|it| u64::from(it.record_count)).sum(),
             target_topic: target.topic.clone(),
             target_partition: target.partition,
+            target_topic_id: stream.route.target_topic_id,
             transaction: 0,
             time_ms: 0,
             decision: None,
@@ -206,17 +211,18 @@ impl Lane {
         let Some(in_flight) = self.in_flight.take() else { return };
         self.is_unsigned = false;
         self.give_back(in_flight.charged_bytes());
-        for part in &in_flight.parts {
-            if let Some(stream) = self.streams.get_mut(&part.partition) {
-                stream.accepted();
-                if stream.state == StreamState::Emptying && stream.queue.is_empty() {
-                    stream.state = StreamState::Stopped;
-                }
-            }
-        }
         let of_ledger = landed.iter().rev().find(|it| it.0 == self.settings.ledger_partition).map(|it| it.1);
         if let Some(ledger) = &mut self.ledger {
             ledger.committed(in_flight.pending, of_ledger);
+        }
+        for part in &in_flight.parts {
+            let Some(stream) = self.streams.get_mut(&part.partition) else { continue };
+            stream.accepted();
+            match stream.state {
+                StreamState::Emptying if stream.queue.is_empty() => stream.state = StreamState::Stopped,
+                StreamState::Leaving if !stream.has_work() => self.left(&part.partition),
+                _ => {}
+            }
         }
         let latency = self.now.saturating_duration_since(in_flight.since);
         self.output(Output::Event(Event::Committed(Counts { latency, ..in_flight.counts })));

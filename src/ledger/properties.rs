@@ -25,6 +25,7 @@ fn change(number: i32, next_offset: i64) -> Change {
         records: 1,
         target_topic: "orders".into(),
         target_partition: number,
+        target_topic_id: Uuid::from_u128(2),
         transaction: 0,
         time_ms: 0,
         decision: None,

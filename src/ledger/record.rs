@@ -39,6 +39,9 @@ pub struct Position {
     pub records: u64,
     pub target_topic: TopicName,
     pub target_partition: i32,
+    /// A target that was deleted and created again no longer holds what was copied. Nil: not known.
+    #[serde(default, skip_serializing_if = "Uuid::is_nil")]
+    pub target_topic_id: Uuid,
     /// The lane's transactions are numbered; the number only grows.
     pub transaction: u64,
     pub time_ms: u64,
@@ -137,6 +140,7 @@ mod tests {
             records: 2,
             target_topic: "copy".into(),
             target_partition: 1,
+            target_topic_id: Uuid::nil(),
             transaction: 9,
             time_ms: 1_700_000_000_000,
             decision: None,
@@ -154,6 +158,7 @@ mod tests {
         let records = [
             LedgerRecord::Position(key(), Some(position(12))),
             LedgerRecord::Position(key(), Some(Position { decision: Some("by hand".into()), ..position(4) })),
+            LedgerRecord::Position(key(), Some(Position { target_topic_id: Uuid::from_u128(8), ..position(4) })),
             LedgerRecord::Position(key(), None),
             LedgerRecord::Owner(5, Some(owner)),
         ];

@@ -6,6 +6,7 @@ use crate::batch::{BatchBuilder, BatchError, Compression, RawBatch};
 use crate::target::CommitOffset;
 use crate::types::TopicPartition;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A restart reads at most about so many records behind the last snapshot.
 const TAIL_RECORDS_MAX: usize = 1_000;
@@ -65,6 +66,12 @@ impl LaneLedger {
 
     pub fn position(&self, key: &PositionKey) -> Option<&Position> {
         self.positions.get(key)
+    }
+
+    /// The source cluster that the partition has a position of, if it is another than the key's.
+    pub fn other_source(&self, key: &PositionKey) -> Option<Arc<str>> {
+        let same = |it: &&PositionKey| it.topic == key.topic && it.partition == key.partition;
+        self.positions.keys().find(same).map(|it| Arc::clone(&it.cluster_id)).filter(|it| *it != key.cluster_id)
     }
 
     pub fn positions(&self) -> &BTreeMap<PositionKey, Position> {

@@ -197,7 +197,9 @@ impl Fetcher {
             if partition.topic_id.is_nil() {
                 partition.topic_id = topic_id;
             } else if !topic_id.is_nil() && topic_id != partition.topic_id {
-                recreated.push((name, IncidentKind::Recreated { old: partition.topic_id, new: topic_id }));
+                let end_offset = partition.watermarks.as_ref().map_or(-1, |it| it.high_watermark);
+                let old = partition.topic_id;
+                recreated.push((name, IncidentKind::Recreated { old, new: topic_id, end_offset }));
                 continue;
             }
             // A broker that lags behind still names the leader before (KIP-320).

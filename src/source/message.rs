@@ -238,10 +238,12 @@ pub enum IncidentKind {
         end_offset: i64,
         leader_epoch: i32,
     },
-    /// The topic was deleted and created again: the position means nothing in the new one.
+    /// The topic was deleted and created again: the position means nothing in the new one. `end_offset`: where the old one
+    /// ended when it was last seen; −1: it was not seen.
     Recreated {
         old: Uuid,
         new: Uuid,
+        end_offset: i64,
     },
     /// Still damaged after several fetches.
     Corrupt {
@@ -321,6 +323,24 @@ impl fmt::Display for Trouble {
     }
 }
 
+impl Incident {
+    /// The first and the last offset that the source no longer has; None where nobody can know it.
+    pub fn lost(&self) -> (Option<i64>, Option<i64>) {
+        let before = self.position.offset - 1;
+        match self.kind {
+            IncidentKind::Retention { first_lost, last_lost } => (Some(first_lost), Some(last_lost)),
+            // A log that reaches beyond the position, of another epoch: where it begins to differ is not known.
+            IncidentKind::Truncation { end_offset, .. } => {
+                (Some(end_offset).filter(|it| (0..=before).contains(it)), Some(before))
+            }
+            IncidentKind::Recreated { end_offset, .. } => {
+                (Some(self.position.offset), Some(end_offset - 1).filter(|it| *it > before))
+            }
+            _ => (None, None),
+        }
+    }
+}
+
 impl fmt::Display for Incident {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { partition, position, kind } = self;
@@ -331,21 +351,26 @@ impl fmt::Display for Incident {
                 "the source deleted offsets {first_lost} to {last_lost} before they were read; \
                  decide where to go on, and give the topic a longer retention"
             ),
-            IncidentKind::Truncation { end_offset, .. } if *end_offset < 0 => write!(
-                f,
-                "the source no longer knows leader epoch {}: it lost records that were read; \
-                 look for an unclean leader election and decide where to go on",
-                position.leader_epoch
-            ),
-            IncidentKind::Truncation { end_offset, leader_epoch } => write!(
-                f,
-                "the source's log differs from offset {end_offset} (leader epoch {leader_epoch}) on: it lost records \
-                 that were read; look for an unclean leader election and decide where to go on"
-            ),
-            IncidentKind::Recreated { old, new } => write!(
-                f,
-                "the topic was deleted and created again (its id was {old} and is {new}); decide where to go on in the new one"
-            ),
+            IncidentKind::Truncation { end_offset, leader_epoch } => {
+                match self.lost() {
+                    (Some(first), Some(last)) => write!(f, "the source lost offsets {first} to {last}")?,
+                    _ => write!(f, "the source lost records up to offset {}", position.offset - 1)?,
+                }
+                write!(f, ", which were read already (leader epoch {}): ", position.leader_epoch)?;
+                match *end_offset {
+                    ..0 => write!(f, "it no longer knows that epoch")?,
+                    _ => write!(f, "its log differs from offset {end_offset}, leader epoch {leader_epoch}, on")?,
+                }
+                write!(f, "; look for an unclean leader election and decide where to go on")
+            }
+            IncidentKind::Recreated { old, new, .. } => {
+                write!(f, "the topic was deleted and created again (its id was {old} and is {new}); ")?;
+                match self.lost() {
+                    (Some(first), Some(last)) => write!(f, "of the old one offsets {first} to {last} were not read")?,
+                    _ => write!(f, "what the old one held from offset {} on was not read", position.offset)?,
+                }
+                write!(f, "; decide where to go on in the new one")
+            }
             IncidentKind::Corrupt { offset, problem } => {
                 match problem {
                     CorruptProblem::Batch(problem) => write!(f, "{problem}")?,

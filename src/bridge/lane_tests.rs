@@ -1,0 +1,340 @@
+//! Where a lane begins, and when it must not: one lane against a source and a target that always answer.
+
+use super::incident::IncidentKind;
+use super::lane::{Event, Input, Lane, LaneSettings, Output, Route};
+use crate::batch::{BatchBuilder, Compression, LogAppendTimePolicy, split};
+use crate::ledger::{Change, LaneLedger, Owner, Position, PositionKey};
+use crate::source::{self, FetchedPartition, FetcherSettings, LeaderView, ListedOffset, SourceRequest, StartAt};
+use crate::target::{self, TransactionProtocol, TransactorSettings, TxnRequest};
+use crate::types::{ProducerIdentity, TopicPartition};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+use uuid::Uuid;
+
+const NODE: i32 = 1;
+const RECORDS: i64 = 5;
+const CLUSTER: &str = "source-cluster";
+
+fn partition() -> TopicPartition {
+    TopicPartition::new("orders", 0)
+}
+
+fn ledger_partition() -> TopicPartition {
+    TopicPartition::new("link.ledger", 0)
+}
+
+fn route() -> Route {
+    Route {
+        target: TopicPartition::new("copy", 0),
+        topic_id: Uuid::from_u128(1),
+        target_topic_id: Uuid::from_u128(2),
+        start: StartAt::Earliest,
+        max_message_bytes: 1 << 20,
+    }
+}
+
+fn routes() -> BTreeMap<TopicPartition, Route> {
+    BTreeMap::from([(partition(), route())])
+}
+
+/// A ledger that knows the partition, as one of `cluster`.
+fn known(cluster: &str, next_offset: i64) -> LaneLedger {
+    let mut ledger = LaneLedger::new(ledger_partition());
+    let position = Position {
+        next_offset,
+        leader_epoch: -1,
+        topic_id: Uuid::from_u128(1),
+        from: 0,
+        records: 0,
+        target_topic: "copy".into(),
+        target_partition: 0,
+        target_topic_id: Uuid::from_u128(2),
+        transaction: 0,
+        time_ms: 0,
+        decision: None,
+    };
+    let key = PositionKey { cluster_id: cluster.into(), topic: "orders".into(), partition: 0 };
+    let pending = ledger.begin(0, vec![Change { key, position }], 0).unwrap();
+    ledger.committed(pending, None);
+    ledger
+}
+
+/// What one transaction brought to the target.
+#[derive(Clone, Debug, Default)]
+struct Written {
+    /// Source offsets of the records.
+    offsets: Vec<i64>,
+    /// The ledger's batch speaks of the partition.
+    has_position: bool,
+}
+
+struct Rig {
+    lane: Lane,
+    now: Instant,
+    ledger: LaneLedger,
+    target_end: i64,
+    /// The answers to EndTxn wait here while `holds_end`.
+    holds_end: bool,
+    held: Vec<target::RequestId>,
+    /// Fetches that found nothing: the broker answers after a while.
+    waiting: Vec<source::RequestId>,
+    transactions: Vec<Written>,
+    open: Written,
+    incidents: Vec<IncidentKind>,
+}
+
+impl Rig {
+    fn start(ledger: LaneLedger, target_end: i64) -> Self {
+        let now = Instant::now();
+        let instance = Uuid::from_u128(9);
+        let owner = Owner { instance, host: "h".into(), pid: 1, started_ms: 0, version: "0".into() };
+        let settings = LaneSettings {
+            lane: 0,
+            source_cluster_id: CLUSTER.into(),
+            ledger_partition: ledger_partition(),
+            owner,
+            commit_interval: Duration::from_millis(10),
+            transaction_bytes_max: 1 << 20,
+            log_append_time: LogAppendTimePolicy::default(),
+            transactor: TransactorSettings {
+                transactional_id: "link.0".into(),
+                group_id: "link".into(),
+                ledger_partition: Some(ledger_partition()),
+                transaction_timeout: Duration::from_secs(15),
+                abort_margin: Duration::from_secs(5),
+                max_in_flight: 5,
+                harden_v1: true,
+            },
+            fetcher: FetcherSettings::default(),
+            started: now,
+            started_ms: 0,
+        };
+        let lane = Lane::new(settings, TransactionProtocol::V2, now);
+        let mut rig = Self {
+            lane,
+            now,
+            ledger,
+            target_end,
+            holds_end: false,
+            held: Vec::new(),
+            waiting: Vec::new(),
+            transactions: Vec::new(),
+            open: Written::default(),
+            incidents: Vec::new(),
+        };
+        rig.give(Input::Take);
+        rig.give(Input::Leaders(leaders(1)));
+        rig.give(Input::Routes(routes()));
+        rig
+    }
+
+    fn give(&mut self, input: Input) {
+        self.lane.handle(self.now, input);
+        while let Some(output) = self.lane.poll_output() {
+            if let Some(answer) = self.answer(output) {
+                self.lane.handle(self.now, answer);
+            }
+        }
+    }
+
+    fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        for id in std::mem::take(&mut self.waiting) {
+            let answer = Ok(source::Answer::Fetch { partitions: vec![(partition(), fetched(Bytes::new()))] });
+            self.give(Input::Source(source::Input::Answered { id, answer }));
+        }
+        while let Some(due) = self.lane.poll_timeout().filter(|due| *due <= end) {
+            self.now = self.now.max(due);
+            self.give(Input::Timeout);
+        }
+        self.now = end;
+    }
+
+    fn answer(&mut self, output: Output) -> Option<Input> {
+        match output {
+            Output::ReadLedger => Some(Input::Ledger(self.ledger.clone())),
+            Output::TargetEnd { partition, .. } => Some(Input::TargetEnd { partition, end_offset: self.target_end }),
+            Output::Event(Event::Incident(incident)) => {
+                self.incidents.push(incident.kind);
+                None
+            }
+            Output::Source(source::Output::WantBudget { node, bytes }) => {
+                Some(Input::Source(source::Input::BudgetGranted { node, bytes }))
+            }
+            Output::Source(source::Output::Send { id, request, .. }) => {
+                let answer = read(request);
+                if answer.is_none() {
+                    self.waiting.push(id);
+                }
+                answer.map(|answer| Input::Source(source::Input::Answered { id, answer: Ok(answer) }))
+            }
+            Output::Target(target::Output::Send { id, request, .. }) => self.delivered(id, request),
+            _ => None,
+        }
+    }
+
+    fn delivered(&mut self, id: target::RequestId, request: TxnRequest) -> Option<Input> {
+        let identity = ProducerIdentity { producer_id: 7, producer_epoch: 0 };
+        let answer = match request {
+            TxnRequest::InitProducerId { .. } => target::Answer::InitProducerId { error_code: 0, identity },
+            TxnRequest::Produce { partition, batch, .. } => {
+                let batch = split(batch.to_bytes()).next().unwrap().unwrap();
+                let decoded = batch.decode(1 << 20).unwrap();
+                for record in decoded.records().map(Result::unwrap) {
+                    if partition == ledger_partition() {
+                        let key = String::from_utf8_lossy(record.key.unwrap()).into_owned();
+                        self.open.has_position |= key.contains("orders");
+                    } else {
+                        self.open.offsets.push(i64::from_be_bytes(record.value.unwrap().try_into().unwrap()));
+                    }
+                }
+                target::Answer::Produce { error_code: 0, base_offset: 0, log_append_time_ms: -1 }
+            }
+            TxnRequest::TxnOffsetCommit { .. } => target::Answer::TxnOffsetCommit { error_code: 0 },
+            TxnRequest::EndTxn { commit, .. } => {
+                assert!(commit, "nothing gives a reason to abort");
+                self.transactions.push(std::mem::take(&mut self.open));
+                if self.holds_end {
+                    self.held.push(id);
+                    return None;
+                }
+                target::Answer::EndTxn { error_code: 0, identity: Some(identity) }
+            }
+            other => panic!("not a request of protocol v2: {other:?}"),
+        };
+        Some(Input::Target(target::Input::Answered { id, answer: Ok(answer) }))
+    }
+
+    fn release(&mut self) {
+        self.holds_end = false;
+        for id in std::mem::take(&mut self.held) {
+            let identity = Some(ProducerIdentity { producer_id: 7, producer_epoch: 0 });
+            let answer = Ok(target::Answer::EndTxn { error_code: 0, identity });
+            self.give(Input::Target(target::Input::Answered { id, answer }));
+        }
+    }
+
+    fn copied(&self) -> Vec<i64> {
+        self.transactions.iter().flat_map(|it| it.offsets.clone()).collect()
+    }
+}
+
+fn leaders(topic_id: u128) -> BTreeMap<TopicPartition, LeaderView> {
+    let view = LeaderView { leader: Some(NODE), leader_epoch: 0, topic_id: Uuid::from_u128(topic_id) };
+    BTreeMap::from([(partition(), view)])
+}
+
+fn fetched(records: Bytes) -> FetchedPartition {
+    FetchedPartition {
+        error_code: 0,
+        high_watermark: RECORDS,
+        last_stable_offset: RECORDS,
+        log_start_offset: 0,
+        diverging_epoch: None,
+        aborted_transactions: Vec::new(),
+        records,
+    }
+}
+
+/// One record a Fetch, its offset as its value. None: the broker waits for more.
+fn read(request: SourceRequest) -> Option<source::Answer> {
+    match request {
+        SourceRequest::Fetch(request) => {
+            let offset = request.partitions.first()?.fetch_offset;
+            let records = batch(offset).filter(|_| offset < RECORDS)?;
+            Some(source::Answer::Fetch { partitions: vec![(partition(), fetched(records))] })
+        }
+        SourceRequest::ListOffsets { partitions, .. } => {
+            let offset = if partitions.first()?.timestamp == -1 { RECORDS } else { 0 };
+            let listed = ListedOffset { error_code: 0, offset, leader_epoch: 0 };
+            Some(source::Answer::ListOffsets { partitions: vec![(partition(), listed)] })
+        }
+        SourceRequest::OffsetForLeaderEpoch { .. } => None,
+    }
+}
+
+fn batch(offset: i64) -> Option<Bytes> {
+    let mut builder = BatchBuilder::new(Compression::None);
+    builder.push(1, None, Some(&offset.to_be_bytes()), &[]);
+    let mut bytes = builder.build().ok()?.bytes().to_vec();
+    bytes[..8].copy_from_slice(&offset.to_be_bytes());
+    bytes[12..16].copy_from_slice(&0i32.to_be_bytes());
+    Some(bytes.into())
+}
+
+/// With both in one transaction, a crash in it would leave records, and no position that explains them.
+#[test]
+fn the_first_position_is_committed_before_the_first_record() {
+    let mut rig = Rig::start(LaneLedger::new(ledger_partition()), 0);
+    rig.run(Duration::from_secs(1));
+    let first = rig.transactions.iter().find(|it| it.has_position).unwrap();
+    assert_eq!(first.offsets, [0; 0]);
+    assert_eq!(rig.copied(), [0, 1, 2, 3, 4]);
+}
+
+#[test]
+fn a_known_position_is_gone_on_from() {
+    let mut rig = Rig::start(known(CLUSTER, 3), 3);
+    rig.run(Duration::from_secs(1));
+    assert_eq!(rig.copied(), [3, 4]);
+}
+
+/// A broker that has just started answers Metadata before it knows the topics.
+#[test]
+fn a_partition_that_is_away_for_a_moment_is_not_copied_twice() {
+    let mut rig = Rig::start(known(CLUSTER, 0), 0);
+    rig.holds_end = true;
+    rig.run(Duration::from_secs(1));
+    assert_eq!((rig.held.len(), rig.copied().len()), (1, 5), "the transaction is open, and the ledger behind it");
+    rig.give(Input::Routes(BTreeMap::new()));
+    rig.give(Input::Routes(routes()));
+    rig.run(Duration::from_millis(100));
+    rig.release();
+    rig.run(Duration::from_secs(1));
+    assert_eq!(rig.copied(), [0, 1, 2, 3, 4]);
+    assert!(rig.incidents.is_empty(), "{:?}", rig.incidents);
+}
+
+#[test]
+fn a_recreated_topic_is_told_after_its_absence_too() {
+    let mut rig = Rig::start(known(CLUSTER, 0), 0);
+    rig.run(Duration::from_secs(1));
+    rig.give(Input::Routes(BTreeMap::new()));
+    rig.give(Input::Leaders(leaders(11)));
+    rig.give(Input::Routes(BTreeMap::from([(partition(), Route { topic_id: Uuid::from_u128(11), ..route() })])));
+    rig.run(Duration::from_secs(1));
+    assert_eq!(rig.copied(), [0, 1, 2, 3, 4]);
+    assert!(matches!(&rig.incidents[..], [IncidentKind::Source(it)] if it.lost() == (Some(5), None)));
+}
+
+#[test]
+fn records_at_the_target_without_a_position_stop_the_partition() {
+    let mut rig = Rig::start(LaneLedger::new(ledger_partition()), 1);
+    rig.run(Duration::from_secs(1));
+    assert_eq!(rig.copied(), [0; 0]);
+    assert!(matches!(rig.incidents[..], [IncidentKind::NoPosition { end_offset: 1 }]), "{:?}", rig.incidents);
+}
+
+#[test]
+fn a_ledger_of_another_source_stops_the_partition_even_if_its_target_is_empty() {
+    let mut rig = Rig::start(known("another", 3), 0);
+    rig.run(Duration::from_secs(1));
+    assert_eq!(rig.copied(), [0; 0]);
+    assert!(matches!(&rig.incidents[..], [IncidentKind::OtherSource { cluster_id }] if &**cluster_id == "another"));
+}
+
+#[test]
+fn a_target_that_was_made_anew_stops_the_partition() {
+    let other = || BTreeMap::from([(partition(), Route { target_topic_id: Uuid::from_u128(22), ..route() })]);
+    let expected = IncidentKind::TargetRecreated { old: Uuid::from_u128(2), new: Uuid::from_u128(22) };
+    let mut rig = Rig::start(known(CLUSTER, 0), 0);
+    rig.run(Duration::from_secs(1));
+    rig.give(Input::Routes(other()));
+    assert_eq!(format!("{:?}", rig.incidents), format!("[{expected:?}]"), "while the link runs");
+
+    let mut rig = Rig::start(known(CLUSTER, 3), 3);
+    rig.give(Input::Routes(other()));
+    rig.run(Duration::from_secs(1));
+    assert_eq!(format!("{:?}", rig.incidents), format!("[{expected:?}]"), "at its start");
+}
