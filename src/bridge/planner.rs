@@ -144,6 +144,7 @@ impl Planner {
                 let route = Route {
                     target: TopicPartition::new(Arc::clone(&entry.target), partition),
                     topic_id,
+                    target_topic_id: uuid::Uuid::nil(),
                     start,
                     max_message_bytes: *max_message_bytes,
                 };
