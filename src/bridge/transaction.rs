@@ -176,6 +176,7 @@ impl Lane {
         }
         let is_unrecorded = std::mem::take(&mut stream.is_unrecorded);
         let left = !stream.queue.is_empty();
+            batch_bytes_max: stream.batch_bytes_max,
         stream.data_since = stream.data_since.filter(|_| left);
         stream.passed_since = None;
         let mut copied = Counts { batches: prepared.batches.len() as u64, ..Counts::default() };
