@@ -1,7 +1,8 @@
 //! One partition of a lane: what was read and waits for its transaction.
 
 use super::lane::Route;
-use crate::source::Delivery;
+use crate::batch::RawBatch;
+use crate::source::{Delivery, Position};
 use std::collections::VecDeque;
 use std::time::Instant;
 use uuid::Uuid;
@@ -32,15 +33,15 @@ pub(super) struct Stream {
     /// Where a partition begins is written down before anything else: found again later, it might be another place.
     pub(super) is_unrecorded: bool,
     refusals: u32,
-}
     /// Below what the target's settings say once it has refused a batch of that size, until they say something else.
     pub(super) batch_bytes_max: usize,
+}
 
 impl Stream {
     pub(super) fn new(route: Route) -> Self {
         Self {
-            route,
             batch_bytes_max: route.max_message_bytes,
+            route,
             state: StreamState::Starting,
             sent: -1,
             leader_epoch: -1,
@@ -54,11 +55,11 @@ impl Stream {
 
     /// Gives both ids where the target is another than before.
     pub(super) fn rerouted(&mut self, route: &Route) -> Option<(Uuid, Uuid)> {
-        if self.refusals == 0 {
+        if route.max_message_bytes != self.route.max_message_bytes {
             self.route.max_message_bytes = route.max_message_bytes;
-        }
             self.batch_bytes_max = route.max_message_bytes;
             self.refusals = 0;
+        }
         let (old, new) = (self.route.target_topic_id, route.target_topic_id);
         match self.state {
             _ if new.is_nil() || new == old => None,
@@ -85,6 +86,24 @@ impl Stream {
             }
         }
         self.queue.push_back(delivery);
+    }
+
+    /// The oldest delivery, or so many batches of it. One answer may hold more tiny batches than a transaction may.
+    pub(super) fn take(&mut self, batches_max: usize) -> Option<Delivery> {
+        let mut head = self.queue.pop_front()?;
+        if head.batches.len() > batches_max {
+            let mut tail = head.clone();
+            tail.batches = head.batches.split_off(batches_max);
+            if let Some(first) = head.batches.last().map(RawBatch::header) {
+                let leader_epoch = first.partition_leader_epoch;
+                head.next_position = Position { offset: first.next_offset(), leader_epoch };
+            }
+            tail.position = head.next_position;
+            // The memory is free when the last of it is.
+            head.charged_bytes = 0;
+            self.queue.push_front(tail);
+        }
+        Some(head)
     }
 
     pub(super) fn resolved(&mut self, offset: i64, leader_epoch: i32, now: Instant) {

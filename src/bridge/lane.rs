@@ -164,6 +164,18 @@ impl Lane {
             now,
             phase: Phase::Idle,
             ledger: None,
+    #[cfg(test)]
+    pub(super) mutant: Option<Mutant>,
+}
+
+/// Faults planted by the tests, to show that the properties would notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mutant {
+    PositionOffByOne,
+    PositionOutsideTransaction,
+    ForgetOnRewind,
+    LeakGivenBack,
+    ReversePutBack,
             routes: BTreeMap::new(),
             leaders: BTreeMap::new(),
             streams: BTreeMap::new(),
@@ -190,9 +202,21 @@ impl Lane {
                 self.routes = routes;
                 self.apply_routes();
             }
+            #[cfg(test)]
+            mutant: None,
             Input::Leaders(leaders) => {
                 self.fetcher.handle(self.now, source::Input::Metadata(leaders.clone()));
                 self.leaders = leaders;
+    #[cfg(test)]
+    pub(super) fn is_mutant(&self, mutant: Mutant) -> bool {
+        self.mutant == Some(mutant)
+    }
+
+    #[cfg(not(test))]
+    pub(super) fn is_mutant(&self, _: Mutant) -> bool {
+        false
+    }
+
             }
             Input::Source(input) => self.fetcher.handle(self.now, input),
             Input::Target(input) => self.transact(input),
@@ -551,7 +575,7 @@ impl Lane {
 
     pub(super) fn give_back(&mut self, bytes: usize) {
         self.held_bytes = self.held_bytes.saturating_sub(bytes);
-        if bytes > 0 {
+        if bytes > 0 && !self.is_mutant(Mutant::LeakGivenBack) {
             self.output(Output::ReturnBudget { bytes });
         }
     }
