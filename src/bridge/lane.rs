@@ -84,6 +84,8 @@ pub(super) enum Input {
 
 #[derive(Debug)]
 pub(super) enum Output {
+    /// The ledger cannot be read, and waiting does not help.
+    Broken(String),
     Source(source::Output),
     Target(target::Output),
     ReturnBudget {
@@ -217,6 +219,9 @@ pub(super) enum Mutant {
         false
     }
 
+        if self.phase == Phase::Ended {
+            return self.handle_late(input);
+        }
             }
             Input::Source(input) => self.fetcher.handle(self.now, input),
             Input::Target(input) => self.transact(input),
@@ -238,6 +243,7 @@ pub(super) enum Mutant {
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let machines = [self.transactor.poll_timeout().map(|it| it.0), self.fetcher.poll_timeout().map(|it| it.0)];
+            Input::Broken(reason) => self.end(Event::Failed(reason)),
         machines.into_iter().chain([self.due()]).flatten().min()
     }
 
@@ -247,6 +253,13 @@ pub(super) enum Mutant {
             self.drain_transactor();
             match self.due() {
                 Some(due) if due <= self.now => self.begin(),
+    /// What a lane that has ended still gets was on its way.
+    fn handle_late(&mut self, input: Input) {
+        if let Input::Source(source::Input::BudgetGranted { bytes, .. }) = input {
+            self.output(Output::ReturnBudget { bytes });
+        }
+    }
+
                 _ => break,
             }
         }
@@ -584,3 +597,9 @@ pub(super) enum Mutant {
         self.outputs.push_back(output);
     }
 }
+        self.drain_fetcher();
+        // Granted for answers that nobody will look at.
+        let granted = self.fetcher.held_bytes();
+        if granted > 0 {
+            self.output(Output::ReturnBudget { bytes: granted });
+        }
