@@ -25,8 +25,13 @@ pub(super) const PASSED_INTERVAL: Duration = Duration::from_secs(10);
 const ABORT_BACKOFF_FIRST: Duration = Duration::from_millis(50);
 const ABORT_BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// A lane that is fenced so often by nobody who signs the ledger is fought over by something unknown.
-const RETAKES_MAX: usize = 3;
+const RETAKES_MAX: usize = 5;
 const RETAKES_WITHIN: Duration = Duration::from_secs(300);
+/// A bridge that takes a lane reads the ledger and signs it. Taken back before that, it would be fenced in the middle of it,
+/// and fence in its turn: two bridges that start at once could go on like this for ever. One of its requests may get lost.
+const SIGNATURE_PATIENCE: Duration = Duration::from_secs(6);
+/// At first; each time as long as it has waited already.
+const ASK_INTERVAL: Duration = Duration::from_millis(100);
 /// A batch that is refused again when it is half as large is not refused for its size.
 const REFUSALS_MAX: u32 = 3;
 
@@ -123,8 +128,11 @@ pub(super) enum Phase {
     Taking,
     Replaying,
     Copying,
-    /// Fenced: who was it?
-    Asking,
+    /// Fenced: who was it? The ledger is asked again until its new owner has had the time to sign it.
+    Asking {
+        since: Instant,
+        again: Option<Instant>,
+    },
     Ended,
 }
 
@@ -148,9 +156,10 @@ pub(super) struct Lane {
     pub(super) not_before: Instant,
     aborts: u32,
     retakes: VecDeque<Instant>,
-    /// Whom this process took the lane from: its signature in the ledger is no sign of a successor.
-    displaced: Option<Uuid>,
-    has_owned: bool,
+    /// As this process signs the ledger; none before it has taken the lane for the first time.
+    signature: Option<Owner>,
+    /// Held back while the ledger is being read.
+    wanted_protocol: Option<target::TransactionProtocol>,
     pub(super) is_draining: bool,
     outputs: VecDeque<Output>,
     /// The stream that the next transaction begins with, so that a busy one does not keep the others out.
@@ -188,8 +197,8 @@ pub(super) enum Mutant {
             not_before: now,
             aborts: 0,
             retakes: VecDeque::new(),
-            displaced: None,
-            has_owned: false,
+            signature: None,
+            wanted_protocol: None,
             is_draining: false,
             outputs: VecDeque::new(),
             cursor: None,
@@ -238,13 +247,14 @@ pub(super) enum Mutant {
     }
 
     pub(super) fn poll_output(&mut self) -> Option<Output> {
+                self.ask_again();
         self.outputs.pop_front()
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let machines = [self.transactor.poll_timeout().map(|it| it.0), self.fetcher.poll_timeout().map(|it| it.0)];
-            Input::Broken(reason) => self.end(Event::Failed(reason)),
-        machines.into_iter().chain([self.due()]).flatten().min()
+        let again = if let Phase::Asking { again, .. } = self.phase { again } else { None };
+        machines.into_iter().chain([self.due(), again]).flatten().min()
     }
 
     fn pump(&mut self) {
@@ -295,17 +305,19 @@ pub(super) enum Mutant {
         if self.phase != Phase::Replaying {
             return;
         }
-        let signed = ledger.owner().filter(|it| it.instance != self.settings.owner.instance).cloned();
-        if let Some(other) = signed {
-            if self.has_owned && self.displaced != Some(other.instance) {
-                return self.end(Event::TakenOver(other));
-            }
-            self.displaced = Some(other.instance);
+        if let Some(other) = ledger.owner().filter(|it| self.is_newer(it)).cloned() {
+            return self.end(Event::TakenOver(other));
         }
-        self.has_owned = true;
+        let signature = self.signature.take().unwrap_or_else(|| {
+            // Whoever takes a lane is newer than whom it takes it from, whatever their clocks say.
+            let later = ledger.owner().map_or(0, |it| it.started_ms.saturating_add(1));
+            let own = self.settings.owner.clone();
+            Owner { started_ms: own.started_ms.max(later), ..own }
+        });
         self.is_unsigned = true;
         let (transaction, positions) = (ledger.transaction(), ledger.positions().len());
-        ledger.take(self.settings.owner.clone());
+        ledger.take(signature.clone());
+        self.signature = Some(signature);
         self.ledger = Some(ledger);
         self.phase = Phase::Copying;
         self.not_before = self.now;
@@ -313,13 +325,15 @@ pub(super) enum Mutant {
         self.apply_routes();
     }
 
-    fn asked(&mut self, owner: Option<Owner>) {
-        if self.phase != Phase::Asking {
-            return;
-        }
-        let other = owner.filter(|it| it.instance != self.settings.owner.instance);
-        if let Some(other) = other
-            && self.displaced != Some(other.instance)
+    /// Of two bridges that both hold the lane for theirs, the one that started later works.
+    fn is_newer(&self, other: &Owner) -> bool {
+        let order = |it: &Owner| (it.started_ms, it.instance);
+        self.signature.as_ref().is_some_and(|own| order(other) > order(own))
+    }
+
+    fn ask_again(&mut self) {
+        if let Phase::Asking { again, .. } = &mut self.phase
+            && again.is_some_and(|at| at <= self.now)
         {
             return self.end(Event::TakenOver(other));
         }
@@ -344,8 +358,21 @@ pub(super) enum Mutant {
         }
     }
 
+            *again = None;
+            self.output(Output::WhoOwns);
+        }
+    }
+
+    fn asked(&mut self, owner: Option<Owner>) {
+        let Phase::Asking { since, .. } = self.phase else { return };
+        if let Some(other) = owner.filter(|it| self.is_newer(it)) {
     fn apply_routes(&mut self) {
         if self.phase != Phase::Copying || self.is_draining {
+        if self.now < since + SIGNATURE_PATIENCE {
+            let waited = self.now.saturating_duration_since(since);
+            self.phase = Phase::Asking { since, again: Some(self.now + waited.max(ASK_INTERVAL)) };
+            return;
+        }
             return;
         }
         let gone: Vec<_> = self.streams.keys().filter(|it| !self.routes.contains_key(*it)).cloned().collect();
@@ -503,7 +530,7 @@ pub(super) enum Mutant {
             target::Event::Aborted { cause } => self.aborted(cause),
             target::Event::Fenced { .. } => {
                 self.forget();
-                self.phase = Phase::Asking;
+                self.phase = Phase::Asking { since: self.now, again: None };
                 self.output(Output::WhoOwns);
             }
             target::Event::OutcomeUnknown { .. } => {
