@@ -233,6 +233,11 @@ pub(super) enum Mutant {
         }
             }
             Input::Source(input) => self.fetcher.handle(self.now, input),
+            // The transaction machine is idle then, and would bump its epoch at once: fenced by that, the lane would read the
+            // ledger a second time, and the first reading could pass for the second.
+            Input::Target(target::Input::SetProtocol(protocol)) if self.phase == Phase::Replaying => {
+                self.wanted_protocol = Some(protocol);
+            }
             Input::Target(input) => self.transact(input),
             Input::Ledger(ledger) => self.replayed(ledger),
             Input::Owner(owner) => self.asked(owner),
@@ -338,6 +343,9 @@ pub(super) enum Mutant {
             return self.end(Event::TakenOver(other));
         }
         let now = self.now;
+        if let Some(protocol) = self.wanted_protocol.take() {
+            self.transact(target::Input::SetProtocol(protocol));
+        }
         self.retakes.retain(|at| *at + RETAKES_WITHIN > now);
         if self.retakes.len() >= RETAKES_MAX {
             let id = &self.settings.transactor.transactional_id;
