@@ -264,17 +264,11 @@ pub(super) enum Mutant {
 
     fn pump(&mut self) {
         loop {
-            self.drain_fetcher();
-            self.drain_transactor();
+            // What one machine says may make the other speak: left until the next input, it might wait for ever.
+            let spoke = self.drain_fetcher() | self.drain_transactor();
             match self.due() {
                 Some(due) if due <= self.now => self.begin(),
-    /// What a lane that has ended still gets was on its way.
-    fn handle_late(&mut self, input: Input) {
-        if let Input::Source(source::Input::BudgetGranted { bytes, .. }) = input {
-            self.output(Output::ReturnBudget { bytes });
-        }
-    }
-
+                _ if spoke => {}
                 _ => break,
             }
         }
@@ -484,7 +478,9 @@ pub(super) enum Mutant {
         }
     }
 
-    fn drain_fetcher(&mut self) {
+    /// True if there was anything.
+    fn drain_fetcher(&mut self) -> bool {
+        let mut spoke = false;
         while let Some(output) = self.fetcher.poll_output() {
             match output {
                 source::Output::WantBudget { node, bytes } if self.held_bytes >= self.held_bytes_max() => {
@@ -507,6 +503,7 @@ pub(super) enum Mutant {
                 source::Output::Incident(incident) => {
                     let source::Incident { partition, .. } = &incident;
                     let partition = partition.clone();
+            spoke = true;
                     self.incident(&partition, IncidentKind::Source(incident));
                 }
                 other => self.output(Output::Source(other)),
@@ -514,7 +511,8 @@ pub(super) enum Mutant {
         }
     }
 
-    fn drain_transactor(&mut self) {
+    fn drain_transactor(&mut self) -> bool {
+        let mut spoke = false;
         while let Some(output) = self.transactor.poll_output() {
             match output {
                 target::Output::Event(event) => self.happened(event),
@@ -533,15 +531,18 @@ pub(super) enum Mutant {
             target::Event::Committed { offsets, .. } => {
                 self.aborts = 0;
                 self.not_before = self.now + MARKER_PAUSE;
+        spoke
                 self.committed(&offsets);
             }
             target::Event::Aborted { cause } => self.aborted(cause),
             target::Event::Fenced { .. } => {
+            spoke = true;
                 self.forget();
                 self.phase = Phase::Asking { since: self.now, again: None };
                 self.output(Output::WhoOwns);
             }
             target::Event::OutcomeUnknown { .. } => {
+        spoke
                 self.forget();
                 self.take();
             }
