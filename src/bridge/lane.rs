@@ -84,13 +84,13 @@ pub(super) enum Input {
     },
     /// Stop fetching, commit what is here, end.
     Drain,
+    /// The ledger cannot be read, and waiting does not help.
+    Broken(String),
     Timeout,
 }
 
 #[derive(Debug)]
 pub(super) enum Output {
-    /// The ledger cannot be read, and waiting does not help.
-    Broken(String),
     Source(source::Output),
     Target(target::Output),
     ReturnBudget {
@@ -164,17 +164,6 @@ pub(super) struct Lane {
     outputs: VecDeque<Output>,
     /// The stream that the next transaction begins with, so that a busy one does not keep the others out.
     pub(super) cursor: Option<TopicPartition>,
-}
-
-impl Lane {
-    pub(super) fn new(settings: LaneSettings, protocol: target::TransactionProtocol, now: Instant) -> Self {
-        Self {
-            transactor: Transactor::new(settings.transactor.clone(), protocol, now),
-            fetcher: Fetcher::new(settings.fetcher.clone(), now),
-            settings,
-            now,
-            phase: Phase::Idle,
-            ledger: None,
     #[cfg(test)]
     pub(super) mutant: Option<Mutant>,
 }
@@ -187,6 +176,17 @@ pub(super) enum Mutant {
     ForgetOnRewind,
     LeakGivenBack,
     ReversePutBack,
+}
+
+impl Lane {
+    pub(super) fn new(settings: LaneSettings, protocol: target::TransactionProtocol, now: Instant) -> Self {
+        Self {
+            transactor: Transactor::new(settings.transactor.clone(), protocol, now),
+            fetcher: Fetcher::new(settings.fetcher.clone(), now),
+            settings,
+            now,
+            phase: Phase::Idle,
+            ledger: None,
             routes: BTreeMap::new(),
             leaders: BTreeMap::new(),
             streams: BTreeMap::new(),
@@ -202,22 +202,11 @@ pub(super) enum Mutant {
             is_draining: false,
             outputs: VecDeque::new(),
             cursor: None,
+            #[cfg(test)]
+            mutant: None,
         }
     }
 
-    pub(super) fn handle(&mut self, now: Instant, input: Input) {
-        self.now = self.now.max(now);
-        match input {
-            Input::Take => self.take(),
-            Input::Routes(routes) => {
-                self.routes = routes;
-                self.apply_routes();
-            }
-            #[cfg(test)]
-            mutant: None,
-            Input::Leaders(leaders) => {
-                self.fetcher.handle(self.now, source::Input::Metadata(leaders.clone()));
-                self.leaders = leaders;
     #[cfg(test)]
     pub(super) fn is_mutant(&self, mutant: Mutant) -> bool {
         self.mutant == Some(mutant)
@@ -228,9 +217,20 @@ pub(super) enum Mutant {
         false
     }
 
+    pub(super) fn handle(&mut self, now: Instant, input: Input) {
+        self.now = self.now.max(now);
         if self.phase == Phase::Ended {
             return self.handle_late(input);
         }
+        match input {
+            Input::Take => self.take(),
+            Input::Routes(routes) => {
+                self.routes = routes;
+                self.apply_routes();
+            }
+            Input::Leaders(leaders) => {
+                self.fetcher.handle(self.now, source::Input::Metadata(leaders.clone()));
+                self.leaders = leaders;
             }
             Input::Source(input) => self.fetcher.handle(self.now, input),
             // The transaction machine is idle then, and would bump its epoch at once: fenced by that, the lane would read the
@@ -243,16 +243,24 @@ pub(super) enum Mutant {
             Input::Owner(owner) => self.asked(owner),
             Input::TargetEnd { partition, end_offset } => self.target_end(&partition, end_offset),
             Input::Drain => self.drain(),
+            Input::Broken(reason) => self.end(Event::Failed(reason)),
             Input::Timeout => {
                 self.fetcher.handle(self.now, source::Input::Timeout);
                 self.transact(target::Input::Timeout);
+                self.ask_again();
             }
         }
         self.pump();
     }
 
+    /// What a lane that has ended still gets was on its way.
+    fn handle_late(&mut self, input: Input) {
+        if let Input::Source(source::Input::BudgetGranted { bytes, .. }) = input {
+            self.output(Output::ReturnBudget { bytes });
+        }
+    }
+
     pub(super) fn poll_output(&mut self) -> Option<Output> {
-                self.ask_again();
         self.outputs.pop_front()
     }
 
@@ -272,13 +280,26 @@ pub(super) enum Mutant {
                 _ => break,
             }
         }
-        while self.held_bytes < self.held_bytes_max()
+        if self.is_draining && self.is_at_rest() {
+            self.end(Event::Drained);
+        }
+        while self.phase != Phase::Ended
+            && self.held_bytes < self.held_bytes_max()
             && let Some((node, bytes)) = self.held_wants.pop_front()
         {
             self.output(Output::Source(source::Output::WantBudget { node, bytes }));
         }
-        if self.is_draining && self.in_flight.is_none() && self.phase != Phase::Ended && self.due().is_none() {
-            self.end(Event::Drained);
+    }
+
+    /// Nothing waits, and nothing of this process is open at the target.
+    fn is_at_rest(&self) -> bool {
+        match self.phase {
+            Phase::Idle | Phase::Replaying => true,
+            // To take a lane again is to end the transaction whose outcome is not known.
+            Phase::Taking => self.signature.is_none(),
+            Phase::Copying => self.in_flight.is_none() && self.transactor.is_idle() && self.due().is_none(),
+            // Whoever fenced it has ended its transaction, or nobody has: then it is to be taken again.
+            Phase::Asking { .. } | Phase::Ended => false,
         }
     }
 
@@ -322,6 +343,9 @@ pub(super) enum Mutant {
         self.not_before = self.now;
         self.output(Output::Event(Event::Taken { transaction, positions }));
         self.apply_routes();
+        if let Some(protocol) = self.wanted_protocol.take() {
+            self.transact(target::Input::SetProtocol(protocol));
+        }
     }
 
     /// Of two bridges that both hold the lane for theirs, the one that started later works.
@@ -334,12 +358,22 @@ pub(super) enum Mutant {
         if let Phase::Asking { again, .. } = &mut self.phase
             && again.is_some_and(|at| at <= self.now)
         {
+            *again = None;
+            self.output(Output::WhoOwns);
+        }
+    }
+
+    fn asked(&mut self, owner: Option<Owner>) {
+        let Phase::Asking { since, .. } = self.phase else { return };
+        if let Some(other) = owner.filter(|it| self.is_newer(it)) {
             return self.end(Event::TakenOver(other));
         }
-        let now = self.now;
-        if let Some(protocol) = self.wanted_protocol.take() {
-            self.transact(target::Input::SetProtocol(protocol));
+        if self.now < since + SIGNATURE_PATIENCE {
+            let waited = self.now.saturating_duration_since(since);
+            self.phase = Phase::Asking { since, again: Some(self.now + waited.max(ASK_INTERVAL)) };
+            return;
         }
+        let now = self.now;
         self.retakes.retain(|at| *at + RETAKES_WITHIN > now);
         if self.retakes.len() >= RETAKES_MAX {
             let id = &self.settings.transactor.transactional_id;
@@ -360,21 +394,8 @@ pub(super) enum Mutant {
         }
     }
 
-            *again = None;
-            self.output(Output::WhoOwns);
-        }
-    }
-
-    fn asked(&mut self, owner: Option<Owner>) {
-        let Phase::Asking { since, .. } = self.phase else { return };
-        if let Some(other) = owner.filter(|it| self.is_newer(it)) {
     fn apply_routes(&mut self) {
         if self.phase != Phase::Copying || self.is_draining {
-        if self.now < since + SIGNATURE_PATIENCE {
-            let waited = self.now.saturating_duration_since(since);
-            self.phase = Phase::Asking { since, again: Some(self.now + waited.max(ASK_INTERVAL)) };
-            return;
-        }
             return;
         }
         let gone: Vec<_> = self.streams.keys().filter(|it| !self.routes.contains_key(*it)).cloned().collect();
@@ -458,7 +479,7 @@ pub(super) enum Mutant {
 
     fn target_end(&mut self, partition: &TopicPartition, end_offset: i64) {
         let Some(stream) = self.streams.get_mut(partition) else { return };
-        if self.phase != Phase::Copying || stream.state != StreamState::Starting {
+        if self.phase != Phase::Copying || stream.state != StreamState::Starting || self.is_draining {
             return;
         }
         if end_offset > 0 {
@@ -482,6 +503,7 @@ pub(super) enum Mutant {
     fn drain_fetcher(&mut self) -> bool {
         let mut spoke = false;
         while let Some(output) = self.fetcher.poll_output() {
+            spoke = true;
             match output {
                 source::Output::WantBudget { node, bytes } if self.held_bytes >= self.held_bytes_max() => {
                     self.held_wants.push_back((node, bytes));
@@ -503,22 +525,24 @@ pub(super) enum Mutant {
                 source::Output::Incident(incident) => {
                     let source::Incident { partition, .. } = &incident;
                     let partition = partition.clone();
-            spoke = true;
                     self.incident(&partition, IncidentKind::Source(incident));
                 }
                 other => self.output(Output::Source(other)),
             }
         }
+        spoke
     }
 
     fn drain_transactor(&mut self) -> bool {
         let mut spoke = false;
         while let Some(output) = self.transactor.poll_output() {
+            spoke = true;
             match output {
                 target::Output::Event(event) => self.happened(event),
                 other => self.output(Output::Target(other)),
             }
         }
+        spoke
     }
 
     fn happened(&mut self, event: target::Event) {
@@ -531,18 +555,15 @@ pub(super) enum Mutant {
             target::Event::Committed { offsets, .. } => {
                 self.aborts = 0;
                 self.not_before = self.now + MARKER_PAUSE;
-        spoke
                 self.committed(&offsets);
             }
             target::Event::Aborted { cause } => self.aborted(cause),
             target::Event::Fenced { .. } => {
-            spoke = true;
                 self.forget();
                 self.phase = Phase::Asking { since: self.now, again: None };
                 self.output(Output::WhoOwns);
             }
             target::Event::OutcomeUnknown { .. } => {
-        spoke
                 self.forget();
                 self.take();
             }
@@ -618,6 +639,12 @@ pub(super) enum Mutant {
             return;
         }
         self.forget();
+        self.drain_fetcher();
+        // Granted for answers that nobody will look at.
+        let granted = self.fetcher.held_bytes();
+        if granted > 0 {
+            self.output(Output::ReturnBudget { bytes: granted });
+        }
         self.phase = Phase::Ended;
         self.output(Output::Event(event));
     }
@@ -633,9 +660,3 @@ pub(super) enum Mutant {
         self.outputs.push_back(output);
     }
 }
-        self.drain_fetcher();
-        // Granted for answers that nobody will look at.
-        let granted = self.fetcher.held_bytes();
-        if granted > 0 {
-            self.output(Output::ReturnBudget { bytes: granted });
-        }
