@@ -8,12 +8,22 @@ mod incident;
 mod lane;
 #[cfg(test)]
 mod lane_tests;
+#[cfg(test)]
+mod model;
 mod planner;
+#[cfg(test)]
+mod process;
+#[cfg(test)]
+mod properties;
 mod report;
 mod run;
+#[cfg(test)]
+mod situations;
 mod transaction;
 mod weakness;
 mod worker;
+#[cfg(test)]
+mod world;
 
 pub use ends::Ends;
 pub use error::RunError;
