@@ -21,3 +21,6 @@ pub mod target;
 pub mod topics;
 pub mod types;
 pub mod wire;
+
+#[cfg(test)]
+mod testing;

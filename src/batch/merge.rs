@@ -30,7 +30,7 @@ pub(super) fn merge(prepared: Vec<Prepared>, rules: &Rules, limits: MergeLimits)
             output.push(next);
             continue;
         }
-        let room = limits.merged_uncompressed_bytes_max.min(rules.max_message_bytes.saturating_sub(HEADER_BYTES));
+        let room = limits.merged_uncompressed_bytes_max.min(rules.batch_bytes_max.saturating_sub(HEADER_BYTES));
         let Some(decoded) = unpack_whole(&next.batch, room) else {
             run.flush(rules, &mut output);
             output.push(next);
@@ -68,7 +68,7 @@ impl Run {
     fn flush(&mut self, rules: &Rules, output: &mut Vec<Prepared>) {
         self.uncompressed_bytes = 0;
         let members = std::mem::take(&mut self.members);
-        match join(&members).filter(|it| it.batch.bytes().len() <= rules.max_message_bytes) {
+        match join(&members).filter(|it| it.batch.bytes().len() <= rules.batch_bytes_max) {
             Some(merged) => output.push(merged),
             None => output.extend(members.into_iter().map(|it| it.0)),
         }

@@ -76,6 +76,9 @@ pub struct Rules {
     pub position: i64,
     /// The target topic's `max.message.bytes`.
     pub max_message_bytes: usize,
+    /// Batches of more than one record are made no larger. Smaller than `max_message_bytes` where the target has refused a
+    /// batch of that size: how much it takes is then a guess, and no record alone may fail by a guess.
+    pub batch_bytes_max: usize,
     pub log_append_time: LogAppendTimePolicy,
     /// None: batches stay apart.
     pub merge: Option<MergeLimits>,
@@ -87,6 +90,7 @@ impl Rules {
         Self {
             position,
             max_message_bytes,
+            batch_bytes_max: max_message_bytes,
             log_append_time: LogAppendTimePolicy::default(),
             merge: Some(MergeLimits::default()),
             uncompressed_bytes_max: UNCOMPRESSED_BYTES_MAX,
@@ -194,7 +198,9 @@ fn reason(batch: &RawBatch, rules: &Rules) -> Option<ReencodeReason> {
         Some(ReencodeReason::LogAppendTime)
     } else if header.has_delete_horizon() {
         Some(ReencodeReason::DeleteHorizon)
-    } else if batch.bytes().len() > rules.max_message_bytes {
+    } else if batch.bytes().len()
+        > if header.record_count > 1 { rules.batch_bytes_max } else { rules.max_message_bytes }
+    {
         Some(ReencodeReason::Oversized)
     } else {
         None
@@ -262,7 +268,8 @@ fn pack(piece: &[Moving<'_>], compression: Compression, rules: &Rules) -> Result
     let batch = builder.build()?;
     let bytes = batch.bytes().len();
     match piece {
-        _ if bytes <= rules.max_message_bytes => Ok(Some(batch)),
+        _ if bytes <= rules.batch_bytes_max => Ok(Some(batch)),
+        [_] if bytes <= rules.max_message_bytes => Ok(Some(batch)),
         // Another codec might fit, but which one consumers must read is the producer's choice.
         [only] => {
             Err(PrepareError::RecordTooLarge { offset: only.offset, bytes, max_message_bytes: rules.max_message_bytes })

@@ -192,6 +192,22 @@ fn a_record_too_large_for_the_target_is_named() {
     assert_eq!(error.offset(), Some(51));
 }
 
+/// Half of a size that was refused is a guess; a record that the target might take must not stop the partition by it.
+#[test]
+fn a_record_alone_may_be_larger_than_a_batch_may_become() {
+    let mut source = plain(3, 10);
+    source.records[1].0.1 = Some(vec![b'x'; 900]);
+    let rules = Rules { batch_bytes_max: 500, ..Rules::new(50, 2000) };
+    let prepared = prepare(vec![serve(&source, 50).0], &rules).unwrap();
+    let offsets: Vec<_> = prepared.batches.iter().map(|it| (it.first_offset, it.record_count)).collect();
+    assert_eq!(offsets, [(50, 1), (51, 1), (52, 1)]);
+    // Alone in its batch it passes as it is.
+    source.records = vec![source.records[1].clone()];
+    let alone = serve(&source, 50).0;
+    assert!(alone.bytes().len() > rules.batch_bytes_max);
+    assert_eq!(prepare(vec![alone], &rules).unwrap().batches[0].reencoded, []);
+}
+
 #[test]
 fn damage_is_not_packed_again() {
     let batch = serve(&plain(3, 10), 5).0;

@@ -1,7 +1,8 @@
 //! One partition of a lane: what was read and waits for its transaction.
 
 use super::lane::Route;
-use crate::source::Delivery;
+use crate::batch::RawBatch;
+use crate::source::{Delivery, Position};
 use std::collections::VecDeque;
 use std::time::Instant;
 use uuid::Uuid;
@@ -32,11 +33,14 @@ pub(super) struct Stream {
     /// Where a partition begins is written down before anything else: found again later, it might be another place.
     pub(super) is_unrecorded: bool,
     refusals: u32,
+    /// Below what the target's settings say once it has refused a batch of that size, until they say something else.
+    pub(super) batch_bytes_max: usize,
 }
 
 impl Stream {
     pub(super) fn new(route: Route) -> Self {
         Self {
+            batch_bytes_max: route.max_message_bytes,
             route,
             state: StreamState::Starting,
             sent: -1,
@@ -51,8 +55,10 @@ impl Stream {
 
     /// Gives both ids where the target is another than before.
     pub(super) fn rerouted(&mut self, route: &Route) -> Option<(Uuid, Uuid)> {
-        if self.refusals == 0 {
+        if route.max_message_bytes != self.route.max_message_bytes {
             self.route.max_message_bytes = route.max_message_bytes;
+            self.batch_bytes_max = route.max_message_bytes;
+            self.refusals = 0;
         }
         let (old, new) = (self.route.target_topic_id, route.target_topic_id);
         match self.state {
@@ -80,6 +86,24 @@ impl Stream {
             }
         }
         self.queue.push_back(delivery);
+    }
+
+    /// The oldest delivery, or so many batches of it. One answer may hold more tiny batches than a transaction may.
+    pub(super) fn take(&mut self, batches_max: usize) -> Option<Delivery> {
+        let mut head = self.queue.pop_front()?;
+        if head.batches.len() > batches_max {
+            let mut tail = head.clone();
+            tail.batches = head.batches.split_off(batches_max);
+            if let Some(first) = head.batches.last().map(RawBatch::header) {
+                let leader_epoch = first.partition_leader_epoch;
+                head.next_position = Position { offset: first.next_offset(), leader_epoch };
+            }
+            tail.position = head.next_position;
+            // The memory is free when the last of it is.
+            head.charged_bytes = 0;
+            self.queue.push_front(tail);
+        }
+        Some(head)
     }
 
     pub(super) fn resolved(&mut self, offset: i64, leader_epoch: i32, now: Instant) {
@@ -113,7 +137,7 @@ impl Stream {
     /// After a batch was refused: smaller ones from now on. Gives the number of refusals.
     pub(super) fn refused(&mut self) -> u32 {
         self.refusals += 1;
-        self.route.max_message_bytes /= 2;
+        self.batch_bytes_max /= 2;
         self.refusals
     }
 
@@ -141,5 +165,76 @@ impl Stream {
 
     pub(super) fn data_bytes(&self) -> usize {
         self.queue.iter().flat_map(|it| &it.batches).map(|it| it.bytes().len()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::model::{route, source};
+    use super::*;
+    use crate::source::model::Model;
+    use crate::source::select;
+    use crate::source::{Answer, FetchPartition, FetchRequest, SourceRequest};
+    use std::time::Duration;
+    use uuid::Uuid;
+
+    /// One delivery of so many batches of one record each.
+    fn delivery(batches: i32) -> Delivery {
+        let name = source(0);
+        let mut model = Model::new([name.clone()]);
+        (0..batches).for_each(|_| model.produce(&name, 1, None));
+        let asked = FetchPartition {
+            partition: name.clone(),
+            topic_id: Uuid::nil(),
+            current_leader_epoch: 0,
+            fetch_offset: 0,
+            last_fetched_epoch: -1,
+            partition_max_bytes: 1 << 20,
+        };
+        let request =
+            FetchRequest { max_wait: Duration::ZERO, min_bytes: 1, max_bytes: 1 << 20, partitions: vec![asked] };
+        let Answer::Fetch { partitions } = model.answer(0, &SourceRequest::Fetch(request)) else { unreachable!() };
+        let position = Position { offset: 0, leader_epoch: -1 };
+        let selection = select(partitions[0].1.records.clone(), Vec::new(), position);
+        Delivery {
+            partition: name,
+            topic_id: Uuid::from_u128(1),
+            position,
+            batches: selection.batches,
+            next_position: selection.next,
+            charged_bytes: 700,
+            high_watermark: i64::from(batches),
+            last_stable_offset: i64::from(batches),
+            log_start_offset: 0,
+        }
+    }
+
+    fn stream() -> Stream {
+        Stream::new(route(&source(0), Uuid::from_u128(1), 400))
+    }
+
+    /// An answer of a megabyte may hold more batches than the transaction machine takes; handed over whole, it ended the lane.
+    #[test]
+    fn a_delivery_of_too_many_batches_is_taken_in_parts() {
+        let mut stream = stream();
+        stream.push(delivery(7), Instant::now());
+        let mut parts = Vec::new();
+        while let Some(part) = stream.take(3) {
+            parts.push((part.position.offset, part.batches.len(), part.next_position.offset, part.charged_bytes));
+        }
+        assert_eq!(parts, [(0, 3, 3, 0), (3, 3, 6, 0), (6, 1, 7, 700)]);
+    }
+
+    /// Whatever else changes in the routes, the size that was refused is not tried again; a new word of the target is.
+    #[test]
+    fn a_refused_size_stays_refused_until_the_target_says_another() {
+        let mut stream = stream();
+        let told = |max_message_bytes| route(&source(0), Uuid::from_u128(1), max_message_bytes);
+        assert_eq!((stream.refused(), stream.batch_bytes_max), (1, 200));
+        stream.accepted();
+        stream.rerouted(&told(400));
+        assert_eq!((stream.refused(), stream.batch_bytes_max), (1, 100));
+        stream.rerouted(&told(300));
+        assert_eq!((stream.batch_bytes_max, stream.route.max_message_bytes), (300, 300));
     }
 }

@@ -77,6 +77,8 @@ pub(super) enum Input {
     },
     /// Stop fetching, commit what is here, end.
     Drain,
+    /// The ledger cannot be read, and waiting does not help.
+    Broken(String),
     Timeout,
 }
 
@@ -146,10 +148,24 @@ pub(super) struct Lane {
     pub(super) not_before: Instant,
     aborts: u32,
     pub(super) ownership: Ownership,
+    /// Held back while the ledger is being read.
+    pub(super) wanted_protocol: Option<target::TransactionProtocol>,
     pub(super) is_draining: bool,
     outputs: VecDeque<Output>,
     /// The stream that the next transaction begins with, so that a busy one does not keep the others out.
     pub(super) cursor: Option<TopicPartition>,
+    #[cfg(test)]
+    pub(super) mutant: Option<Mutant>,
+}
+
+/// Faults planted by the tests, to show that the properties would notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mutant {
+    PositionOffByOne,
+    PositionOutsideTransaction,
+    ForgetOnRewind,
+    LeakGivenBack,
+    ReversePutBack,
 }
 
 impl Lane {
@@ -171,14 +187,30 @@ impl Lane {
             not_before: now,
             aborts: 0,
             ownership: Ownership::default(),
+            wanted_protocol: None,
             is_draining: false,
             outputs: VecDeque::new(),
             cursor: None,
+            #[cfg(test)]
+            mutant: None,
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_mutant(&self, mutant: Mutant) -> bool {
+        self.mutant == Some(mutant)
+    }
+
+    #[cfg(not(test))]
+    pub(super) fn is_mutant(&self, _: Mutant) -> bool {
+        false
     }
 
     pub(super) fn handle(&mut self, now: Instant, input: Input) {
         self.now = self.now.max(now);
+        if self.phase == Phase::Ended {
+            return self.handle_late(input);
+        }
         match input {
             Input::Take => self.take(),
             Input::Routes(routes) => {
@@ -190,11 +222,17 @@ impl Lane {
                 self.leaders = leaders;
             }
             Input::Source(input) => self.fetcher.handle(self.now, input),
+            // The transaction machine is idle then, and would bump its epoch at once: fenced by that, the lane would read the
+            // ledger a second time, and the first reading could pass for the second.
+            Input::Target(target::Input::SetProtocol(protocol)) if self.phase == Phase::Replaying => {
+                self.wanted_protocol = Some(protocol);
+            }
             Input::Target(input) => self.transact(input),
             Input::Ledger(ledger) => self.replayed(ledger),
             Input::Owner(owner) => self.asked(owner),
             Input::TargetEnd { partition, end_offset } => self.target_end(&partition, end_offset),
             Input::Drain => self.drain(),
+            Input::Broken(reason) => self.end(Event::Failed(reason)),
             Input::Timeout => {
                 self.fetcher.handle(self.now, source::Input::Timeout);
                 self.transact(target::Input::Timeout);
@@ -202,6 +240,13 @@ impl Lane {
             }
         }
         self.pump();
+    }
+
+    /// What a lane that has ended still gets was on its way.
+    fn handle_late(&mut self, input: Input) {
+        if let Input::Source(source::Input::BudgetGranted { bytes, .. }) = input {
+            self.output(Output::ReturnBudget { bytes });
+        }
     }
 
     pub(super) fn poll_output(&mut self) -> Option<Output> {
@@ -216,21 +261,34 @@ impl Lane {
 
     fn pump(&mut self) {
         loop {
-            self.drain_transactor();
-            // Behind it: what the transaction machine says may give the fetch machine something to do, never the other way.
-            self.drain_fetcher();
+            // What one machine says may make the other speak: left until the next input, it might wait for ever.
+            let spoke = self.drain_fetcher() | self.drain_transactor();
             match self.due() {
                 Some(due) if due <= self.now => self.begin(),
+                _ if spoke => {}
                 _ => break,
             }
         }
-        while self.held_bytes < self.held_bytes_max()
+        if self.is_draining && self.is_at_rest() {
+            self.end(Event::Drained);
+        }
+        while self.phase != Phase::Ended
+            && self.held_bytes < self.held_bytes_max()
             && let Some((node, bytes)) = self.held_wants.pop_front()
         {
             self.output(Output::Source(source::Output::WantBudget { node, bytes }));
         }
-        if self.is_draining && self.in_flight.is_none() && self.phase != Phase::Ended && self.due().is_none() {
-            self.end(Event::Drained);
+    }
+
+    /// Nothing waits, and nothing of this process is open at the target.
+    fn is_at_rest(&self) -> bool {
+        match self.phase {
+            Phase::Idle | Phase::Replaying => true,
+            // To take a lane again is to end the transaction whose outcome is not known.
+            Phase::Taking => !self.has_owned(),
+            Phase::Copying => self.in_flight.is_none() && self.transactor.is_idle() && self.due().is_none(),
+            // Whoever fenced it has ended its transaction, or nobody has: then it is to be taken again.
+            Phase::Asking | Phase::Waiting(_) | Phase::Ended => false,
         }
     }
 
@@ -338,7 +396,7 @@ impl Lane {
 
     fn target_end(&mut self, partition: &TopicPartition, end_offset: i64) {
         let Some(stream) = self.streams.get_mut(partition) else { return };
-        if self.phase != Phase::Copying || stream.state != StreamState::Starting {
+        if self.phase != Phase::Copying || stream.state != StreamState::Starting || self.is_draining {
             return;
         }
         if end_offset > 0 {
@@ -358,8 +416,11 @@ impl Lane {
         }
     }
 
-    fn drain_fetcher(&mut self) {
+    /// True if there was anything.
+    fn drain_fetcher(&mut self) -> bool {
+        let mut spoke = false;
         while let Some(output) = self.fetcher.poll_output() {
+            spoke = true;
             match output {
                 source::Output::WantBudget { node, bytes } if self.held_bytes >= self.held_bytes_max() => {
                     self.held_wants.push_back((node, bytes));
@@ -386,15 +447,19 @@ impl Lane {
                 other => self.output(Output::Source(other)),
             }
         }
+        spoke
     }
 
-    fn drain_transactor(&mut self) {
+    fn drain_transactor(&mut self) -> bool {
+        let mut spoke = false;
         while let Some(output) = self.transactor.poll_output() {
+            spoke = true;
             match output {
                 target::Output::Event(event) => self.happened(event),
                 other => self.output(Output::Target(other)),
             }
         }
+        spoke
     }
 
     fn happened(&mut self, event: target::Event) {
@@ -487,13 +552,19 @@ impl Lane {
             return;
         }
         self.forget();
+        self.drain_fetcher();
+        // Granted for answers that nobody will look at.
+        let granted = self.fetcher.held_bytes();
+        if granted > 0 {
+            self.output(Output::ReturnBudget { bytes: granted });
+        }
         self.phase = Phase::Ended;
         self.output(Output::Event(event));
     }
 
     pub(super) fn give_back(&mut self, bytes: usize) {
         self.held_bytes = self.held_bytes.saturating_sub(bytes);
-        if bytes > 0 {
+        if bytes > 0 && !self.is_mutant(Mutant::LeakGivenBack) {
             self.output(Output::ReturnBudget { bytes });
         }
     }

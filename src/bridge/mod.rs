@@ -10,14 +10,24 @@ mod incident;
 mod lane;
 #[cfg(test)]
 mod lane_tests;
+#[cfg(test)]
+mod model;
 mod ownership;
 mod planner;
+#[cfg(test)]
+mod process;
+#[cfg(test)]
+mod properties;
 mod report;
 mod run;
+#[cfg(test)]
+mod situations;
 mod survey;
 mod transaction;
 mod weakness;
 mod worker;
+#[cfg(test)]
+mod world;
 
 pub use age::Oldest;
 pub use ends::Ends;

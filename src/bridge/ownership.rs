@@ -11,13 +11,18 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
-/// Whoever takes a lane signs it within moments. Taking it back before would fence him again, and he us.
-const SIGNATURE_WAIT: Duration = Duration::from_secs(1);
+/// A bridge that takes a lane reads the ledger and signs it. Taken back before that, it would be fenced in the middle of it,
+/// and fence in its turn: two bridges that start at once could go on like this for ever. One of its requests may get lost.
+const SIGNATURE_PATIENCE: Duration = Duration::from_secs(6);
+/// Where the coordinator has ended our own transaction for its age, probably nobody has taken the lane.
+const SIGNATURE_PATIENCE_EXPIRED: Duration = Duration::from_secs(1);
+/// At first; each time as long as it has waited already.
+const ASK_INTERVAL: Duration = Duration::from_millis(100);
 /// A process of this age was not started together with whoever fences it, and gives way without comparing clocks of two
 /// hosts.
 const SETTLED: Duration = Duration::from_secs(30);
 /// A lane that is fenced so often by nobody who signs the ledger is fought over by something unknown.
-const RETAKES_MAX: usize = 3;
+const RETAKES_MAX: usize = 5;
 const RETAKES_WITHIN: Duration = Duration::from_secs(300);
 
 #[derive(Default)]
@@ -29,8 +34,8 @@ pub(super) struct Ownership {
     has_owned: bool,
     /// The coordinator has ended our own transaction for its age.
     is_expired: bool,
-    /// Nobody had signed when it was asked first.
-    has_waited: bool,
+    /// Since when it is asked who signed.
+    fenced_at: Option<Instant>,
 }
 
 impl Lane {
@@ -60,6 +65,13 @@ impl Lane {
         self.not_before = self.now;
         self.output(Output::Event(Event::Taken { transaction, positions }));
         self.apply_routes();
+        if let Some(protocol) = self.wanted_protocol.take() {
+            self.transact(target::Input::SetProtocol(protocol));
+        }
+    }
+
+    pub(super) fn has_owned(&self) -> bool {
+        self.ownership.has_owned
     }
 
     /// After every commit.
@@ -70,7 +82,7 @@ impl Lane {
     pub(super) fn fenced(&mut self) {
         let timeout = self.settings.transactor.transaction_timeout;
         self.ownership.is_expired = self.in_flight.as_ref().is_some_and(|it| it.began() + timeout <= self.now);
-        self.ownership.has_waited = false;
+        self.ownership.fenced_at = Some(self.now);
         self.forget();
         self.ask();
     }
@@ -99,8 +111,11 @@ impl Lane {
             Some(other) if self.ownership.displaced != Some(other.instance) => return self.take(),
             _ => {}
         }
-        if !std::mem::replace(&mut self.ownership.has_waited, true) {
-            self.phase = Phase::Waiting(self.now + SIGNATURE_WAIT);
+        let since = self.ownership.fenced_at.unwrap_or(self.now);
+        let patience = if self.ownership.is_expired { SIGNATURE_PATIENCE_EXPIRED } else { SIGNATURE_PATIENCE };
+        if self.now < since + patience {
+            let waited = self.now.saturating_duration_since(since);
+            self.phase = Phase::Waiting(self.now + waited.max(ASK_INTERVAL));
             return;
         }
         let (now, retakes) = (self.now, &mut self.ownership.retakes);
@@ -308,7 +323,7 @@ mod tests {
         rig.fence(own);
         assert_eq!((rig.asked, rig.taken()), (1, 1));
         rig.signed = Some(owner(2, 200));
-        rig.pass(SIGNATURE_WAIT);
+        rig.pass(ASK_INTERVAL);
         assert_eq!((rig.asked, rig.successor()), (2, Some(2)));
     }
 
@@ -319,7 +334,7 @@ mod tests {
             assert_eq!(rig.taken(), 1 + retakes);
             let own = rig.signed.clone();
             rig.fence(own);
-            rig.pass(SIGNATURE_WAIT);
+            rig.pass(SIGNATURE_PATIENCE);
         }
         assert!(matches!(rig.events.last(), Some(Event::Failed(reason)) if reason.contains("l.0")), "{:?}", rig.events);
     }

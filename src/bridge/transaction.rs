@@ -2,8 +2,8 @@
 
 use super::gather::StreamState;
 use super::incident::IncidentKind;
-use super::lane::{Event, Lane, Output, PASSED_INTERVAL, Phase};
-use crate::batch::{MergeLimits, Rules, UNCOMPRESSED_BYTES_MAX, prepare};
+use super::lane::{Event, Lane, Mutant, Output, PASSED_INTERVAL, Phase};
+use crate::batch::{MergeLimits, Prepared, Rules, UNCOMPRESSED_BYTES_MAX, prepare};
 use crate::ledger::{Change, Pending, Position};
 use crate::planted::{Bug, planted};
 use crate::source::Delivery;
@@ -26,6 +26,27 @@ pub(super) struct Counts {
     pub(super) reencoded: BTreeMap<&'static str, u64>,
     /// From the first record's arrival to the commit.
     pub(super) latency: Duration,
+}
+
+impl Counts {
+    fn count(&mut self, batches: &[Prepared]) {
+        for it in batches {
+            self.batches += 1;
+            self.records += u64::from(it.record_count);
+            self.bytes += it.batch.bytes().len() as u64;
+            for reason in &it.reencoded {
+                *self.reencoded.entry(reason.name()).or_default() += 1;
+            }
+        }
+    }
+}
+
+/// What one partition brings to a transaction.
+struct Gathered {
+    part: Part,
+    change: Change,
+    target: TopicPartition,
+    batches: Vec<Prepared>,
 }
 
 /// A part of the open transaction that has to be copied again if it is aborted.
@@ -85,34 +106,35 @@ impl Lane {
     /// Everything that waits, up to the limits, in one transaction.
     pub(super) fn begin(&mut self) {
         let since = self.streams.values().filter_map(|it| it.data_since).min().unwrap_or(self.now);
-        let (mut bytes, mut batches) = (0, 0);
-        let (mut parts, mut changes, mut counts) = (Vec::new(), Vec::new(), Counts::default());
+        let (mut parts, mut changes, mut appends, mut counts) = (Vec::new(), Vec::new(), Vec::new(), Counts::default());
         for partition in self.in_turn() {
-            if bytes >= self.settings.transaction_bytes_max || batches >= BATCHES_MAX {
+            let bytes = usize::try_from(counts.bytes).unwrap_or(usize::MAX);
+            if bytes >= self.settings.transaction_bytes_max || appends.len() >= BATCHES_MAX {
                 self.cursor = Some(partition);
                 break;
             }
             let room = self.settings.transaction_bytes_max - bytes;
-            let Some((part, change, copied)) = self.part(&partition, room, BATCHES_MAX - batches) else { continue };
-            bytes += usize::try_from(copied.bytes).unwrap_or(usize::MAX);
-            batches += usize::try_from(copied.batches).unwrap_or(usize::MAX);
-            counts.records += copied.records;
-            counts.bytes += copied.bytes;
-            counts.batches += copied.batches;
-            for (reason, count) in copied.reencoded {
-                *counts.reencoded.entry(reason).or_default() += count;
-            }
-            parts.push(part);
-            changes.push(change);
+            let Some(gathered) = self.gather(&partition, room, BATCHES_MAX - appends.len()) else { continue };
+            let target = gathered.target;
+            counts.count(&gathered.batches);
+            appends.extend(gathered.batches.into_iter().map(|batch| (target.clone(), batch)));
+            parts.push(gathered.part);
+            changes.push(gathered.change);
+        }
+        if self.is_mutant(Mutant::PositionOutsideTransaction) {
+            changes.clear();
         }
         let Some(ledger) = &self.ledger else { return };
         // An incident took the only work away.
-        if changes.is_empty() && !self.is_unsigned {
+        if parts.is_empty() && !self.is_unsigned {
             return;
         }
         let pending = match ledger.begin(self.settings.lane, changes, self.time_ms()) {
             Ok(pending) => pending,
-            Err(error) => return self.end(Event::Failed(error.to_string())),
+            Err(error) => {
+                self.put_back(parts);
+                return self.end(Event::Failed(error.to_string()));
+            }
         };
         let commit = target::Input::Commit {
             ledger_partition: self.settings.ledger_partition.clone(),
@@ -126,6 +148,10 @@ impl Lane {
             },
         };
         self.in_flight = Some(InFlight { pending, parts, counts, since, began: self.now });
+        // Only now: a lane that ends before its first Produce leaves no transaction open.
+        for (partition, it) in appends {
+            self.transact(target::Input::Append { partition, batch: it.batch, records: it.record_count });
+        }
         self.transact(commit);
     }
 
@@ -139,36 +165,31 @@ impl Lane {
         names
     }
 
-    fn part(
-        &mut self,
-        partition: &TopicPartition,
-        bytes_max: usize,
-        batches_max: usize,
-    ) -> Option<(Part, Change, Counts)> {
+    fn gather(&mut self, partition: &TopicPartition, bytes_max: usize, batches_max: usize) -> Option<Gathered> {
         let key = self.key(partition);
         let log_append_time = self.settings.log_append_time;
+        let skipped = i64::from(self.is_mutant(Mutant::PositionOffByOne) || planted(Bug::PositionOffByOne));
         let stream = self.streams.get_mut(partition)?;
         let (mut deliveries, mut batches, mut bytes) = (Vec::new(), Vec::new(), 0);
         let is_unrecorded = std::mem::take(&mut stream.is_unrecorded);
         // A first position goes alone. With its first records in one transaction, a crash would leave aborted records at the
         // target and no position, and the next start had to take the partition for somebody else's.
-        while !is_unrecorded && let Some(delivery) = stream.queue.front() {
-            if !batches.is_empty() && (bytes >= bytes_max || batches.len() >= batches_max) {
-                break;
-            }
+        while !is_unrecorded && (batches.is_empty() || (bytes < bytes_max && batches.len() < batches_max)) {
+            let Some(delivery) = stream.take(batches_max - batches.len()) else { break };
             bytes += delivery.batches.iter().map(|it| it.bytes().len()).sum::<usize>();
             batches.extend(delivery.batches.iter().cloned());
-            deliveries.extend(stream.queue.pop_front());
+            deliveries.push(delivery);
         }
         let rules = Rules {
             position: stream.sent,
             max_message_bytes: stream.route.max_message_bytes,
+            batch_bytes_max: stream.batch_bytes_max,
             log_append_time,
             merge: Some(MergeLimits::default()),
             uncompressed_bytes_max: UNCOMPRESSED_BYTES_MAX,
         };
-        let prepared = match prepare(batches, &rules) {
-            Ok(prepared) => prepared,
+        let batches = match prepare(batches, &rules) {
+            Ok(prepared) => prepared.batches,
             Err(error) => {
                 let charged = deliveries.iter().map(|it| it.charged_bytes).sum();
                 self.give_back(charged);
@@ -184,14 +205,13 @@ impl Lane {
         let left = !stream.queue.is_empty();
         stream.data_since = stream.data_since.filter(|_| left);
         stream.passed_since = None;
-        let mut copied = Counts { batches: prepared.batches.len() as u64, ..Counts::default() };
         let target = stream.route.target.clone();
         let position = Position {
-            next_offset: stream.sent + i64::from(planted(Bug::PositionOffByOne)),
+            next_offset: stream.sent + skipped,
             leader_epoch: stream.leader_epoch,
             topic_id: stream.route.topic_id,
             from: before,
-            records: prepared.batches.iter().map(|it| u64::from(it.record_count)).sum(),
+            records: batches.iter().map(|it| u64::from(it.record_count)).sum(),
             target_topic: target.topic.clone(),
             target_partition: target.partition,
             target_topic_id: stream.route.target_topic_id,
@@ -199,18 +219,9 @@ impl Lane {
             time_ms: 0,
             decision: None,
         };
-        copied.records = position.records;
-        for batch in prepared.batches {
-            copied.bytes += batch.batch.bytes().len() as u64;
-            for reason in batch.reencoded {
-                *copied.reencoded.entry(reason.name()).or_default() += 1;
-            }
-            let records = batch.record_count;
-            self.transact(target::Input::Append { partition: target.clone(), batch: batch.batch, records });
-        }
         let part =
             Part { partition: partition.clone(), deliveries, sent: before, leader_epoch: epoch_before, is_unrecorded };
-        Some((part, Change { key, position }, copied))
+        Some(Gathered { part, change: Change { key, position }, target, batches })
     }
 
     pub(super) fn committed(&mut self, landed: &[(TopicPartition, i64)]) {
@@ -237,8 +248,20 @@ impl Lane {
 
     /// The open transaction's records wait again, in front of what came after them.
     pub(super) fn rewind(&mut self) {
-        let Some(in_flight) = self.in_flight.take() else { return };
-        for part in in_flight.parts {
+        if let Some(in_flight) = self.in_flight.take() {
+            self.put_back(in_flight.parts);
+        }
+    }
+
+    fn put_back(&mut self, parts: Vec<Part>) {
+        for mut part in parts {
+            if self.is_mutant(Mutant::ForgetOnRewind) && !part.deliveries.is_empty() {
+                let forgotten = part.deliveries.remove(0);
+                self.give_back(forgotten.charged_bytes);
+            }
+            if self.is_mutant(Mutant::ReversePutBack) {
+                part.deliveries.reverse();
+            }
             let charged: usize = part.deliveries.iter().map(|it| it.charged_bytes).sum();
             match self.streams.get_mut(&part.partition) {
                 Some(stream) if stream.state != StreamState::Stopped => {

@@ -11,7 +11,7 @@ use crate::types::{NodeId, TopicPartition};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 /// More than the machines of one lane can have in flight.
 const ANSWERS_MAX: usize = 4_096;
@@ -45,7 +45,8 @@ enum Found {
     Ledger(Result<LaneLedger, LedgerError>),
     Owner(Result<Option<Owner>, LedgerError>),
     TargetEnd(TopicPartition, i64),
-    Budget(NodeId, usize),
+    /// A grant that finds no lane any more goes back by being dropped.
+    Budget(NodeId, OwnedSemaphorePermit),
 }
 
 struct Worker {
@@ -108,10 +109,7 @@ pub(super) async fn run(settings: LaneSettings, shared: Shared) {
             Some((id, answer)) = from_source.recv() => {
                 Input::Source(source::Input::Answered { id, answer: answer.map_err(source_failure) })
             }
-            Some(found) = answers.recv() => match worker.input(found).await {
-                Some(input) => input,
-                None => return,
-            },
+            Some(found) = answers.recv() => input(found),
             Ok(()) = routes.changed() => {
                 let routes = routes.borrow_and_update().get(&number).cloned().unwrap_or_default();
                 let known = metadata.borrow().clone();
@@ -236,20 +234,6 @@ impl Worker {
         });
     }
 
-    /// None: the lane cannot go on, and this was told.
-    async fn input(&mut self, found: Found) -> Option<Input> {
-        let error = match found {
-            Found::Ledger(Ok(ledger)) => return Some(Input::Ledger(ledger)),
-            Found::Owner(Ok(owner)) => return Some(Input::Owner(owner)),
-            Found::TargetEnd(partition, end_offset) => return Some(Input::TargetEnd { partition, end_offset }),
-            Found::Budget(node, bytes) => return Some(Input::Source(source::Input::BudgetGranted { node, bytes })),
-            Found::Ledger(Err(error)) | Found::Owner(Err(error)) => error,
-        };
-        // The link has ended: nobody listens any more.
-        let _ = self.shared.events.send((self.number, Event::Failed(error.to_string()))).await;
-        None
-    }
-
     fn source(&mut self, output: source::Output) {
         match output {
             source::Output::WantBudget { node, bytes } => {
@@ -258,10 +242,9 @@ impl Worker {
                 let (budget, found) = (Arc::clone(&self.shared.budget), self.found.clone());
                 tokio::spawn(async move {
                     let wanted = u32::try_from(bytes).unwrap_or(u32::MAX);
-                    let Ok(permit) = budget.acquire_many(wanted).await else { return };
-                    if found.send(Found::Budget(node, bytes)).await.is_ok() {
-                        permit.forget();
-                    }
+                    let Ok(permit) = budget.acquire_many_owned(wanted).await else { return };
+                    // The lane may have ended meanwhile.
+                    let _ = found.send(Found::Budget(node, permit)).await;
                 });
             }
             source::Output::ReturnBudget { bytes } => self.shared.budget.add_permits(bytes),
@@ -353,6 +336,20 @@ impl Worker {
             let timeout = self.shared.request_timeout;
             Courier::spawn(cluster, address.clone(), usage, timeout, dispatch::target, answers)
         })
+    }
+}
+
+fn input(found: Found) -> Input {
+    match found {
+        Found::Ledger(Ok(ledger)) => Input::Ledger(ledger),
+        Found::Owner(Ok(owner)) => Input::Owner(owner),
+        Found::Ledger(Err(error)) | Found::Owner(Err(error)) => Input::Broken(error.to_string()),
+        Found::TargetEnd(partition, end_offset) => Input::TargetEnd { partition, end_offset },
+        Found::Budget(node, permit) => {
+            let bytes = permit.num_permits();
+            permit.forget();
+            Input::Source(source::Input::BudgetGranted { node, bytes })
+        }
     }
 }
 

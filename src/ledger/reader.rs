@@ -40,6 +40,9 @@ impl LedgerReader {
     /// Replays from the offset that the group holds for this partition; the whole partition where it holds none.
     pub async fn read(&self, until: Until) -> Result<LaneLedger, LedgerError> {
         let leader = self.leader().await?;
+        // Before the log's end: the other way round, a transaction that a newer bridge commits in between would be missed, or
+        // its offset lie behind that end.
+        let committed = self.group_offset(until).await?;
         let end = match until {
             Until::End => self.offset(&leader, LATEST, Isolation::ReadUncommitted).await?,
             Until::Stable => self.offset(&leader, LATEST, Isolation::ReadCommitted).await?,
@@ -49,10 +52,10 @@ impl LedgerReader {
             tokio::time::sleep(POLL).await;
         }
         let log_start = self.offset(&leader, EARLIEST, Isolation::ReadUncommitted).await?;
-        let from = match self.group_offset().await? {
+        let from = match committed {
             None => log_start,
             Some(offset) if (log_start..=end).contains(&offset) => offset,
-            // An onlooker may have read the end before the owner committed both.
+            // The marker of the group's partition may be written before that of the ledger's.
             Some(offset) if until == Until::Stable && offset > end => end,
             Some(offset) => {
                 let (partition, group) = (self.partition.clone(), self.group_id.clone());
@@ -91,7 +94,7 @@ impl LedgerReader {
         Ok(offset(&self.cluster, leader, &self.partition, timestamp, isolation).await?)
     }
 
-    async fn group_offset(&self) -> Result<Option<i64>, LedgerError> {
+    async fn group_offset(&self, until: Until) -> Result<Option<i64>, LedgerError> {
         let node = self.cluster.coordinator(CoordinatorKind::Group, &self.group_id).await?;
         let coordinator = self.cluster.dial(node, Use::Control).await?;
         let text = |text: &str| StrBytes::from_string(text.to_owned());
@@ -101,7 +104,7 @@ impl LedgerReader {
         let request = OffsetFetchRequest::default()
             .with_group_id(text(&self.group_id).into())
             .with_topics(Some(vec![topic]))
-            .with_require_stable(true);
+            .with_require_stable(until == Until::End);
         loop {
             let answer = self.cluster.ask(&coordinator, OFFSET_FETCH_VERSION_MAX, &request).await?;
             let partition = answer.topics.first().and_then(|it| it.partitions.first());

@@ -21,7 +21,13 @@ mod partition;
 pub mod protocol;
 
 #[cfg(test)]
+pub(crate) mod model;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod samples;
+#[cfg(test)]
+mod world;
 
 pub use committed::{Selection, select};
 pub use errors::{Action, Api};

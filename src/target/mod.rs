@@ -21,7 +21,7 @@ pub mod protocol;
 mod transactor;
 
 #[cfg(test)]
-mod model;
+pub(crate) mod model;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]

@@ -1,7 +1,9 @@
-//! A transaction coordinator, a group and partition leaders, small enough to be believed: the judge of `properties`.
+//! A transaction coordinator, a group and partition leaders, small enough to be believed: the judge of `properties`, and the
+//! target of the lane's.
 
 use crate::target::message::{Answer, TransactionProtocol, TxnRequest};
 use crate::types::{ProducerIdentity, TopicPartition};
+use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 
 const NONE: i16 = 0;
@@ -26,20 +28,21 @@ enum Phase {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Fate {
+pub(crate) enum Fate {
     Open,
     Committed,
     Aborted,
 }
 
-pub(super) struct Stored {
-    pub(super) body: Vec<u8>,
-    pub(super) fate: Fate,
+pub(crate) struct Stored {
+    /// The batch, header and all; one offset each.
+    pub(crate) bytes: Bytes,
+    pub(crate) fate: Fate,
 }
 
 #[derive(Default)]
-pub(super) struct Leader {
-    pub(super) log: Vec<Stored>,
+pub(crate) struct Leader {
+    pub(crate) log: Vec<Stored>,
     producer_id: i64,
     epoch: i16,
     next_sequence: Option<i32>,
@@ -48,22 +51,22 @@ pub(super) struct Leader {
     open: bool,
 }
 
-pub(super) struct Model {
-    pub(super) identity: ProducerIdentity,
+pub(crate) struct Model {
+    pub(crate) identity: ProducerIdentity,
     previous: Option<ProducerIdentity>,
     phase: Phase,
     partitions: BTreeSet<TopicPartition>,
     group_added: bool,
     pending_offset: Option<i64>,
-    pub(super) committed_offset: Option<i64>,
-    pub(super) leaders: BTreeMap<TopicPartition, Leader>,
+    pub(crate) committed_offset: Option<i64>,
+    pub(crate) leaders: BTreeMap<TopicPartition, Leader>,
     next_producer_id: i64,
     /// How many requests the markers take.
-    pub(super) marker_delay: u8,
+    pub(crate) marker_delay: u8,
 }
 
 impl Model {
-    pub(super) fn new(epoch: i16) -> Self {
+    pub(crate) fn new(epoch: i16) -> Self {
         Self {
             identity: ProducerIdentity { producer_id: 1000, producer_epoch: epoch },
             previous: None,
@@ -99,7 +102,7 @@ impl Model {
         }
     }
 
-    pub(super) fn finish_markers(&mut self) {
+    pub(crate) fn finish_markers(&mut self) {
         while let Phase::Prepare { .. } = self.phase {
             self.tick();
         }
@@ -127,7 +130,7 @@ impl Model {
     }
 
     /// Another bridge takes the lane.
-    pub(super) fn steal(&mut self) {
+    pub(crate) fn steal(&mut self) {
         self.init(None);
         self.init(None);
     }
@@ -239,7 +242,7 @@ impl Model {
         }
         let leader = self.leaders.entry(partition.clone()).or_default();
         let offset = leader.log.len() as i64;
-        leader.log.push(Stored { body: bytes[61..].to_vec(), fate: Fate::Open });
+        leader.log.push(Stored { bytes: Bytes::copy_from_slice(bytes), fate: Fate::Open });
         if !known || leader.epoch != identity.producer_epoch {
             leader.recent.clear();
         }
@@ -254,7 +257,7 @@ impl Model {
         (NONE, offset)
     }
 
-    pub(super) fn apply(&mut self, request: &TxnRequest) -> Answer {
+    pub(crate) fn apply(&mut self, request: &TxnRequest) -> Answer {
         self.tick();
         match request {
             TxnRequest::InitProducerId { identity, .. } => {
@@ -297,9 +300,35 @@ impl Model {
         }
     }
 
+    pub(crate) fn log(&self, partition: &TopicPartition) -> &[Stored] {
+        self.leaders.get(partition).map(|leader| leader.log.as_slice()).unwrap_or_default()
+    }
+
+    /// A transaction has not been ended, or its markers are not written yet.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Ongoing | Phase::Prepare { .. })
+    }
+
     /// The bodies a read_committed consumer sees.
-    pub(super) fn committed(&self, partition: &TopicPartition) -> Vec<&[u8]> {
-        let log = self.leaders.get(partition).map(|leader| leader.log.as_slice()).unwrap_or_default();
-        log.iter().filter(|stored| stored.fate == Fate::Committed).map(|stored| stored.body.as_slice()).collect()
+    pub(crate) fn committed(&self, partition: &TopicPartition) -> Vec<&[u8]> {
+        let log = self.log(partition).iter();
+        log.filter(|stored| stored.fate == Fate::Committed).map(|stored| &stored.bytes[61..]).collect()
+    }
+}
+
+/// The answer of a broker that did nothing.
+pub(crate) fn with_code(request: &TxnRequest, code: i16) -> Answer {
+    match request {
+        TxnRequest::InitProducerId { .. } => {
+            let identity = ProducerIdentity { producer_id: -1, producer_epoch: -1 };
+            Answer::InitProducerId { error_code: code, identity }
+        }
+        TxnRequest::AddPartitionsToTxn { partitions, .. } => {
+            Answer::AddPartitionsToTxn { partitions: partitions.iter().map(|it| (it.clone(), code)).collect() }
+        }
+        TxnRequest::AddOffsetsToTxn { .. } => Answer::AddOffsetsToTxn { error_code: code },
+        TxnRequest::Produce { .. } => Answer::Produce { error_code: code, base_offset: -1, log_append_time_ms: -1 },
+        TxnRequest::TxnOffsetCommit { .. } => Answer::TxnOffsetCommit { error_code: code },
+        TxnRequest::EndTxn { .. } => Answer::EndTxn { error_code: code, identity: None },
     }
 }

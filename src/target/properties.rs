@@ -4,8 +4,9 @@ use crate::target::Transactor;
 use crate::target::message::{
     Answer, CommitOffset, Destination, Event, Failure, Input, Output, RequestId, TransactionProtocol, TxnRequest,
 };
-use crate::target::model::Model;
+use crate::target::model::{Model, with_code};
 use crate::target::transcripts::{batch, ledger, offsets, settings};
+use crate::testing::cases;
 use crate::types::TopicPartition;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -70,22 +71,6 @@ fn sequence(request: &TxnRequest) -> Option<(TopicPartition, i32)> {
     let TxnRequest::Produce { partition, batch, .. } = request else { return None };
     let bytes = batch.to_bytes();
     Some((partition.clone(), i32::from_be_bytes([bytes[53], bytes[54], bytes[55], bytes[56]])))
-}
-
-fn with_code(request: &TxnRequest, code: i16) -> Answer {
-    match request {
-        TxnRequest::InitProducerId { .. } => {
-            let identity = crate::types::ProducerIdentity { producer_id: -1, producer_epoch: -1 };
-            Answer::InitProducerId { error_code: code, identity }
-        }
-        TxnRequest::AddPartitionsToTxn { partitions, .. } => {
-            Answer::AddPartitionsToTxn { partitions: partitions.iter().map(|it| (it.clone(), code)).collect() }
-        }
-        TxnRequest::AddOffsetsToTxn { .. } => Answer::AddOffsetsToTxn { error_code: code },
-        TxnRequest::Produce { .. } => Answer::Produce { error_code: code, base_offset: -1, log_append_time_ms: -1 },
-        TxnRequest::TxnOffsetCommit { .. } => Answer::TxnOffsetCommit { error_code: code },
-        TxnRequest::EndTxn { .. } => Answer::EndTxn { error_code: code, identity: None },
-    }
 }
 
 impl World {
@@ -422,7 +407,7 @@ fn choices() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(400), ..ProptestConfig::default() })]
 
     #[test]
     fn v1_keeps_its_promises(choices in choices()) {
