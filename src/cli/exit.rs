@@ -40,6 +40,7 @@ pub(super) fn of_run(error: &RunError) -> Exit {
         RunError::Rights(_) => Exit::NotPermitted,
         RunError::Cluster(error) | RunError::Ledger(LedgerError::Cluster(error)) => of_cluster(error),
         RunError::Ledger(LedgerError::Topic { .. }) => Exit::Config,
+        RunError::Ledger(LedgerError::NotReady { .. }) => Exit::Unavailable,
         RunError::Ledger(_) | RunError::TakenOver { .. } | RunError::NoLane(_) => Exit::Failed,
     }
 }

@@ -34,6 +34,10 @@ pub enum LedgerError {
     TooLarge { partition: TopicPartition, records: usize, bytes: usize, bytes_max: usize },
     #[error("{partition}: the ledger's batch at offset {offset} is damaged: {reason}")]
     Damaged { partition: TopicPartition, offset: i64, reason: String },
+    #[error(
+        "{topic}: not all its partitions have a leader after {seconds} s. Is a broker of the target down, or the topic being deleted?"
+    )]
+    NotReady { topic: String, seconds: u64 },
     #[error("{topic}: {problem}. {remedy}")]
     Topic { topic: String, problem: String, remedy: String },
 }

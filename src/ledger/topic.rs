@@ -6,7 +6,7 @@ use crate::types::TopicName;
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The tail of a compacted partition is its active segment: small ones keep a full replay short.
 const SEGMENT_BYTES: &str = "16777216";
@@ -16,6 +16,8 @@ const MIN_COMPACTION_LAG_MS: &str = "86400000";
 const MIN_INSYNC_REPLICAS: &str = "2";
 const TOPIC_ALREADY_EXISTS: i16 = 36;
 const POLL: Duration = Duration::from_millis(50);
+/// An election takes seconds; whoever waits longer wants to know why.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Creates the topic where it is missing; refuses one that would not keep what is written to it.
 pub async fn ensure(
@@ -25,17 +27,21 @@ pub async fn ensure(
     replication_factor: Option<i16>,
 ) -> Result<(), LedgerError> {
     let name: TopicName = Arc::from(topic);
-    let metadata = cluster.metadata(Some(std::slice::from_ref(&name))).await?;
-    if !exists(&metadata, &name) {
-        create(cluster, &new_topic(topic, lanes, replication_factor)).await?;
-    }
+    let began = Instant::now();
     let found = loop {
         let metadata = cluster.metadata(Some(std::slice::from_ref(&name))).await?;
+        // More than once: a topic of that name that is being deleted (ZooKeeper mode takes its time) is told to exist.
+        if !exists(&metadata, &name) {
+            create(cluster, &new_topic(topic, lanes, replication_factor)).await?;
+        }
         let known = metadata.topics.get(&name).map(|it| &it.partitions);
         if let Some(found) =
             known.filter(|it| !it.is_empty() && it.values().all(|partition| partition.leader.is_some()))
         {
             break i32::try_from(found.len()).unwrap_or(i32::MAX);
+        }
+        if began.elapsed() > PATIENCE {
+            return Err(LedgerError::NotReady { topic: topic.to_owned(), seconds: PATIENCE.as_secs() });
         }
         tokio::time::sleep(POLL).await;
     };

@@ -48,6 +48,7 @@ fn copies(source: Spec, target: Spec, tools: Option<(&str, &str)>) -> Result<()>
     let pair = Pair::start(source, target)?;
     let (mut at_source, mut at_target) = (pair.source.client(), pair.target.client());
     let mut written = Workload::new(SEED, "data").write(&mut at_source)?;
+    compacted::freeze(&mut at_source, COMPACTED)?;
     for topic in written.topics.iter().filter(|topic| *topic != COMPACTED) {
         let found: Vec<_> = coverage::of(&mut at_source, topic)?.into_iter().collect();
         ensure!(found == coverage::EXPECTED, "{topic} does not hold everything: {found:?}");
