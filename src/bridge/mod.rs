@@ -12,15 +12,17 @@ mod lane;
 mod lane_tests;
 mod ownership;
 mod planner;
+mod purse;
 mod report;
 mod run;
 mod survey;
 mod transaction;
 mod weakness;
 mod worker;
+mod working;
 
 pub use age::Oldest;
-pub use ends::Ends;
+pub use ends::{Ends, Surroundings};
 pub use error::RunError;
 pub use incident::{Incident, IncidentKind};
 pub use planner::{Planner, topics_of};
