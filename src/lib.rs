@@ -14,7 +14,10 @@ pub mod cluster;
 pub mod config;
 pub mod demo;
 pub mod ledger;
+#[cfg(not(feature = "planted-bugs"))]
 mod planted;
+#[cfg(feature = "planted-bugs")]
+pub mod planted;
 pub mod reader;
 mod shape;
 pub mod source;
