@@ -74,13 +74,14 @@ fn batch(offset: i64, epoch: i16, records: Vec<ReadRecord>) -> ReadBatch {
         producer_id: 9,
         producer_epoch: epoch,
         base_sequence: 0,
+        bytes: 0,
         body_hash: 0,
         records,
     }
 }
 
 fn record(offset: i64, key: Option<Vec<u8>>, value: Option<Vec<u8>>) -> ReadRecord {
-    ReadRecord { offset, timestamp: 0, key, value, headers: vec![] }
+    ReadRecord { offset, timestamp: 0, create_time: 0, key, value, headers: vec![] }
 }
 
 fn data(offset: i64, epoch: i16, count: i64) -> ReadBatch {
