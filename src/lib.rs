@@ -1,19 +1,23 @@
 //! Copies topics between two isolated Kafka clusters, each record exactly once.
 //!
 //! Layers, lowest first; each may use those above it in this list, never those below:
-//! `types` and `planted`, `shape`, `wire`, `cluster`, `batch`, `source` and `target` (pure state machines), `reader`,
-//! `ledger` and `topics`, `bridge`, `demo`, `cli`.
+//! `types`, `clock` and `planted`, `shape`, `wire`, `cluster`, `batch`, `source` and `target` (pure state machines),
+//! `reader`, `ledger` and `topics`, `bridge`, `demo`, `cli`.
 //! `broker`, the in-process demo cluster, stands beside them: it uses `types`, `shape` and `batch` alone.
 
 pub mod batch;
 pub mod bridge;
 pub mod broker;
 pub mod cli;
+pub mod clock;
 pub mod cluster;
 pub mod config;
 pub mod demo;
 pub mod ledger;
+#[cfg(not(feature = "planted-bugs"))]
 mod planted;
+#[cfg(feature = "planted-bugs")]
+pub mod planted;
 pub mod reader;
 mod shape;
 pub mod source;

@@ -23,16 +23,42 @@ pub(crate) const fn planted(_: Bug) -> bool {
     false
 }
 
-/// `KAFKA_BRIDGE_PLANTED_BUG` names the one that this process has.
+#[cfg(feature = "planted-bugs")]
+std::thread_local! {
+    static OF_THREAD: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };
+}
+
+/// `KAFKA_BRIDGE_PLANTED_BUG` names the one that this process has; a simulation has its own in each thread.
 #[cfg(feature = "planted-bugs")]
 pub(crate) fn planted(bug: Bug) -> bool {
-    static NAME: std::sync::LazyLock<Option<String>> =
-        std::sync::LazyLock::new(|| std::env::var("KAFKA_BRIDGE_PLANTED_BUG").ok());
-    NAME.as_deref() == Some(bug.name())
+    static OF_PROCESS: std::sync::LazyLock<Option<Bug>> =
+        std::sync::LazyLock::new(|| Bug::named(&std::env::var("KAFKA_BRIDGE_PLANTED_BUG").ok()?));
+    OF_THREAD.get().or(*OF_PROCESS) == Some(bug)
+}
+
+/// In this thread. False: there is no such bug.
+#[cfg(feature = "planted-bugs")]
+pub fn plant(name: Option<&str>) -> bool {
+    let bug = name.and_then(Bug::named);
+    OF_THREAD.set(bug);
+    bug.is_some() == name.is_some()
+}
+
+/// By name.
+#[cfg(feature = "planted-bugs")]
+pub fn names() -> impl Iterator<Item = &'static str> {
+    Bug::ALL.into_iter().map(Bug::name)
 }
 
 #[cfg(feature = "planted-bugs")]
 impl Bug {
+    const ALL: [Self; 5] =
+        [Self::PositionOutsideTransaction, Self::PositionOffByOne, Self::AbortedKept, Self::NoFence, Self::NoBump];
+
+    fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.name() == name)
+    }
+
     const fn name(self) -> &'static str {
         match self {
             Bug::PositionOutsideTransaction => "position_outside_transaction",

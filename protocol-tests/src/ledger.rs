@@ -93,28 +93,34 @@ impl Ledger {
         let mut ledger = Ledger::default();
         for (lane, batches) in (0..).zip(lanes) {
             for (batch, committed) in batches.iter().zip(outcomes(batches)).filter(|(batch, _)| !batch.control) {
-                ensure!(batch.transactional, "lane {lane}: the batch at {} is in no transaction", batch.base_offset);
-                let mut entry = Entry {
-                    lane,
-                    offset: batch.base_offset,
-                    producer_id: batch.producer_id,
-                    epoch: batch.producer_epoch,
-                    committed,
-                    changes: vec![],
-                    owner: None,
-                };
-                for record in &batch.records {
-                    let place = format!("lane {lane}, offset {}", record.offset);
-                    let parsed = parse(record.key.as_deref(), record.value.as_deref()).context(place)?;
-                    match parsed {
-                        Parsed::Owner(owner) => entry.owner = Some(owner),
-                        Parsed::Position(position) => ledger.add(&mut entry, position),
-                    }
-                }
-                ledger.entries.push(entry);
+                ledger.feed(lane, batch, committed)?;
             }
         }
         Ok(ledger)
+    }
+
+    /// The next batch of a lane, in the order of the log.
+    pub fn feed(&mut self, lane: i32, batch: &ReadBatch, committed: Option<bool>) -> Result<()> {
+        ensure!(batch.transactional, "lane {lane}: the batch at {} is in no transaction", batch.base_offset);
+        let mut entry = Entry {
+            lane,
+            offset: batch.base_offset,
+            producer_id: batch.producer_id,
+            epoch: batch.producer_epoch,
+            committed,
+            changes: vec![],
+            owner: None,
+        };
+        for record in &batch.records {
+            let place = format!("lane {lane}, offset {}", record.offset);
+            let parsed = parse(record.key.as_deref(), record.value.as_deref()).context(place)?;
+            match parsed {
+                Parsed::Owner(owner) => entry.owner = Some(owner),
+                Parsed::Position(position) => self.add(&mut entry, position),
+            }
+        }
+        self.entries.push(entry);
+        Ok(())
     }
 
     fn add(&mut self, entry: &mut Entry, position: Position) {

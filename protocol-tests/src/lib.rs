@@ -17,4 +17,5 @@ pub mod ports;
 pub mod process;
 pub mod proxy;
 pub mod raw;
+pub mod simulation;
 pub mod workload;

@@ -59,7 +59,7 @@ pub(super) async fn oldest(
             }
         }
     }
-    let now = since_1970(SystemTime::now());
+    let now = since_1970(ends.surroundings.wall.now());
     for (partition, first) in ends.source.offsets(source, &asked).await {
         let topic = Arc::clone(&partition.topic);
         let oldest = match first {

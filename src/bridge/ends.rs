@@ -1,11 +1,12 @@
-//! Both clusters of a link, connected.
+//! Both clusters of a link, connected, and what else a bridge has around it.
 
 use super::error::RunError;
+use crate::clock::{self, WallClock};
 use crate::cluster::{Backoff, Cluster, ClusterError, ClusterSettings, Metadata};
 use crate::config::{Config, EndConfig};
-use crate::wire::{ConnectionSettings, Security};
+use crate::wire::{ConnectionSettings, Network, Security, Tcp};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// An answer's byte limit may be exceeded by one batch (KIP-74); this is a hundred times the default `max.message.bytes`,
 /// and what a broker itself takes in one request (`socket.request.max.bytes`).
@@ -15,17 +16,47 @@ const READ_BUFFER_BYTES: usize = 256 << 10;
 /// A start waits so long for clusters that are just starting too.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Everything that a link takes from the machine it runs on; a simulation gives it all this itself.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    pub source: Arc<dyn Network>,
+    pub target: Arc<dyn Network>,
+    pub wall: WallClock,
+    /// How the ledger names this process.
+    pub host: String,
+    pub pid: u32,
+}
+
+impl Default for Surroundings {
+    fn default() -> Self {
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::env::var("HOSTNAME"));
+        Self {
+            source: Arc::new(Tcp),
+            target: Arc::new(Tcp),
+            wall: WallClock::default(),
+            host: host.map(|it| it.trim().to_owned()).unwrap_or_default(),
+            pid: std::process::id(),
+        }
+    }
+}
+
 #[derive(Clone)]
 pub struct Ends {
     pub source: Cluster,
     pub target: Cluster,
+    pub(super) surroundings: Surroundings,
 }
 
 impl Ends {
     pub fn new(config: &Config) -> Result<Self, RunError> {
-        let source = cluster("source", &config.source, config.delivery.request_timeout)?;
-        let target = cluster("target", &config.target.end, config.delivery.request_timeout)?;
-        Ok(Self { source, target })
+        Self::within(config, Surroundings::default())
+    }
+
+    pub fn within(config: &Config, surroundings: Surroundings) -> Result<Self, RunError> {
+        let timeout = config.delivery.request_timeout;
+        let source = cluster("source", &config.source, timeout, &surroundings.source)?;
+        let target = cluster("target", &config.target.end, timeout, &surroundings.target)?;
+        Ok(Self { source, target, surroundings })
     }
 
     /// The first metadata of both.
@@ -35,7 +66,12 @@ impl Ends {
     }
 }
 
-fn cluster(end: &'static str, config: &EndConfig, request_timeout: Duration) -> Result<Cluster, RunError> {
+fn cluster(
+    end: &'static str,
+    config: &EndConfig,
+    request_timeout: Duration,
+    network: &Arc<dyn Network>,
+) -> Result<Cluster, RunError> {
     let security =
         Security::load(config.tls.as_ref()).map_err(|error| RunError::Security { end, error: Arc::new(error) })?;
     Ok(Cluster::new(ClusterSettings {
@@ -47,17 +83,18 @@ fn cluster(end: &'static str, config: &EndConfig, request_timeout: Duration) -> 
             connect_timeout: request_timeout,
             fetch_answer_bytes_max: FETCH_ANSWER_BYTES_MAX,
             read_buffer_bytes: READ_BUFFER_BYTES,
+            network: Arc::clone(network),
         },
         request_timeout,
     }))
 }
 
 async fn connected(cluster: &Cluster) -> Result<Metadata, ClusterError> {
-    let began = Instant::now();
+    let began = clock::now();
     let mut backoff = Backoff::default();
     loop {
         match cluster.metadata(None).await {
-            Err(error) if !error.is_permanent() && began.elapsed() < PATIENCE => {
+            Err(error) if !error.is_permanent() && clock::now() - began < PATIENCE => {
                 tracing::warn!(%error, "waiting for the {}", cluster.end());
                 tokio::time::sleep(backoff.failed()).await;
             }

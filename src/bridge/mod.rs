@@ -18,6 +18,7 @@ mod planner;
 mod process;
 #[cfg(test)]
 mod properties;
+mod purse;
 mod report;
 mod run;
 #[cfg(test)]
@@ -26,11 +27,12 @@ mod survey;
 mod transaction;
 mod weakness;
 mod worker;
+mod working;
 #[cfg(test)]
 mod world;
 
 pub use age::Oldest;
-pub use ends::Ends;
+pub use ends::{Ends, Surroundings};
 pub use error::RunError;
 pub use incident::{Incident, IncidentKind};
 pub use planner::{Planner, topics_of};

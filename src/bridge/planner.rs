@@ -30,6 +30,7 @@ const TOLD_MAX: usize = 1_000;
 
 pub struct Planner {
     rules: TopicRules,
+    ends: Ends,
     sync: TopicSync,
     lanes: NonZeroU32,
     accepted: BTreeSet<Weakness>,
@@ -64,6 +65,7 @@ impl Planner {
     pub fn new(config: &Config, ends: &Ends) -> Self {
         Self {
             rules: TopicRules::compile(config),
+            ends: ends.clone(),
             sync: TopicSync {
                 source: ends.source.clone(),
                 target: ends.target.clone(),
@@ -171,8 +173,7 @@ impl Planner {
         let names = |of: fn(&PlanEntry) -> &TopicName| new.iter().map(|it| Arc::clone(of(it))).collect::<Vec<_>>();
         let source = self.sync.source.metadata(Some(&names(|it| &it.source))).await?;
         let target = self.sync.target.metadata(Some(&names(|it| &it.target))).await?;
-        let ends = Ends { source: self.sync.source.clone(), target: self.sync.target.clone() };
-        Ok(age::oldest(&ends, &source, &target, &new).await)
+        Ok(age::oldest(&self.ends, &source, &target, &new).await)
     }
 
     /// What the target's keeper has to follow.
@@ -212,14 +213,15 @@ impl Planner {
         described.tick().await;
         loop {
             let is_due = tokio::select! {
+                biased;
+                () = publish.closed() => return,
+                _ = described.tick() => true,
                 Ok(()) = at_source.changed() => false,
                 Ok(()) = at_target.changed() => {
                     let seen = at_target.borrow_and_update().clone();
                     self.note(&seen);
                     false
                 }
-                _ = described.tick() => true,
-                () = publish.closed() => return,
             };
             let metadata = at_source.borrow_and_update().clone();
             let is_new = self.replan(&metadata);

@@ -1,13 +1,15 @@
 //! Starts a link, listens to its lanes, and ends it.
 
-use super::ends::{Ends, PATIENCE};
+use super::ends::{Ends, PATIENCE, Surroundings};
 use super::error::RunError;
 use super::lane::{Event, LaneSettings};
 use super::planner::{DISCOVERY_INTERVAL, Planner};
 use super::report::{Summary, Watcher};
 use super::survey::Survey;
 use super::worker::{self, Shared};
+use super::working::Working;
 use crate::batch::LogAppendTimePolicy;
+use crate::clock;
 use crate::cluster::{Backoff, Keeper, Metadata};
 use crate::config::{Config, LogAppendTime};
 use crate::ledger::{self, Owner};
@@ -17,8 +19,9 @@ use crate::target::{TransactionProtocol, TransactorSettings};
 use crate::types::TopicPartition;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
 use uuid::Uuid;
 
 const EVENTS_MAX: usize = 1_024;
@@ -30,13 +33,14 @@ const TARGET_INTERVAL: Duration = Duration::from_secs(5);
 /// Per partition: what a leader recognises (`ProducerStateEntry.NUM_BATCHES_TO_RETAIN`).
 const IN_FLIGHT_MAX: usize = 5;
 
-/// Runs until `stop` is ready, then drains. An error means that nothing runs any more.
+/// Runs until `stop` is ready, then drains. An error means that nothing runs any more; and nothing outlives the future
+/// when it is dropped.
 pub async fn run(
     config: &Config,
+    ends: Ends,
     watcher: &mut (dyn Watcher + Send),
     stop: impl Future<Output = ()>,
 ) -> Result<Summary, RunError> {
-    let ends = Ends::new(config)?;
     let mut planner = Planner::new(config, &ends);
     let (source, target) = prepared(config, &ends, &mut planner).await?;
 
@@ -44,7 +48,7 @@ pub async fn run(
     let target_metadata = Keeper::start(ends.target.clone(), Some(planner.target_topics()), TARGET_INTERVAL).await?;
     let (publish, routes) = watch::channel(Arc::new(planner.routes(&source)));
     let (drain, draining) = watch::channel(false);
-    let (events, mut happened) = mpsc::channel(EVENTS_MAX);
+    let (events, happened) = mpsc::channel(EVENTS_MAX);
     let budget_bytes = config.delivery.memory_bytes_max.min(Semaphore::MAX_PERMITS);
     let shared = Shared {
         source: ends.source.clone(),
@@ -60,11 +64,14 @@ pub async fn run(
         protocol: config.delivery.transaction_protocol,
     };
     introduce(config, &planner, &source.cluster_id, &target.cluster_id, &ends);
-    tokio::spawn(planner.follow(source_metadata, target_metadata, publish));
-    let owner = owner();
+    let mut planning = JoinSet::new();
+    planning.spawn(planner.follow(source_metadata, target_metadata, publish));
+    let owner = owner(&ends.surroundings);
     let lanes = config.delivery.lanes.get();
+    let mut working = Working::new(happened);
     for lane in 0..lanes {
-        tokio::spawn(worker::run(settings(config, &source.cluster_id, &owner, lane), shared.clone()));
+        let settings = settings(config, &source.cluster_id, &owner, lane, &ends.surroundings);
+        working.start(lane, worker::run(settings, shared.clone()));
     }
     drop(shared);
 
@@ -75,16 +82,17 @@ pub async fn run(
         working: lanes,
         taken: 0,
         lanes,
-        began: Instant::now(),
+        began: clock::now(),
     };
     let mut ticks = tokio::time::interval(link.watcher.interval());
     ticks.tick().await;
     tokio::pin!(stop);
     loop {
         tokio::select! {
+            biased;
             () = &mut stop => break,
-            Some((lane, event)) = happened.recv() => link.happened(lane, event)?,
             _ = ticks.tick() => link.watcher.tell(&link.summary),
+            Some((lane, event)) = working.next() => link.happened(lane, event)?,
         }
     }
     link.watcher.make_room();
@@ -93,7 +101,7 @@ pub async fn run(
     let _ = drain.send(true);
     let drained = async {
         while link.working > 0
-            && let Some((lane, event)) = happened.recv().await
+            && let Some((lane, event)) = working.next().await
         {
             link.happened(lane, event)?;
         }
@@ -110,12 +118,12 @@ pub async fn run(
 /// Ledger and topics as the link needs them. What clusters answer that are just coming up, and topics that were just made,
 /// passes: a start does not die of it.
 async fn prepared(config: &Config, ends: &Ends, planner: &mut Planner) -> Result<(Metadata, Metadata), RunError> {
-    let began = Instant::now();
+    let began = clock::now();
     let mut backoff = Backoff::default();
     loop {
         match begun(config, ends, planner).await {
             Ok(metadata) => return Ok(metadata),
-            Err(error) if error.may_pass() && began.elapsed() < PATIENCE => {
+            Err(error) if error.may_pass() && clock::now() - began < PATIENCE => {
                 tracing::debug!(%error, "the clusters are not ready yet");
                 tokio::time::sleep(backoff.failed()).await;
             }
@@ -154,7 +162,7 @@ impl Link<'_> {
                 tracing::debug!(lane, transaction, positions, "taken");
                 self.taken += 1;
                 if self.taken == self.lanes {
-                    let ms = self.began.elapsed().as_millis();
+                    let ms = (clock::now() - self.began).as_millis();
                     tracing::info!(link = %self.name, lanes = self.lanes, ms, "all lanes are taken");
                 }
             }
@@ -194,7 +202,7 @@ impl Link<'_> {
     }
 }
 
-fn settings(config: &Config, cluster_id: &str, owner: &Owner, lane: u32) -> LaneSettings {
+fn settings(config: &Config, cluster_id: &str, owner: &Owner, lane: u32, around: &Surroundings) -> LaneSettings {
     let delivery = &config.delivery;
     let partition = i32::try_from(lane).unwrap_or(i32::MAX);
     let ledger_partition = TopicPartition::new(config.link.ledger_topic().as_str(), partition);
@@ -223,23 +231,22 @@ fn settings(config: &Config, cluster_id: &str, owner: &Owner, lane: u32) -> Lane
             harden_v1: !planted(Bug::NoBump),
         },
         fetcher: FetcherSettings { max_bytes: FETCH_BYTES_MAX, ..FetcherSettings::default() },
-        started: Instant::now(),
-        started_ms: owner_now_ms(),
+        started: clock::now(),
+        started_ms: now_ms(around),
     }
 }
 
-fn owner_now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+fn now_ms(around: &Surroundings) -> u64 {
+    let since = around.wall.now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn owner() -> Owner {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::env::var("HOSTNAME"));
+fn owner(around: &Surroundings) -> Owner {
     Owner {
         instance: Uuid::from_u128(fastrand::u128(..)),
-        host: host.map(|it| it.trim().to_owned()).unwrap_or_default(),
-        pid: std::process::id(),
-        started_ms: owner_now_ms(),
+        host: around.host.clone(),
+        pid: around.pid,
+        started_ms: now_ms(around),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     }
 }

@@ -2,6 +2,8 @@
 
 use super::dispatch;
 use super::lane::{Event, Input, Lane, LaneSettings, Output, Route};
+use super::purse::Purse;
+use crate::clock;
 use crate::cluster::{Address, Backoff, Cluster, CoordinatorKind, Courier, Keeper, Lost, Metadata, Use};
 use crate::config::ProtocolChoice;
 use crate::ledger::{LaneLedger, LedgerError, LedgerReader, Owner, Until, log_end};
@@ -10,8 +12,9 @@ use crate::target::{self, Destination, TransactionProtocol, TxnRequest};
 use crate::types::{NodeId, TopicPartition};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
 
 /// More than the machines of one lane can have in flight.
 const ANSWERS_MAX: usize = 4_096;
@@ -30,7 +33,6 @@ pub(super) struct Shared {
     pub(super) target: Cluster,
     pub(super) source_metadata: Keeper,
     pub(super) target_metadata: Keeper,
-    /// A permit is a byte.
     pub(super) budget: Arc<Semaphore>,
     pub(super) budget_bytes: usize,
     pub(super) routes: watch::Receiver<Arc<Routes>>,
@@ -63,6 +65,9 @@ struct Worker {
     fetched: mpsc::Sender<(source::RequestId, Result<source::Answer, Lost>)>,
     delivered: mpsc::Sender<(target::RequestId, Result<target::Answer, Lost>)>,
     found: mpsc::Sender<Found>,
+    purse: Purse,
+    /// Questions that are not answered yet. They end with the lane.
+    asking: JoinSet<()>,
     /// Requests that could not be sent at all.
     unsent: Vec<Input>,
 }
@@ -78,7 +83,8 @@ pub(super) async fn run(settings: LaneSettings, shared: Shared) {
     let (found, mut answers) = mpsc::channel(ANSWERS_MAX);
     let (mut routes, mut drain) = (shared.routes.clone(), shared.drain.clone());
     let mut metadata = shared.source_metadata.watch();
-    let now = Instant::now();
+    let purse = Purse::new(Arc::clone(&shared.budget));
+    let now = clock::now();
     let mut worker = Worker {
         transactional_id: Arc::clone(&settings.transactor.transactional_id),
         lane: Lane::new(settings, protocol(&shared.target, shared.protocol).0, now),
@@ -92,6 +98,8 @@ pub(super) async fn run(settings: LaneSettings, shared: Shared) {
         fetched,
         delivered,
         found,
+        purse,
+        asking: JoinSet::new(),
         unsent: Vec::new(),
     };
     routes.mark_changed();
@@ -102,28 +110,31 @@ pub(super) async fn run(settings: LaneSettings, shared: Shared) {
             return;
         }
         let deadline = worker.lane.poll_timeout().map(tokio::time::Instant::from_std);
+        // In a fixed order, so that a simulation can repeat a run; what is due comes first, so that no flood of answers
+        // delays it.
         let input = tokio::select! {
+            biased;
+            () = sleep_until(deadline) => Input::Timeout,
+            Ok(()) = drain.changed() => Input::Drain,
             Some((id, answer)) = from_target.recv() => {
                 Input::Target(target::Input::Answered { id, answer: answer.map_err(target_failure) })
             }
             Some((id, answer)) = from_source.recv() => {
                 Input::Source(source::Input::Answered { id, answer: answer.map_err(source_failure) })
             }
-            Some(found) = answers.recv() => input(found),
+            Some(found) = answers.recv() => worker.input(found),
             Ok(()) = routes.changed() => {
                 let routes = routes.borrow_and_update().get(&number).cloned().unwrap_or_default();
                 let known = metadata.borrow().clone();
-                worker.lane.handle(Instant::now(), Input::Leaders(leaders(&known, &routes)));
+                worker.lane.handle(clock::now(), Input::Leaders(leaders(&known, &routes)));
                 Input::Routes(routes)
             }
             Ok(()) = metadata.changed() => {
                 let known = metadata.borrow_and_update().clone();
                 Input::Leaders(leaders(&known, routes.borrow().get(&number).unwrap_or(&BTreeMap::new())))
             }
-            Ok(()) = drain.changed() => Input::Drain,
-            () = sleep_until(deadline) => Input::Timeout,
         };
-        worker.lane.handle(Instant::now(), input);
+        worker.lane.handle(clock::now(), input);
     }
 }
 
@@ -181,7 +192,7 @@ impl Worker {
                 }
             }
             match self.unsent.pop() {
-                Some(input) => self.lane.handle(Instant::now(), input),
+                Some(input) => self.lane.handle(clock::now(), input),
                 None => return false,
             }
         }
@@ -191,7 +202,7 @@ impl Worker {
         match output {
             Output::Source(output) => self.source(output),
             Output::Target(output) => self.target(output),
-            Output::ReturnBudget { bytes } => self.shared.budget.add_permits(bytes),
+            Output::ReturnBudget { bytes } => self.purse.give_back(bytes),
             Output::ReadLedger => {
                 let reader = Arc::clone(&self.reader);
                 self.find(async move { Found::Ledger(patiently(|| reader.read(Until::End)).await) });
@@ -226,12 +237,27 @@ impl Worker {
         false
     }
 
-    fn find(&self, question: impl Future<Output = Found> + Send + 'static) {
+    fn find(&mut self, question: impl Future<Output = Found> + Send + 'static) {
         let found = self.found.clone();
-        tokio::spawn(async move {
+        while self.asking.try_join_next().is_some() {}
+        self.asking.spawn(async move {
             // The lane may have ended meanwhile.
             let _ = found.send(question.await).await;
         });
+    }
+
+    fn input(&mut self, found: Found) -> Input {
+        match found {
+            Found::Ledger(Ok(ledger)) => Input::Ledger(ledger),
+            Found::Owner(Ok(owner)) => Input::Owner(owner),
+            Found::Ledger(Err(error)) | Found::Owner(Err(error)) => Input::Broken(error.to_string()),
+            Found::TargetEnd(partition, end_offset) => Input::TargetEnd { partition, end_offset },
+            Found::Budget(node, permit) => {
+                let bytes = permit.num_permits();
+                self.purse.keep(permit);
+                Input::Source(source::Input::BudgetGranted { node, bytes })
+            }
+        }
     }
 
     fn source(&mut self, output: source::Output) {
@@ -239,15 +265,17 @@ impl Worker {
             source::Output::WantBudget { node, bytes } => {
                 // More than all there is would never be granted.
                 let bytes = bytes.min(self.shared.budget_bytes);
-                let (budget, found) = (Arc::clone(&self.shared.budget), self.found.clone());
-                tokio::spawn(async move {
+                let budget = Arc::clone(&self.shared.budget);
+                self.find(async move {
                     let wanted = u32::try_from(bytes).unwrap_or(u32::MAX);
-                    let Ok(permit) = budget.acquire_many_owned(wanted).await else { return };
-                    // The lane may have ended meanwhile.
-                    let _ = found.send(Found::Budget(node, permit)).await;
+                    match budget.acquire_many_owned(wanted).await {
+                        Ok(permit) => Found::Budget(node, permit),
+                        // Never closed.
+                        Err(_) => std::future::pending().await,
+                    }
                 });
             }
-            source::Output::ReturnBudget { bytes } => self.shared.budget.add_permits(bytes),
+            source::Output::ReturnBudget { bytes } => self.purse.give_back(bytes),
             source::Output::Send { id, node, request } => {
                 let is_fetch = matches!(request, SourceRequest::Fetch(_));
                 let (couriers, usage) = if is_fetch {
@@ -339,26 +367,12 @@ impl Worker {
     }
 }
 
-fn input(found: Found) -> Input {
-    match found {
-        Found::Ledger(Ok(ledger)) => Input::Ledger(ledger),
-        Found::Owner(Ok(owner)) => Input::Owner(owner),
-        Found::Ledger(Err(error)) | Found::Owner(Err(error)) => Input::Broken(error.to_string()),
-        Found::TargetEnd(partition, end_offset) => Input::TargetEnd { partition, end_offset },
-        Found::Budget(node, permit) => {
-            let bytes = permit.num_permits();
-            permit.forget();
-            Input::Source(source::Input::BudgetGranted { node, bytes })
-        }
-    }
-}
-
 /// Asks until there is an answer, or an error that waiting does not mend.
 async fn patiently<T, F: Future<Output = Result<T, LedgerError>>>(ask: impl Fn() -> F) -> Result<T, LedgerError> {
-    let (began, mut backoff) = (Instant::now(), Backoff::default());
+    let (began, mut backoff) = (clock::now(), Backoff::default());
     loop {
         match ask().await {
-            Err(error) if error.is_transient() && began.elapsed() < PATIENCE => {
+            Err(error) if error.is_transient() && clock::now() - began < PATIENCE => {
                 tracing::debug!(%error, "the ledger cannot be read yet");
             }
             Err(error) if error.is_transient() => tracing::warn!(%error, "the ledger cannot be read yet"),

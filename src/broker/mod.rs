@@ -24,6 +24,7 @@ mod shapes;
 mod shell;
 mod topics;
 mod transactions;
+mod view;
 mod waiting;
 
 #[cfg(test)]
@@ -37,3 +38,4 @@ pub use faults::{Fault, Loss, Rule, RuleId};
 pub use nodes::{Coordinator, ListenerId};
 pub use settings::{Millis, Settings};
 pub use shell::{Server, ServerSecurity, StoreError};
+pub use view::LogView;

@@ -11,12 +11,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub(super) fn run(file: &Path) -> anyhow::Result<Exit> {
     let config = Config::load(file)?;
     logging::start(&config.log);
+    let ends = bridge::Ends::new(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let mut progress = Progress::new(config.link.as_str());
     let ended = runtime.block_on(async {
         let (mut terminated, mut interrupted) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let ended = tokio::select! {
-            ended = bridge::run(&config, &mut progress, first(&mut terminated, &mut interrupted)) => Some(ended),
+            ended = bridge::run(&config, ends, &mut progress, first(&mut terminated, &mut interrupted)) => Some(ended),
             // Only from the second signal on: the first one is `run`'s, which drains.
             () = impatient() => None,
         };

@@ -12,6 +12,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 /// What the machines can have in flight to one address is far less: five batches a partition, or one fetch.
 const ORDERS_MAX: usize = 4_096;
@@ -37,6 +38,8 @@ pub type Dispatch<R, A> = fn(&Connection, R, Duration) -> Pending<A>;
 pub struct Courier<I, R> {
     orders: mpsc::Sender<(I, R)>,
     open: Open,
+    /// Whoever drops a courier waits for no answer any more.
+    _task: JoinSet<()>,
 }
 
 /// The connection in use. Its owner may close it while the courier is busy dialing or sending.
@@ -55,6 +58,12 @@ impl Open {
     }
 }
 
+impl<I, R> Drop for Courier<I, R> {
+    fn drop(&mut self) {
+        self.open.close();
+    }
+}
+
 impl<I: Send + 'static, R: Send + 'static> Courier<I, R> {
     /// Answers go to `answers` with the id their request was sent with.
     pub fn spawn<A: Send + 'static>(
@@ -68,8 +77,11 @@ impl<I: Send + 'static, R: Send + 'static> Courier<I, R> {
         let (orders, mut queue) = mpsc::channel::<(I, R)>(ORDERS_MAX);
         let open = Open::default();
         let held = open.clone();
-        tokio::spawn(async move {
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            let mut awaited = JoinSet::new();
             while let Some((id, request)) = queue.recv().await {
+                while awaited.try_join_next().is_some() {}
                 let usable = held.slot().clone().filter(|it| !it.is_dead());
                 let connection = match usable {
                     Some(connection) => connection,
@@ -98,7 +110,7 @@ impl<I: Send + 'static, R: Send + 'static> Courier<I, R> {
                 };
                 let answer = dispatch(&connection, request, request_timeout);
                 let answers = answers.clone();
-                tokio::spawn(async move {
+                awaited.spawn(async move {
                     let answer = answer.await.map_err(|error| {
                         tracing::debug!(%error, "a request got no answer");
                         if error.is_timeout() { Lost::TimedOut } else { Lost::Disconnected }
@@ -107,9 +119,8 @@ impl<I: Send + 'static, R: Send + 'static> Courier<I, R> {
                     let _ = answers.send((id, answer)).await;
                 });
             }
-            held.close();
         });
-        Self { orders, open }
+        Self { orders, open, _task: task }
     }
 
     /// Gives the id back when the queue is full: nothing was sent, and no answer will come.

@@ -6,6 +6,7 @@ use crate::types::TopicName;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
 
 /// Between two questions, however many lanes ask: an election makes all of them ask at once.
 const SPACING: Duration = Duration::from_millis(50);
@@ -15,6 +16,8 @@ pub struct Keeper {
     current: watch::Receiver<Arc<Metadata>>,
     wanted: Arc<Notify>,
     topics: watch::Sender<Option<Vec<TopicName>>>,
+    /// Ends with the last handle.
+    _task: Arc<JoinSet<()>>,
 }
 
 impl Keeper {
@@ -29,13 +32,14 @@ impl Keeper {
         let wanted = Arc::new(Notify::new());
         let (topics, asked) = watch::channel(topics);
         let woken = Arc::clone(&wanted);
-        tokio::spawn(async move {
+        let mut task = JoinSet::new();
+        task.spawn(async move {
             let mut backoff = Backoff::default();
             loop {
                 tokio::select! {
+                    biased;
                     () = woken.notified() => {}
                     () = tokio::time::sleep(interval) => {}
-                    () = publish.closed() => return,
                 }
                 let names = asked.borrow().clone();
                 match cluster.metadata(names.as_deref()).await {
@@ -52,7 +56,7 @@ impl Keeper {
                 }
             }
         });
-        Ok(Self { current, wanted, topics })
+        Ok(Self { current, wanted, topics, _task: Arc::new(task) })
     }
 
     pub fn current(&self) -> Arc<Metadata> {

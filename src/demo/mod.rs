@@ -303,7 +303,7 @@ async fn keep_alive(config: Config, lives: Lives, kill: Arc<Notify>, stop: chann
             let _ = stop.wait_for(|it| *it).await;
         };
         let ended = tokio::select! {
-            ended = bridge::run(&config, &mut watcher, stopped) => Some(ended),
+            ended = async { bridge::run(&config, Ends::new(&config)?, &mut watcher, stopped).await } => Some(ended),
             () = kill.notified() => None,
         };
         let mut life = lives.with();

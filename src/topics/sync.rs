@@ -1,11 +1,12 @@
 //! Makes the target's topics what the plan needs: created as they are at the source, grown when they grow.
 
 use super::plan::PlanEntry;
+use crate::clock;
 use crate::cluster::{Cluster, ClusterError, Metadata, NewTopic, TopicConfigs, TopicMetadata};
 use crate::types::TopicName;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Settings that make a copy behave as its original. The others say how a cluster works, not what a topic is.
 const COPIED: [&str; 10] = [
@@ -188,7 +189,7 @@ impl TopicSync {
         wanted: &BTreeMap<TopicName, i32>,
     ) -> Result<BTreeMap<TopicName, TopicMetadata>, ClusterError> {
         let names: Vec<_> = wanted.keys().cloned().collect();
-        let began = Instant::now();
+        let began = clock::now();
         loop {
             let metadata = self.target.metadata(Some(&names)).await?;
             let is_there = |(name, partitions): (&TopicName, &i32)| {
@@ -199,7 +200,7 @@ impl TopicSync {
                 })
             };
             // Later than that its absence is somebody else's to tell: a lane waits for its leader.
-            if wanted.iter().all(is_there) || began.elapsed() >= self.target.request_timeout() {
+            if wanted.iter().all(is_there) || clock::now() - began >= self.target.request_timeout() {
                 return Ok(metadata.topics);
             }
             tokio::time::sleep(POLL).await;

@@ -3,6 +3,7 @@
 
 use super::certificate::Certificate;
 use super::error::WireError;
+use super::network::{Network, Stream};
 use super::security::{Identity, Security, Session};
 use super::shapes;
 use super::versions::{Versions, name};
@@ -17,7 +18,6 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, BufWriter};
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio_rustls::rustls::ClientConnection;
@@ -46,6 +46,7 @@ pub struct ConnectionSettings {
     pub fetch_answer_bytes_max: usize,
     /// Between socket and TLS: rustls reads a few KiB at a time, and large reads save system calls.
     pub read_buffer_bytes: usize,
+    pub network: Arc<dyn Network>,
 }
 
 /// A handle, cheap to clone. The connection closes with its last handle.
@@ -90,9 +91,6 @@ struct Waiting {
     answer: oneshot::Sender<Result<Bytes, WireError>>,
 }
 
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
-
 impl Connection {
     pub async fn open(
         address: &HostPort,
@@ -115,8 +113,7 @@ impl Connection {
     ) -> Result<Self, WireError> {
         let refused =
             |error: io::Error| WireError::Connect { address: Arc::clone(name), reason: error.to_string().into() };
-        let socket = TcpStream::connect((address.host.as_str(), address.port)).await.map_err(refused)?;
-        socket.set_nodelay(true).map_err(refused)?;
+        let socket = settings.network.connect(&address.host, address.port).await.map_err(refused)?;
         let socket = BufReader::with_capacity(settings.read_buffer_bytes, socket);
         let mut session = None;
         let stream: Box<dyn Stream> = match security {

@@ -5,6 +5,7 @@
 mod certificate;
 mod connection;
 mod error;
+mod network;
 mod pem;
 mod release;
 mod security;
@@ -17,6 +18,7 @@ mod tests;
 pub use certificate::Certificate;
 pub use connection::{Connection, ConnectionSettings};
 pub use error::WireError;
+pub use network::{Connecting, Network, Stream, Tcp};
 pub use release::release;
 pub use security::{Security, SecurityError, Session};
 pub use versions::Versions;

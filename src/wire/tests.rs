@@ -1,13 +1,14 @@
 //! The guard against its oracle, the generated decoders; and a connection against a hostile peer.
 
 use super::shapes::{TABLES, table};
-use super::{Connection, ConnectionSettings, Security, WireError};
+use super::{Connection, ConnectionSettings, Security, Tcp, WireError};
 use crate::config::HostPort;
 use crate::shape;
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::*;
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use proptest::prelude::*;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -246,6 +247,7 @@ fn settings() -> ConnectionSettings {
         connect_timeout: Duration::from_secs(5),
         fetch_answer_bytes_max: 1 << 20,
         read_buffer_bytes: 4 << 10,
+        network: Arc::new(Tcp),
     }
 }
 

@@ -22,6 +22,7 @@ pub(super) async fn serve(
 ) {
     let mut ended = shared.ended.subscribe();
     tokio::select! {
+        biased;
         // Whatever ends it, the client sees a closed connection; there is nothing to report.
         _ = converse(&shared, connection, stream, mailbox) => {}
         _ = ended.wait_for(|it| *it) => {}
@@ -44,6 +45,7 @@ async fn converse(
                 break frame;
             }
             tokio::select! {
+                biased;
                 read = reader.read_buf(&mut input) => if read? == 0 { return Ok(()) },
                 action = mailbox.recv() => return finish(&mut writer, action).await,
             }
@@ -51,6 +53,7 @@ async fn converse(
         shared.with(|cluster, now_ms| cluster.handle(now_ms, connection, &frame));
         let action = loop {
             tokio::select! {
+                biased;
                 action = mailbox.recv() => break action,
                 read = reader.read_buf(&mut input), if input.len() < READ_AHEAD_BYTES => if read? == 0 { return Ok(()) },
             }

@@ -1,4 +1,5 @@
-//! The cluster over sockets: it reads the clock, carries bytes, writes the data folder, and decides nothing.
+//! The cluster over sockets: it reads the clock, carries bytes, writes the data folder, and decides nothing. Whatever it
+//! waits for is looked at in a fixed order, so that a simulation can repeat a run.
 
 mod connection;
 mod store;
@@ -193,12 +194,13 @@ impl Shared {
                 }
             };
             tokio::select! {
+                biased;
+                _ = ended.wait_for(|it| *it) => return,
                 () = sleep => {
                     lock(&self.state).armed_ms = None;
                     self.with(|cluster, now_ms| cluster.handle_timeout(now_ms));
                 }
                 () = self.timer.notified() => {}
-                _ = ended.wait_for(|it| *it) => return,
             }
         }
     }
