@@ -1,0 +1,64 @@
+//! `kafka-bridge demo`: the binary alone, with and without faults.
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use libtest_mimic::Trial;
+use protocol_tests::bridge::binary;
+use protocol_tests::process::Process;
+
+use crate::trial;
+
+const RECORDS: u64 = 30_000;
+const SEED: &str = "7";
+const LIMIT: Duration = Duration::from_secs(240);
+
+pub(super) fn trials() -> Vec<Trial> {
+    vec![
+        trial("demo", "in_process_copies_all_that_was_produced", || {
+            let shown = demo(&["--records", &RECORDS.to_string()])?;
+            ensure!(!shown.contains("survived"), "faults that nobody asked for:\n{shown}");
+            Ok(())
+        }),
+        trial("demo", "in_process_survives_its_faults", || {
+            let shown = demo(&["--records", &RECORDS.to_string(), "--chaos"])?;
+            ensure!(shown.contains("survived: "), "no fault happened:\n{shown}");
+            Ok(())
+        }),
+        trial("demo", "in_process_ends_on_ctrl_c_with_a_verdict", || {
+            let folder = tempfile::tempdir()?;
+            let mut process = Process::start(Command::new(binary()?).arg("demo"), &folder.path().join("log"))?;
+            process.wait_for_log("copied", LIMIT)?;
+            process.signal("INT")?;
+            let code = process.wait(LIMIT)?;
+            ensure!(process.log().contains("verdict after"), "no verdict:\n{}", process.log());
+            // Stopped before anything was copied is not a clean copy.
+            let copied = figure(&process.log(), "copied")?;
+            ensure!((code == 0) == (copied > 0), "exit code {code}:\n{}", process.log());
+            Ok(())
+        }),
+    ]
+}
+
+/// A clean run: what it printed.
+fn demo(arguments: &[&str]) -> Result<String> {
+    let folder = tempfile::tempdir()?;
+    let mut command = Command::new(binary()?);
+    command.args(["demo", "--seed", SEED]).args(arguments);
+    let mut process = Process::start(&mut command, &folder.path().join("log"))?;
+    let code = process.wait(LIMIT)?;
+    let shown = process.log();
+    ensure!(code == 0 && shown.contains("clean: each record exactly once"), "exit code {code}:\n{shown}");
+    // Some of what was written under faults may not have arrived; aborted records are extra.
+    let (produced, copied) = (figure(&shown, "produced")?, figure(&shown, "copied")?);
+    ensure!(produced == copied && produced > RECORDS / 2, "{produced} produced, {copied} copied:\n{shown}");
+    Ok(shown)
+}
+
+/// A number of the verdict.
+fn figure(shown: &str, name: &str) -> Result<u64> {
+    let verdict = shown.rsplit("verdict after").next().unwrap_or_default();
+    let mut words = verdict.split_whitespace().skip_while(|word| *word != name);
+    Ok(words.nth(1).with_context(|| format!("the verdict does not name {name}:\n{shown}"))?.parse()?)
+}
