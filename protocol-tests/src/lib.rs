@@ -4,8 +4,10 @@
 
 pub mod audit;
 pub mod bridge;
+pub mod command;
 pub mod compare;
 pub mod embedded;
+pub mod fake;
 pub mod jars;
 pub mod java;
 pub mod kafka;

@@ -77,8 +77,18 @@ impl Authority {
         purpose: Purpose,
         validity: Validity,
     ) -> Result<CertificateFiles> {
+        self.sign(parameters(subject_names, name, validity)?, name, purpose)
+    }
+
+    /// A client of an organization: its subject has more than one part.
+    pub fn issue_member(&self, name: &str, organization: &str) -> Result<CertificateFiles> {
+        let mut params = parameters(vec![], name, Validity::Now)?;
+        params.distinguished_name.push(DnType::OrganizationName, organization);
+        self.sign(params, name, Purpose::Client)
+    }
+
+    fn sign(&self, mut params: CertificateParams, name: &str, purpose: Purpose) -> Result<CertificateFiles> {
         let key = KeyPair::generate()?;
-        let mut params = parameters(subject_names, name, validity)?;
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![match purpose {

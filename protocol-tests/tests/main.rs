@@ -2,12 +2,15 @@
 //!
 //! An ordinary test harness would answer that filter with "0 passed" and success, because a Rust test's name cannot hold a hyphen.
 
+mod bad_input;
+mod check;
 mod copy;
 mod demo;
 mod embedded;
 mod faults;
 mod gaps;
 mod harness;
+mod logging;
 mod topics;
 
 use std::process::ExitCode;
@@ -25,12 +28,15 @@ static REAL: Mutex<()> = Mutex::new(());
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let mut trials = harness::trials();
+    trials.extend(bad_input::trials());
+    trials.extend(check::trials());
     trials.extend(copy::trials());
     trials.extend(demo::trials());
     trials.extend(embedded::trials());
     trials.extend(faults::trials());
     trials.extend(gaps::trials());
     trials.extend(topics::trials());
+    trials.extend(logging::trials());
     trials.sort_by(|left, right| left.name().cmp(right.name()));
     let asked = arguments.filter.as_ref().is_some_and(|filter| filter.contains("protocol-tests"));
     if asked && !arguments.list && trials.iter().all(|trial| arguments.is_filtered_out(trial)) {

@@ -76,6 +76,4 @@ pub trait Watcher {
     /// Between two `tell`s.
     fn interval(&self) -> Duration;
     fn tell(&mut self, summary: &Summary);
-    /// A log line comes: whatever stands where it will be written must go.
-    fn make_room(&self) {}
 }

@@ -95,7 +95,6 @@ pub async fn run(
             Some((lane, event)) = working.next() => link.happened(lane, event)?,
         }
     }
-    link.watcher.make_room();
     tracing::info!(link = %link.name, "draining: open transactions are finished");
     // Lanes that have ended do not listen.
     let _ = drain.send(true);
@@ -171,13 +170,11 @@ impl Link<'_> {
                 self.summary.committed(&counts);
             }
             Event::Aborted(cause) => {
-                self.watcher.make_room();
                 tracing::warn!(lane, %cause, "a transaction was aborted, its records are copied again");
                 self.summary.aborted += 1;
             }
             Event::Incident(incident) => {
                 if self.summary.incident(incident.clone()) {
-                    self.watcher.make_room();
                     let (kind, partition) = (incident.kind.name(), &incident.partition);
                     let (next_offset, (first_lost, last_lost)) = (incident.next_offset, incident.lost());
                     tracing::error!(kind, %partition, next_offset, first_lost, last_lost, "incident: {incident}");
@@ -187,7 +184,6 @@ impl Link<'_> {
                 return Err(RunError::TakenOver { link: self.name.clone(), owner: Box::new(owner) });
             }
             Event::Failed(reason) => {
-                self.watcher.make_room();
                 tracing::error!(lane, %reason, "the lane has stopped; the others go on");
                 self.working -= 1;
                 let is_last = self.working == 0;

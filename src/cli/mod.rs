@@ -8,6 +8,7 @@ mod progress;
 mod run;
 
 use clap::{Parser, Subcommand};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -63,6 +64,9 @@ pub fn main() -> ExitCode {
     match done {
         Ok(code) => code.into(),
         Err(error) => {
+            if std::io::stderr().is_terminal() {
+                eprint!("{}", progress::CLEAR_LINE);
+            }
             let text = format!("kafka-bridge: {error:#}");
             text.lines().for_each(|line| eprintln!("{}", printable(line)));
             exit::code_of(&error).into()

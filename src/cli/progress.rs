@@ -1,11 +1,14 @@
 //! What an operator sees of a running link.
 
 use crate::bridge::{Summary, Watcher};
+use crate::config::LogFormat;
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 const LINE_INTERVAL: Duration = Duration::from_secs(60);
 const LIVE_INTERVAL: Duration = Duration::from_secs(1);
+/// To the begin of the line, and nothing behind it.
+pub(super) const CLEAR_LINE: &str = "\r\x1b[K";
 
 /// A live line on a terminal, a plain line a minute elsewhere.
 pub(super) struct Progress {
@@ -16,8 +19,9 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn new(link: &str) -> Self {
-        let is_live = std::io::stderr().is_terminal();
+    pub(super) fn new(link: &str, format: LogFormat) -> Self {
+        // What reads JSON from a terminal has no use for a line that is written over.
+        let is_live = format == LogFormat::Text && std::io::stderr().is_terminal();
         Self { link: link.to_owned(), is_live, told_at: Instant::now(), told: (0, 0) }
     }
 }
@@ -36,7 +40,7 @@ impl Watcher for Progress {
             // The terminal may be gone.
             let _ = write!(
                 std::io::stderr(),
-                "\r\x1b[K{}: {} records, {rate:.0}/s, {megabytes:.1} MB/s, {} incidents",
+                "{CLEAR_LINE}{}: {} records, {rate:.0}/s, {megabytes:.1} MB/s, {} incidents",
                 self.link,
                 summary.records,
                 summary.incidents.len()
@@ -55,12 +59,5 @@ impl Watcher for Progress {
         }
         self.told_at = Instant::now();
         self.told = (summary.records, summary.bytes);
-    }
-
-    fn make_room(&self) {
-        if self.is_live {
-            // The terminal may be gone.
-            let _ = write!(std::io::stderr(), "\r\x1b[K");
-        }
     }
 }

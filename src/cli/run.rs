@@ -13,7 +13,7 @@ pub(super) fn run(file: &Path) -> anyhow::Result<Exit> {
     logging::start(&config.log);
     let ends = bridge::Ends::new(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let mut progress = Progress::new(config.link.as_str());
+    let mut progress = Progress::new(config.link.as_str(), config.log.format);
     let ended = runtime.block_on(async {
         let (mut terminated, mut interrupted) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let ended = tokio::select! {

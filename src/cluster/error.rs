@@ -7,9 +7,7 @@ use kafka_protocol::ResponseError;
 /// Names the end (`source`, `target`) first: an operator must know which network to look at.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ClusterError {
-    #[error(
-        "{end}: no broker can be reached at {addresses}: {last}. Check the addresses, the network and the certificates"
-    )]
+    #[error("{end}: no broker can be reached at {addresses}: {last}{}", hint(last))]
     Unreachable { end: &'static str, addresses: String, last: WireError },
     #[error("{end}: {error}")]
     Wire { end: &'static str, error: WireError },
@@ -55,6 +53,14 @@ impl ClusterError {
 /// Kafka's `RetriableException`; and UNKNOWN_SERVER_ERROR, which says nothing, so not that waiting is in vain.
 fn passes(code: i16) -> bool {
     code == -1 || ResponseError::try_from_code(code).is_some_and(|error| error.is_retriable())
+}
+
+/// Where the last attempt's own error does not say what to do.
+fn hint(last: &WireError) -> &'static str {
+    match last {
+        WireError::Connect { .. } | WireError::ConnectTimeout { .. } => ". Check the addresses and the network",
+        _ => "",
+    }
 }
 
 /// A broker's error code with its name, as Kafka's `Errors` spells it.

@@ -113,25 +113,37 @@ impl Cluster {
         Ok(answer.error_code != GROUP_AUTHORIZATION_FAILED)
     }
 
-    /// By an offset for a partition that does not exist: every broker refuses it before a coordinator hears of it.
-    pub async fn may_write_transactional_id(
+    /// Whether all of them may be used: by an offset for a partition that does not exist, which every broker refuses before a
+    /// coordinator hears of it.
+    pub async fn may_write_transactional_ids(
         &self,
-        transactional_id: &str,
+        transactional_ids: &[String],
         group_id: &str,
         topic: &TopicName,
     ) -> Result<bool, ClusterError> {
-        let partition = TxnOffsetCommitRequestPartition::default().with_partition_index(NO_PARTITION);
-        let topic = TxnOffsetCommitRequestTopic::default().with_name(wire_name(topic)).with_partitions(vec![partition]);
-        let request = TxnOffsetCommitRequest::default()
-            .with_transactional_id(StrBytes::from_string(transactional_id.to_owned()).into())
-            .with_group_id(StrBytes::from_string(group_id.to_owned()).into())
-            .with_producer_id((-1).into())
-            .with_producer_epoch(-1)
-            .with_topics(vec![topic]);
+        let wire = |error| ClusterError::Wire { end: self.end(), error };
         let connection = self.any().await?;
-        let answer = self.ask(&connection, TXN_OFFSET_COMMIT_VERSION_MAX, &request).await?;
-        let partition = answer.topics.first().and_then(|it| it.partitions.first());
-        Ok(partition.is_none_or(|it| it.error_code != TRANSACTIONAL_ID_AUTHORIZATION_FAILED))
+        let version = connection.version::<TxnOffsetCommitRequest>(TXN_OFFSET_COMMIT_VERSION_MAX).map_err(wire)?;
+        // All are on their way before the first answer is waited for: a link may have a thousand.
+        let ask = |transactional_id: &String| {
+            let partition = TxnOffsetCommitRequestPartition::default().with_partition_index(NO_PARTITION);
+            let topic =
+                TxnOffsetCommitRequestTopic::default().with_name(wire_name(topic)).with_partitions(vec![partition]);
+            let request = TxnOffsetCommitRequest::default()
+                .with_transactional_id(StrBytes::from_string(transactional_id.clone()).into())
+                .with_group_id(StrBytes::from_string(group_id.to_owned()).into())
+                .with_producer_id((-1).into())
+                .with_producer_epoch(-1)
+                .with_topics(vec![topic]);
+            connection.send(version, &request, self.request_timeout())
+        };
+        let mut may = true;
+        for answer in transactional_ids.iter().map(ask).collect::<Vec<_>>() {
+            let answer = answer.await.map_err(wire)?;
+            let partition = answer.topics.first().and_then(|it| it.partitions.first());
+            may &= partition.is_none_or(|it| it.error_code != TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
+        }
+        Ok(may)
     }
 }
 

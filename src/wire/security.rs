@@ -128,6 +128,7 @@ impl Identity {
                 | Alert::HandshakeFailure
                 | Alert::UnknownCA
                 | Alert::BadCertificate
+                | Alert::DecryptError
                 | Alert::CertificateUnknown
                 | Alert::CertificateExpired
                 | Alert::CertificateRevoked

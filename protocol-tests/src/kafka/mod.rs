@@ -84,6 +84,16 @@ impl Spec {
         self
     }
 
+    /// Nobody may do anything but what ACLs say; the tests' own client on the plaintext listener, the
+    /// brokers, and the cluster's client certificate may do all.
+    pub fn with_authorizer(self) -> Spec {
+        let class = match self.mode {
+            Mode::ZooKeeper => "kafka.security.authorizer.AclAuthorizer",
+            Mode::KRaft => "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        };
+        self.property("authorizer.class.name", class).property("super.users", "User:ANONYMOUS;User:CN=client")
+    }
+
     /// Lets clients connect to these ports (of proxies) instead of the brokers' own.
     pub fn advertised(self, advertised_ports: Vec<u16>) -> Spec {
         Spec { advertised_ports, ..self }
@@ -250,6 +260,11 @@ impl KafkaCluster {
 
     fn advertised_port(&self, id: usize) -> u16 {
         self.spec.advertised_ports.get(id).copied().unwrap_or(self.nodes[id].client_port)
+    }
+
+    /// The folder with a node's log segments.
+    pub fn data_folder(&self, node: usize) -> PathBuf {
+        self.nodes[node].folder.join("data")
     }
 
     fn java(&self, main: &str, arguments: &[&str]) -> Command {

@@ -3,6 +3,7 @@
 //! It shares nothing with the bridge but Kafka's generated messages; connections, batches and the filter of aborted
 //! records are its own.
 
+mod acl;
 mod admin;
 mod groups;
 mod produce;
@@ -23,6 +24,7 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 use uuid::Uuid;
 
+pub use acl::{Acl, Pattern, Resource};
 pub use admin::{Hanging, Offsets};
 pub use produce::Producer;
 pub use read::{Isolation, Rec, outcomes};

@@ -9,9 +9,10 @@ use super::ends::Ends;
 use super::error::RunError;
 use super::planner::Planner;
 use super::survey::{Right, Survey};
+use super::weakness::Finding;
 use super::worker;
 use crate::cluster::Metadata;
-use crate::config::Config;
+use crate::config::{Config, Weakness};
 use crate::target::TransactionProtocol;
 use crate::topics::Step;
 use end::End;
@@ -69,7 +70,9 @@ async fn fill(
     let latest = settings::latest_timestamps(ends, source, &survey.prospects).await;
     report.notes.extend(settings::weaknesses(survey, &config.delivery.accept_weak));
     for prospect in &survey.prospects {
-        report.notes.extend(settings::of_topic(prospect, latest.get(&prospect.entry.source).copied()));
+        let latest = latest.get(&prospect.entry.source).copied();
+        let expires = |it: &Finding| it.weakness == Weakness::TargetRetention && it.topic == prospect.entry.target;
+        report.notes.extend(settings::of_topic(prospect, latest, survey.findings.iter().any(expires)));
         if let Some(error) = prospect.refused.as_ref().filter(|it| !it.is_authorization()) {
             let topic = Some(&*prospect.entry.target);
             report.notes.push(Note::new(Level::Refused, "target_refuses_topic", topic, error.to_string()));

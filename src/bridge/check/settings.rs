@@ -23,7 +23,7 @@ pub(super) fn weaknesses(survey: &Survey, accepted: &BTreeSet<Weakness>) -> Vec<
     survey.findings.iter().map(note).collect()
 }
 
-pub(super) fn of_topic(prospect: &Prospect, latest: Option<i64>) -> Vec<Note> {
+pub(super) fn of_topic(prospect: &Prospect, latest: Option<i64>, expires: bool) -> Vec<Note> {
     let (topic, configs) = (&*prospect.entry.target, &prospect.configs);
     let mut notes = Vec::new();
     let mut add = |level, name, text: String| notes.push(Note::new(level, name, Some(topic), text));
@@ -46,7 +46,7 @@ pub(super) fn of_topic(prospect: &Prospect, latest: Option<i64>) -> Vec<Note> {
     }
     let retentions =
         retention(configs, "retention.ms").zip(prospect.source.as_ref().and_then(|it| retention(it, "retention.ms")));
-    if let Some((here, _)) = retentions.filter(|(here, there)| here < there) {
+    if let Some((here, _)) = retentions.filter(|(here, there)| here < there && !expires) {
         let kept = lasts(Duration::from_millis(here.unsigned_abs()));
         let text = format!(
             "it keeps records for {kept}, less than the source: after a stop of that length records can be lost"
@@ -146,7 +146,7 @@ mod tests {
             oldest,
             refused: None,
         };
-        of_topic(&prospect, latest).iter().map(|it| it.name).collect()
+        of_topic(&prospect, latest, false).iter().map(|it| it.name).collect()
     }
 
     #[test]

