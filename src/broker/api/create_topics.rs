@@ -15,7 +15,6 @@ use uuid::Uuid;
 
 const DETAILS_VERSION: i16 = 5;
 const ID_VERSION: i16 = 7;
-/// DescribeConfigs' sources.
 
 /// An error with what Kafka says beside it.
 type Refusal = (ResponseError, String);
