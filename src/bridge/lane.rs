@@ -400,7 +400,7 @@ impl Lane {
             return;
         }
         if end_offset > 0 {
-            return self.incident(partition, IncidentKind::NoPosition { end_offset });
+            return self.suspect(partition, end_offset);
         }
         stream.state = StreamState::Resolving;
         let (topic_id, start) = (stream.route.topic_id, stream.route.start);

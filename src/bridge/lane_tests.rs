@@ -154,6 +154,7 @@ impl Rig {
     fn answer(&mut self, output: Output) -> Option<Input> {
         match output {
             Output::ReadLedger => Some(Input::Ledger(self.ledger.clone())),
+            Output::WhoOwns => Some(Input::Owner(self.ledger.owner().cloned())),
             Output::TargetEnd { partition, .. } => Some(Input::TargetEnd { partition, end_offset: self.target_end }),
             Output::Event(Event::Incident(incident)) => {
                 self.incidents.push(incident.kind);

@@ -4,10 +4,13 @@
 //! which: that is read in the ledger, which every owner signs first. Two processes that start at the same moment fence each
 //! other, one in this lane and the other in that; each must come to the same verdict about who goes on, or both would end.
 
+use super::gather::StreamState;
+use super::incident::IncidentKind;
 use super::lane::{Event, Lane, Output, Phase};
 use crate::ledger::{LaneLedger, Owner};
 use crate::target;
-use std::collections::VecDeque;
+use crate::types::TopicPartition;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
@@ -36,6 +39,8 @@ pub(super) struct Ownership {
     is_expired: bool,
     /// Since when it is asked who signed.
     fenced_at: Option<Instant>,
+    /// Partitions without a position whose target holds records, with the end of its log.
+    suspects: BTreeMap<TopicPartition, i64>,
 }
 
 impl Lane {
@@ -57,6 +62,7 @@ impl Lane {
             self.ownership.displaced = Some(other.instance);
         }
         self.ownership.has_owned = true;
+        self.ownership.suspects.clear();
         self.is_unsigned = true;
         let (transaction, positions) = (ledger.transaction(), ledger.positions().len());
         ledger.take(self.settings.owner.clone());
@@ -100,10 +106,37 @@ impl Lane {
         }
     }
 
-    /// Who signed last, for a lane that was fenced.
+    /// Records that no position speaks of: an incident, unless a successor has copied them. A bridge that was cut off and does
+    /// not know of it yet must not send its operator after what is all right.
+    pub(super) fn suspect(&mut self, partition: &TopicPartition, end_offset: i64) {
+        self.ownership.suspects.insert(partition.clone(), end_offset);
+        self.output(Output::WhoOwns);
+    }
+
+    fn suspected(&mut self, owner: Option<Owner>) {
+        let suspects = std::mem::take(&mut self.ownership.suspects);
+        match self.other(owner.as_ref()).filter(|it| self.ownership.displaced != Some(it.instance)) {
+            Some(other) if !suspects.is_empty() && self.is_newer(&other) => self.end(Event::TakenOver(other)),
+            Some(_) if !suspects.is_empty() => {
+                self.forget();
+                self.take();
+            }
+            _ => {
+                for (partition, end_offset) in suspects {
+                    if self.streams.get(&partition).is_some_and(|it| it.state == StreamState::Starting) {
+                        self.incident(&partition, IncidentKind::NoPosition { end_offset });
+                    }
+                }
+            }
+        }
+    }
+
+    /// Who signed last, for a lane that was fenced or has a suspicion.
     pub(super) fn asked(&mut self, owner: Option<Owner>) {
-        if self.phase != Phase::Asking {
-            return;
+        match self.phase {
+            Phase::Asking => {}
+            Phase::Copying => return self.suspected(owner),
+            _ => return,
         }
         match self.other(owner.as_ref()) {
             Some(other) if self.is_newer(&other) => return self.end(Event::TakenOver(other)),

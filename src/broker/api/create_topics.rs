@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 const DETAILS_VERSION: i16 = 5;
 const ID_VERSION: i16 = 7;
+
 /// An error with what Kafka says beside it.
 type Refusal = (ResponseError, String);
 
