@@ -32,7 +32,7 @@ fn nobody() -> Result<()> {
     let nobody = format!("localhost:{}", ports::free()?);
     let config = link(plaintext(&nobody), plaintext(&target.address()));
     // A run waits for brokers that are just being started, and then gives up.
-    refused(folder.path(), &config, 69, &["source: no broker can be reached", &nobody, "Check the addresses"])?;
+    refused(folder.path(), &config, 69, &["no broker can be reached", &nobody, "Check the addresses"])?;
     let unknown = link(plaintext("no-such-host.invalid:9092"), plaintext(&target.address()));
     let done = ended(folder.path(), "check", &unknown)?;
     ensure!(done.code == 69 && done.stdout.contains("no-such-host.invalid:9092: "), "{done:?}");
