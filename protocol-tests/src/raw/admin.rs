@@ -24,6 +24,7 @@ const TOPIC_RESOURCE: i8 = 2;
 /// `DescribeConfigsResponse.ConfigSource`
 const DYNAMIC_TOPIC_CONFIG: i8 = 1;
 const SET: i8 = 0;
+const TOPIC_ALREADY_EXISTS: i16 = 36;
 /// One of the codes that pass by themselves.
 const NOT_CONTROLLER: i16 = 41;
 const EARLIEST: i64 = -2;
@@ -65,12 +66,7 @@ impl RawClient {
         self.retry(|client| {
             let answer = client.send_controller(5, &request)?;
             let result = answer.topics.first().context("no topic in the answer")?;
-            let message = result.error_message.as_ref().map_or("", |message| message.as_str());
-            // ZooKeeper mode: the topic of that name was deleted, and not all its replicas are gone yet.
-            if message.contains("marked for deletion") {
-                check(NOT_CONTROLLER)?;
-            }
-            check(result.error_code).with_context(|| format!("topic {name}: {message}"))
+            check(result.error_code).with_context(|| format!("topic {name}: {:?}", result.error_message))
         })?;
         for partition in 0..partitions {
             self.retry(|client| client.leader(name, partition))?;
@@ -78,12 +74,27 @@ impl RawClient {
         Ok(())
     }
 
+    /// Deletes a topic and waits until one of that name can be created.
     pub fn delete_topic(&mut self, name: &str) -> Result<()> {
         let request =
             DeleteTopicsRequest::default().with_topic_names(vec![topic_name(name)]).with_timeout_ms(TIMEOUT_MS);
         self.retry(|client| {
             let answer = client.send_controller(5, &request)?;
             check(answer.responses.first().context("no topic in the answer")?.error_code)
+        })?;
+        // ZooKeeper mode only marks it: its name is free when the last replica is gone.
+        let topic =
+            CreatableTopic::default().with_name(topic_name(name)).with_num_partitions(1).with_replication_factor(1);
+        let request = CreateTopicsRequest::default()
+            .with_topics(vec![topic])
+            .with_timeout_ms(TIMEOUT_MS)
+            .with_validate_only(true);
+        self.retry(|client| {
+            let answer = client.send_controller(5, &request)?;
+            match answer.topics.first().context("no topic in the answer")?.error_code {
+                TOPIC_ALREADY_EXISTS => check(NOT_CONTROLLER),
+                code => check(code),
+            }
         })
     }
 

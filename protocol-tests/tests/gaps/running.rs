@@ -1,5 +1,7 @@
 //! Faults under a running bridge.
 
+use std::time::Duration;
+
 use anyhow::{Result, bail, ensure};
 use libtest_mimic::Trial;
 use protocol_tests::kafka::Spec;
@@ -8,6 +10,8 @@ use protocol_tests::pair::Pair;
 use super::{KEPT, LIMIT, ends_with, incident, numbers, range, until, write};
 use crate::real;
 
+/// As long as a broker holds a Fetch of the bridge at most.
+const FETCH_WAIT: Duration = Duration::from_millis(500);
 const TOPICS: [&str; 6] = ["copy-deleted", "copy-recreated", "deleted", "recreated", "recreated-later", "whole"];
 
 pub(super) fn trials() -> Vec<Trial> {
@@ -34,13 +38,12 @@ fn gaps(source: Spec, target: Spec) -> Result<()> {
     }
     ensure!(!bridge.log().contains("incident: "), "an incident without a fault:\n{}", bridge.log());
 
-    // The bridge must be behind for a gap to come; SIGSTOP makes it so. The Fetch that waits at the broker may bring it the
-    // first of these batches.
+    // The bridge must be behind for a gap to come; SIGSTOP makes it so. The Fetch that waits at the broker may still bring it
+    // the first of these batches, not the second.
     bridge.pause()?;
-    for topic in ["deleted", "recreated"] {
-        write(&mut at_source, topic, 0, 30..60)?;
-        write(&mut at_source, topic, 0, 60..90)?;
-    }
+    ["deleted", "recreated"].iter().try_for_each(|topic| write(&mut at_source, topic, 0, 30..60))?;
+    std::thread::sleep(2 * FETCH_WAIT);
+    ["deleted", "recreated"].iter().try_for_each(|topic| write(&mut at_source, topic, 0, 60..90))?;
     ensure!(at_source.delete_records("deleted", 0, 80)? == 80, "the log start moves");
     at_source.delete_topic("recreated")?;
     at_source.create_topic("recreated", 1, 1, &KEPT)?;
