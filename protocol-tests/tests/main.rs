@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod check;
+mod conformance;
 mod copy;
 mod demo;
 mod embedded;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
     let mut trials = harness::trials();
     trials.extend(bad_input::trials());
     trials.extend(check::trials());
+    trials.extend(conformance::trials());
     trials.extend(copy::trials());
     trials.extend(demo::trials());
     trials.extend(embedded::trials());

@@ -48,6 +48,11 @@ impl Caller {
     pub(crate) fn api(&self) -> i16 {
         self.api
     }
+
+    #[cfg(test)]
+    pub(crate) fn for_tests(connection: ConnectionId, version: i16) -> Self {
+        Self { connection, node: 0, version, client_id: "test".into(), api: 0, correlation_id: 0, fate: Fate::Sent }
+    }
 }
 
 /// An API of the cluster.

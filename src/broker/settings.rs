@@ -83,6 +83,9 @@ impl Settings {
         self.transaction_version = 0;
         // Produce, TxnOffsetCommit and EndTxn of protocol v2 came with 4.0.
         self.version_caps = [(0, 11), (28, 4), (26, 4)].into();
+        // KIP-1030 made it an hour.
+        let after_max = ("message.timestamp.after.max.ms".to_owned(), i64::MAX.to_string());
+        self.topic_defaults.extend([after_max]);
         self
     }
 }

@@ -179,7 +179,7 @@ impl RawClient {
     }
 
     /// Sends to any broker that can be reached.
-    pub(crate) fn any<R: Request>(&mut self, version: i16, request: &R) -> Result<R::Response>
+    pub fn any<R: Request>(&mut self, version: i16, request: &R) -> Result<R::Response>
     where
         R::Response: HeaderVersion + Decodable,
     {
@@ -195,7 +195,7 @@ impl RawClient {
     }
 
     /// Sends to one broker by its id.
-    pub(crate) fn send<R: Request>(&mut self, node: i32, version: i16, request: &R) -> Result<R::Response>
+    pub fn send<R: Request>(&mut self, node: i32, version: i16, request: &R) -> Result<R::Response>
     where
         R::Response: HeaderVersion + Decodable,
     {
@@ -283,6 +283,6 @@ fn connect(address: &str) -> Result<TcpStream> {
     }
 }
 
-pub(crate) fn topic_name(name: &str) -> TopicName {
+pub fn topic_name(name: &str) -> TopicName {
     TopicName(StrBytes::from_string(name.to_owned()))
 }

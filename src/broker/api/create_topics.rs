@@ -11,7 +11,6 @@ use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
 use kafka_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse};
 use std::collections::BTreeMap;
-use uuid::Uuid;
 
 const DETAILS_VERSION: i16 = 5;
 const ID_VERSION: i16 = 7;
@@ -27,7 +26,9 @@ impl Served for CreateTopicsRequest {
         for topic in &self.topics {
             *counts.entry(topic.name.as_str()).or_default() += 1;
         }
-        let results = self.topics.iter().map(|topic| {
+        let mut named = std::collections::BTreeSet::new();
+        // A name that comes twice is refused once.
+        let results = self.topics.iter().filter(|it| named.insert(it.name.clone())).map(|topic| {
             let created = if counts.get(topic.name.as_str()) == Some(&1) {
                 cluster.create(topic, self.validate_only)
             } else {
@@ -113,7 +114,7 @@ impl Cluster {
             self.assigned(topic)?
         };
         let replication_factor = i16::try_from(replicas.first().map_or(0, Vec::len)).unwrap_or(i16::MAX);
-        let id = if validate_only { Uuid::nil() } else { self.new_uuid() };
+        let id = self.new_uuid();
         let new = NewTopic { name, id, replicas, overrides };
         if !validate_only {
             self.add_topic(new.clone())?;

@@ -8,6 +8,9 @@ mod offsets;
 mod sync;
 mod timers;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) use join::sync_error;
 pub(crate) use offsets::{Committed, METADATA_BYTES_MAX, Offsets};
 pub(crate) use timers::GroupTimes;

@@ -7,6 +7,9 @@ mod read;
 mod stored;
 mod validate;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) use epochs::{EpochEnd, UNDEFINED};
 pub(crate) use producers::Producers;
 pub(crate) use read::Found;

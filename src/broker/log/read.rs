@@ -59,10 +59,11 @@ impl Log {
     /// The first record at or after a time.
     pub(crate) fn offset_for_time(&self, timestamp: i64) -> Option<Found> {
         let batches = self.batches.iter().filter(|it| it.header().max_timestamp >= timestamp);
-        batches.filter_map(|it| self.record_at(it, |found| found >= timestamp)).next()
+        batches.filter_map(|it| self.record_at(it, self.start, |found| found >= timestamp)).next()
     }
 
-    /// The record with the largest timestamp, the first of several (KIP-734).
+    /// The record with the largest timestamp, the first of several (KIP-734); as in Kafka also one that was deleted, while its
+    /// batch is there.
     pub(crate) fn offset_of_max_time(&self) -> Option<Found> {
         let mut latest: Option<&RawBatch> = None;
         for batch in self.batches.iter().filter(|it| !it.header().is_control()) {
@@ -72,15 +73,15 @@ impl Log {
         }
         let latest = latest?;
         let largest = latest.header().max_timestamp;
-        self.record_at(latest, |found| found == largest)
+        self.record_at(latest, 0, |found| found == largest)
     }
 
-    fn record_at(&self, batch: &RawBatch, wanted: impl Fn(i64) -> bool) -> Option<Found> {
+    fn record_at(&self, batch: &RawBatch, from: i64, wanted: impl Fn(i64) -> bool) -> Option<Found> {
         let decoded = batch.decode(UNCOMPRESSED_BYTES_MAX).ok()?;
         let leader_epoch = batch.header().partition_leader_epoch;
         decoded.records().map_while(Result::ok).find_map(|record| {
             let (timestamp, offset) = (decoded.timestamp(&record), decoded.offset(&record));
-            (offset >= self.start && wanted(timestamp)).then_some(Found { timestamp, offset, leader_epoch })
+            (offset >= from && wanted(timestamp)).then_some(Found { timestamp, offset, leader_epoch })
         })
     }
 }

@@ -2,7 +2,9 @@
 //! analyzeAndValidateRecords, LogValidator), in that order: the first fault decides the error.
 
 use super::stored::{LOG_APPEND_TIME, encode};
-use crate::batch::{BatchBuilder, BatchError, Compression, Header, RawBatch, Records, UNCOMPRESSED_BYTES_MAX, split};
+use crate::batch::{
+    BatchBuilder, BatchError, Compression, Header, RawBatch, RecordProblem, Records, UNCOMPRESSED_BYTES_MAX, split,
+};
 use crate::broker::configs::TopicConfig;
 use bytes::Bytes;
 use kafka_protocol::ResponseError;
@@ -171,7 +173,11 @@ fn check_records(header: &Header, body: &Bytes, config: &TopicConfig, now_ms: i6
     let mut errors: Vec<(i32, &'static str)> = Vec::new();
     let mut bad_timestamp = false;
     for (index, record) in (0..).zip(Records::new(body, header.record_count)) {
-        let record = record.map_err(|_| Rejection::because(ResponseError::InvalidRecord, "A record is malformed"))?;
+        let record = record.map_err(|problem| match problem {
+            // ByteUtils throws what no handler expects.
+            RecordProblem::Varint => ResponseError::UnknownServerError.into(),
+            _ => Rejection::because(ResponseError::InvalidRecord, "A record is malformed"),
+        })?;
         let timestamp = if header.is_log_append_time() {
             header.max_timestamp
         } else {
