@@ -8,6 +8,7 @@ mod embedded;
 mod faults;
 mod gaps;
 mod harness;
+mod simulation;
 mod topics;
 
 use std::process::ExitCode;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
     trials.extend(embedded::trials());
     trials.extend(faults::trials());
     trials.extend(gaps::trials());
+    trials.extend(simulation::trials());
     trials.extend(topics::trials());
     trials.sort_by(|left, right| left.name().cmp(right.name()));
     let asked = arguments.filter.as_ref().is_some_and(|filter| filter.contains("protocol-tests"));
