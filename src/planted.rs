@@ -1,4 +1,4 @@
-//! Bugs on purpose: the trials on real Kafka must find each of them, or they prove nothing.
+//! Bugs on purpose: the trials on real Kafka and the simulation must find them, or they prove nothing.
 //!
 //! They exist only with the feature `planted-bugs`, which nothing but the trials' own build turns on. Without it `planted`
 //! is a constant, and every `if planted(…)` is gone from the binary.
@@ -16,6 +16,20 @@ pub(crate) enum Bug {
     NoFence,
     /// Protocol v1 goes on with the same epoch after a request without an answer (KAFKA-17754).
     NoBump,
+    /// A batch that is sent again has another sequence than the first time.
+    SequenceReset,
+    /// The epoch that EndTxn v5 answers is not taken.
+    EpochKept,
+    /// A marker is copied as if it were a record.
+    MarkerAsData,
+    /// The position moves behind a batch that an answer cut off.
+    PositionFromDropped,
+    /// A snapshot of the ledger lacks a partition.
+    SnapshotIncomplete,
+    /// The ledger is replayed from behind its snapshot.
+    ReplayOffset,
+    /// A leader that never had the last records is read on from.
+    StaleEpochIgnored,
 }
 
 #[cfg(not(feature = "planted-bugs"))]
@@ -52,8 +66,20 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 
 #[cfg(feature = "planted-bugs")]
 impl Bug {
-    const ALL: [Self; 5] =
-        [Self::PositionOutsideTransaction, Self::PositionOffByOne, Self::AbortedKept, Self::NoFence, Self::NoBump];
+    const ALL: [Self; 12] = [
+        Self::PositionOutsideTransaction,
+        Self::PositionOffByOne,
+        Self::AbortedKept,
+        Self::NoFence,
+        Self::NoBump,
+        Self::SequenceReset,
+        Self::EpochKept,
+        Self::MarkerAsData,
+        Self::PositionFromDropped,
+        Self::SnapshotIncomplete,
+        Self::ReplayOffset,
+        Self::StaleEpochIgnored,
+    ];
 
     fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|it| it.name() == name)
@@ -66,6 +92,13 @@ impl Bug {
             Bug::AbortedKept => "aborted_kept",
             Bug::NoFence => "no_fence",
             Bug::NoBump => "no_bump",
+            Bug::SequenceReset => "sequence_reset",
+            Bug::EpochKept => "epoch_kept",
+            Bug::MarkerAsData => "marker_as_data",
+            Bug::PositionFromDropped => "position_from_dropped",
+            Bug::SnapshotIncomplete => "snapshot_incomplete",
+            Bug::ReplayOffset => "replay_offset",
+            Bug::StaleEpochIgnored => "stale_epoch_ignored",
         }
     }
 }

@@ -170,10 +170,16 @@ pub fn binary() -> Result<PathBuf> {
 
 /// The same code with its planted bugs, beside it under another name.
 pub fn planted_binary() -> Result<PathBuf> {
+    planted_program("kafka-bridge-planted")
+}
+
+/// A program of this package, with the planted bugs. All of them are built at once: whoever builds one of them without the
+/// bugs afterwards puts another in its place, so they have names of their own.
+pub fn planted_program(name: &str) -> Result<PathBuf> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let features = ["--features", "protocol-tests/planted-bugs"];
-    let built = BUILT.get_or_init(|| build("kafka-bridge-planted", &features).map_err(|error| format!("{error:?}")));
-    built.clone().map_err(|error| anyhow::anyhow!(error))
+    let others = ["--bin", "simulate-planted", "--features", "protocol-tests/planted-bugs"];
+    let built = BUILT.get_or_init(|| build("kafka-bridge-planted", &others).map_err(|error| format!("{error:?}")));
+    built.clone().map(|it| it.with_file_name(name)).map_err(|error| anyhow::anyhow!(error))
 }
 
 fn build(binary: &str, features: &[&str]) -> Result<PathBuf> {

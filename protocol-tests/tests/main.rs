@@ -12,6 +12,7 @@ mod faults;
 mod gaps;
 mod harness;
 mod logging;
+mod simulation;
 mod topics;
 
 use std::process::ExitCode;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
     trials.extend(embedded::trials());
     trials.extend(faults::trials());
     trials.extend(gaps::trials());
+    trials.extend(simulation::trials());
     trials.extend(topics::trials());
     trials.extend(logging::trials());
     trials.sort_by(|left, right| left.name().cmp(right.name()));

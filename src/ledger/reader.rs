@@ -4,6 +4,7 @@ use super::error::LedgerError;
 use super::replay::Replay;
 use super::state::LaneLedger;
 use crate::cluster::{Cluster, ClusterError, CoordinatorKind, Use};
+use crate::planted::{Bug, planted};
 use crate::reader::{ReadError, read_committed};
 use crate::source::{Answer, Isolation, ListOffsetsPartition, Position, protocol};
 use crate::types::TopicPartition;
@@ -62,6 +63,7 @@ impl LedgerReader {
                 return Err(LedgerError::OutOfRange { partition, group, offset, log_start, end });
             }
         };
+        let from = if planted(Bug::ReplayOffset) { from.midpoint(end) } else { from };
         let mut replay = Replay::new(self.partition.clone());
         let mut position = Position { offset: from, leader_epoch: -1 };
         while position.offset < end {

@@ -3,6 +3,7 @@
 use super::error::LedgerError;
 use super::record::{LedgerRecord, Owner, Position, PositionKey};
 use crate::batch::{BatchBuilder, BatchError, Compression, RawBatch};
+use crate::planted::{Bug, planted};
 use crate::target::CommitOffset;
 use crate::types::TopicPartition;
 use std::collections::BTreeMap;
@@ -114,7 +115,8 @@ impl LaneLedger {
             positions.extend(changes.iter().map(|change| (&change.key, &change.position)));
             // Each says again in which transaction it was made; the snapshot's own number is that of its first record.
             let of = |(key, value): (&PositionKey, &Position)| LedgerRecord::Position(key.clone(), Some(value.clone()));
-            records.extend(positions.into_iter().map(of));
+            let left_out = usize::from(planted(Bug::SnapshotIncomplete) && positions.len() > 1);
+            records.extend(positions.into_iter().skip(left_out).map(of));
         } else {
             let of = |change: &Change| LedgerRecord::Position(change.key.clone(), Some(change.position.clone()));
             records.extend(changes.iter().map(of));

@@ -26,6 +26,7 @@ pub fn select(records: Bytes, mut aborted: Vec<AbortedTransaction>, position: Po
     let mut aborted_producers = BTreeSet::new();
     let mut selection = Selection { batches: Vec::new(), next: position, first_base: None, any: false, problem: None };
     let mut expected_from = 0;
+    let mut rest = records.clone();
     for batch in split(records) {
         let batch = match batch {
             Ok(batch) => batch,
@@ -36,6 +37,7 @@ pub fn select(records: Bytes, mut aborted: Vec<AbortedTransaction>, position: Po
         };
         let header = batch.header();
         selection.any = true;
+        rest = rest.slice(batch.bytes().len()..);
         if header.base_offset < expected_from {
             let problem = CorruptProblem::Order { expected_from, base_offset: header.base_offset };
             selection.problem = Some(problem);
@@ -51,7 +53,7 @@ pub fn select(records: Bytes, mut aborted: Vec<AbortedTransaction>, position: Po
         while let Some(entry) = aborted.next_if(|it| it.first_offset <= header.last_offset()) {
             aborted_producers.insert(entry.producer_id);
         }
-        let mut is_data = false;
+        let mut is_data = header.is_control() && planted(Bug::MarkerAsData);
         if header.is_control() {
             match ControlRecord::parse(&batch) {
                 Ok(Some(ControlRecord::Abort { .. })) => {
@@ -75,7 +77,19 @@ pub fn select(records: Bytes, mut aborted: Vec<AbortedTransaction>, position: Po
             }
         }
     }
+    if planted(Bug::PositionFromDropped)
+        && let Some(next_offset) = behind(&rest)
+    {
+        selection.next.offset = next_offset;
+    }
     selection
+}
+
+/// Behind a batch that was cut off after its offsets: only a planted bug asks.
+fn behind(cut: &[u8]) -> Option<i64> {
+    let base_offset = i64::from_be_bytes(*cut.first_chunk()?);
+    let last_offset_delta = i32::from_be_bytes(cut.get(23..27)?.try_into().ok()?);
+    Some(base_offset + i64::from(last_offset_delta) + 1)
 }
 
 #[cfg(test)]

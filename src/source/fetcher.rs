@@ -1,5 +1,6 @@
 //! The machine: which partition is asked about where, and what its budget pays for.
 
+use crate::planted::{Bug, planted};
 use crate::source::lookup::Lookup;
 use crate::source::message::{
     Answer, Delivery, Failure, FetchPartition, FetchRequest, Incident, IncidentKind, Input, LeaderView, Output,
@@ -260,7 +261,7 @@ impl Fetcher {
                 topic_id: partition.topic_id,
                 current_leader_epoch: partition.leader_epoch,
                 fetch_offset: partition.position.offset,
-                last_fetched_epoch: partition.position.leader_epoch,
+                last_fetched_epoch: if planted(Bug::StaleEpochIgnored) { -1 } else { partition.position.leader_epoch },
                 partition_max_bytes: partition.max_bytes,
             });
         }

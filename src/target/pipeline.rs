@@ -1,6 +1,6 @@
 //! The batches of one partition in one transaction: in order, at most [`Context`]'s window in flight, resent unchanged.
 
-use crate::batch::{RawBatch, StampedBatch, stamp, unstamped};
+use crate::batch::{RawBatch, StampedBatch, split, stamp, unstamped};
 use crate::planted::{Bug, planted};
 use crate::target::call::{after_failure, delay, judge};
 use crate::target::errors::{AbortClass, Action, Api, Backoff};
@@ -124,6 +124,9 @@ impl Pipeline {
                 return false;
             }
             self.recovery = None;
+            if planted(Bug::SequenceReset) {
+                self.renumber(context);
+            }
         }
         let window = if self.landed.is_empty() { 1 } else { context.settings.max_in_flight };
         let mut sent = false;
@@ -141,6 +144,16 @@ impl Pipeline {
             }
         }
         sent
+    }
+
+    /// What only a planted bug does: the leader can no longer tell a resend from something new.
+    fn renumber(&mut self, context: &Context) {
+        for entry in self.entries.iter_mut().filter(|it| matches!(it.progress, Progress::Queued)) {
+            if let Some(Ok(batch)) = split(entry.batch.to_bytes()).next() {
+                entry.batch = stamp(&batch, context.identity, self.next_sequence);
+                self.next_sequence = advance_sequence(self.next_sequence, batch.header().record_count);
+            }
+        }
     }
 
     /// Returns the meaning, and whether the transaction is dirty by it.

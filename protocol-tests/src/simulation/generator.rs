@@ -70,7 +70,7 @@ const KINDS: [(Kind, u32); 25] = [
     (Kind::Markers, 2),
     (Kind::Replication, 2),
     (Kind::Retention, 1),
-    (Kind::Truncation, 1),
+    (Kind::Truncation, 3),
     (Kind::Compaction, 2),
     (Kind::Recreation, 1),
     (Kind::Growth, 2),

@@ -6,6 +6,7 @@
 
 mod bridges;
 mod client;
+pub mod command;
 mod generator;
 mod history;
 pub mod network;
@@ -24,6 +25,12 @@ pub use reference::Violation;
 pub use schedule::Schedule;
 
 use world::World;
+
+/// Seeds that once failed, and what they found.
+pub static REGRESSIONS: std::sync::LazyLock<Vec<(u64, &'static str)>> = std::sync::LazyLock::new(|| {
+    let lines = include_str!("seeds.txt").lines().filter(|line| !line.starts_with('#'));
+    lines.filter_map(|line| line.split_once(' ').and_then(|(seed, why)| Some((seed.parse().ok()?, why)))).collect()
+});
 
 /// What happened in one run, for whoever wants to know that anything did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -129,7 +129,9 @@ impl Reference {
     pub(super) fn observe_ledger(&mut self, lane: i32, view: &LogView) -> Result<Option<Violation>> {
         let decided = self.lanes.entry(lane).or_default().read(view)?;
         for Decided { batch, committed } in decided {
-            self.ledger.feed(lane, &batch, Some(committed))?;
+            if let Err(error) = self.ledger.feed(lane, &batch, Some(committed)) {
+                return Ok(Some(Violation::new("PositionMatchesData", format!("{error:#}"))));
+            }
             if let Some(first) = self.ledger.breaks.first() {
                 return Ok(Some(Violation::new("PositionMatchesData", format!("a break in the ledger: {first}"))));
             }
