@@ -3,7 +3,7 @@
 use super::lane::Mutant;
 use super::world::{Faults, QUIET, World};
 use crate::target::TransactionProtocol;
-use crate::testing::cases;
+use crate::testing::config;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,7 +27,7 @@ fn seeded(seed: u64) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(40), ..ProptestConfig::default() })]
+    #![proptest_config(config(40))]
 
     #[test]
     fn v1_keeps_its_promises(choices in choices()) {

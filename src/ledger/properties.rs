@@ -3,7 +3,7 @@
 use super::{Change, LaneLedger, LedgerError, LedgerRecord, Owner, Position, PositionKey, Replay};
 use crate::batch::{BatchBuilder, Compression, RawBatch, split};
 use crate::target::CommitOffset;
-use crate::testing::cases;
+use crate::testing::config;
 use crate::types::TopicPartition;
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -83,7 +83,7 @@ fn same(a: &LaneLedger, b: &LaneLedger) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(cases(64)))]
+    #![proptest_config(config(64))]
     #[test]
     fn a_restart_reads_what_was_committed(steps in steps()) {
         let mut log = Log::default();

@@ -2,7 +2,7 @@
 
 use crate::source::fetcher::Mutant;
 use crate::source::world::{Faults, QUIET, World};
-use crate::testing::cases;
+use crate::testing::config;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,7 +25,7 @@ fn seeded(seed: u64) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(300), ..ProptestConfig::default() })]
+    #![proptest_config(config(300))]
 
     #[test]
     fn keeps_its_promises(choices in choices()) {

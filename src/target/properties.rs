@@ -6,7 +6,7 @@ use crate::target::message::{
 };
 use crate::target::model::{Model, with_code};
 use crate::target::transcripts::{batch, ledger, offsets, settings};
-use crate::testing::cases;
+use crate::testing::config;
 use crate::types::TopicPartition;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -407,7 +407,7 @@ fn choices() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(400), ..ProptestConfig::default() })]
+    #![proptest_config(config(400))]
 
     #[test]
     fn v1_keeps_its_promises(choices in choices()) {

@@ -33,8 +33,11 @@ pub(super) fn ask(probe: &mut Probe) -> Result<()> {
     Ok(())
 }
 
+/// Error code, offset, leader epoch and metadata.
+type FetchedOffset = (i16, i64, i32, String);
+
 impl Probe {
-    fn fetch_offsets(&mut self, group: &str, stable: bool) -> Result<(i16, Vec<(i16, i64, i32, String)>)> {
+    fn fetch_offsets(&mut self, group: &str, stable: bool) -> Result<(i16, Vec<FetchedOffset>)> {
         let topics =
             vec![OffsetFetchRequestTopic::default().with_name(topic_name(TOPIC)).with_partition_indexes(vec![0, 1])];
         let request = OffsetFetchRequest::default()
