@@ -10,6 +10,7 @@ mod embedded;
 mod faults;
 mod gaps;
 mod harness;
+mod house;
 mod logging;
 mod topics;
 
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
     trials.extend(embedded::trials());
     trials.extend(faults::trials());
     trials.extend(gaps::trials());
+    trials.extend(house::trials());
     trials.extend(topics::trials());
     trials.extend(logging::trials());
     trials.sort_by(|left, right| left.name().cmp(right.name()));
