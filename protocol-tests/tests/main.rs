@@ -11,6 +11,7 @@ mod embedded;
 mod faults;
 mod gaps;
 mod harness;
+mod house;
 mod logging;
 mod simulation;
 mod topics;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
     trials.extend(faults::trials());
     trials.extend(gaps::trials());
     trials.extend(simulation::trials());
+    trials.extend(house::trials());
     trials.extend(topics::trials());
     trials.extend(logging::trials());
     trials.sort_by(|left, right| left.name().cmp(right.name()));

@@ -1,6 +1,8 @@
 //! A link: plan, lanes, the pipeline of one lane, drain.
 
 mod age;
+#[cfg(test)]
+mod auditor;
 pub mod check;
 mod dispatch;
 mod ends;

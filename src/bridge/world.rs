@@ -4,7 +4,7 @@ use super::lane::{Input, Mutant, Phase};
 use super::model::{MAX_MESSAGE_BYTES, Target, key, route, source};
 use super::process::{Ended, Process, Question};
 use crate::ledger::{Position, PositionKey};
-use crate::source::model::{Fate, Model};
+use crate::source::model::Model;
 use crate::source::{self, SourceRequest};
 use crate::target::model::with_code;
 use crate::target::{self, Answer, Destination, TransactionProtocol, TxnRequest};
@@ -12,7 +12,7 @@ use crate::types::TopicPartition;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-const PARTITIONS: u8 = 4;
+pub(super) const PARTITIONS: u8 = 4;
 const NODES: i32 = 2;
 const PRODUCERS: i64 = 2;
 /// Far above what a run with every fault needs; a run that reaches it goes round in circles.
@@ -59,8 +59,8 @@ impl Faults {
 }
 
 pub(super) struct World {
-    source: Model,
-    target: Target,
+    pub(super) source: Model,
+    pub(super) target: Target,
     protocol: TransactionProtocol,
     now: Instant,
     choices: Vec<u8>,
@@ -77,7 +77,8 @@ pub(super) struct World {
     routed: BTreeSet<TopicPartition>,
     /// `max.message.bytes` as the planner saw it last.
     described_bytes: usize,
-    refused: BTreeSet<TopicPartition>,
+    /// Sources of the targets that somebody forbade.
+    pub(super) refused: BTreeSet<TopicPartition>,
     steals: usize,
     pub(super) faults: Faults,
     /// The first promise that was broken, and how.
@@ -118,7 +119,7 @@ impl World {
         self.choices.pop().unwrap_or(0)
     }
 
-    fn fail(&mut self, invariant: &str, what: impl std::fmt::Display) {
+    pub(super) fn fail(&mut self, invariant: &str, what: impl std::fmt::Display) {
         self.broken.get_or_insert_with(|| format!("{invariant}: {what}"));
     }
 
@@ -566,67 +567,6 @@ impl World {
         }
         let phases: Vec<Phase> = self.processes.iter().map(|it| it.lane.phase).collect();
         self.fail("DrainEnds", format!("{phases:?}"));
-    }
-
-    /// What is committed and what the ledger says must agree, at every moment.
-    pub(super) fn audit(&mut self) {
-        let positions = self.target.positions();
-        let history = self.target.history();
-        let mut broken = Vec::new();
-        for name in (0..PARTITIONS).map(source) {
-            let log = &self.source.logs[&name];
-            let copied = self.target.copied(&name);
-            let position = positions.get(&key(&name));
-            let next_offset = position.map_or(-1, |it| it.next_offset);
-            let mut before = -1;
-            for value in &copied {
-                let written = &log.written[value];
-                if !written.was_visible {
-                    broken.push(("AbortedInvisible", format!("{name}: {value} at {}", written.offset)));
-                }
-                if written.offset <= before {
-                    broken.push(("NoDuplicate", format!("{name}: {value} at {} behind {before}", written.offset)));
-                }
-                if written.offset >= next_offset {
-                    let what = format!("{name}: {value} at {} is copied, position {next_offset}", written.offset);
-                    broken.push(("PositionMatchesData", what));
-                }
-                before = written.offset;
-            }
-            let chain: Vec<_> = history.iter().filter_map(|it| it.get(&key(&name))).collect();
-            let torn = chain.windows(2).find(|it| it[0] != it[1] && it[0].next_offset != it[1].from);
-            if let Some([before, after]) = torn {
-                broken
-                    .push(("PositionMatchesData", format!("{name}: {} then from {}", before.next_offset, after.from)));
-            }
-            let Some((first, position)) = chain.first().zip(position) else { continue };
-            if position.records != copied.len() as u64 {
-                let what = format!("{name}: {} of {} records", copied.len(), position.records);
-                broken.push(("PositionMatchesData", what));
-            }
-            let copied: BTreeSet<_> = copied.into_iter().collect();
-            for (value, it) in &log.written {
-                let is_due = it.topic_id == position.topic_id
-                    && it.is_visible
-                    && matches!(it.fate, Fate::Kept | Fate::Deleted)
-                    && (first.from..next_offset).contains(&it.offset);
-                if is_due && !copied.contains(value) {
-                    let what = format!("{name}: {value} at {} is not copied, position {next_offset}", it.offset);
-                    broken.push(("NoLoss", what));
-                }
-            }
-        }
-        for (invariant, what) in broken {
-            self.fail(invariant, what);
-        }
-        let wrong = self.processes.iter().flat_map(|it| &it.incidents).find(|(name, kind)| match kind.as_str() {
-            "target_refused" => !self.refused.contains(*name),
-            "retention" | "recreated" | "truncation" => false,
-            _ => true,
-        });
-        if let Some((name, kind)) = wrong.map(|it| (it.0.clone(), it.1.clone())) {
-            self.fail("IncidentIsTrue", format!("{name}: {kind}"));
-        }
     }
 }
 
