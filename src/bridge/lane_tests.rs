@@ -2,7 +2,7 @@
 
 use super::incident::IncidentKind;
 use super::lane::{Event, Input, Lane, LaneSettings, Output, Route};
-use crate::batch::{BatchBuilder, Compression, LogAppendTimePolicy, split};
+use crate::batch::{BatchBuilder, Compression, LogAppendTimePolicy, PrepareError, split};
 use crate::ledger::{Change, LaneLedger, Owner, Position, PositionKey};
 use crate::source::{self, FetchedPartition, FetcherSettings, LeaderView, ListedOffset, SourceRequest, StartAt};
 use crate::target::{self, TransactionProtocol, TransactorSettings, TxnRequest};
@@ -14,6 +14,8 @@ use uuid::Uuid;
 
 const NODE: i32 = 1;
 const RECORDS: i64 = 5;
+/// One of them is larger than the others.
+const LARGE: i64 = 3;
 const CLUSTER: &str = "source-cluster";
 
 fn partition() -> TopicPartition {
@@ -257,7 +259,8 @@ fn read(request: SourceRequest) -> Option<source::Answer> {
 
 fn batch(offset: i64) -> Option<Bytes> {
     let mut builder = BatchBuilder::new(Compression::None);
-    builder.push(1, None, Some(&offset.to_be_bytes()), &[]);
+    let key = (offset == LARGE).then_some(&[0; 64][..]);
+    builder.push(1, key, Some(&offset.to_be_bytes()), &[]);
     let mut bytes = builder.build().ok()?.bytes().to_vec();
     bytes[..8].copy_from_slice(&offset.to_be_bytes());
     bytes[12..16].copy_from_slice(&0i32.to_be_bytes());
@@ -279,6 +282,18 @@ fn a_known_position_is_gone_on_from() {
     let mut rig = Rig::start(known(CLUSTER, 3), 3);
     rig.run(Duration::from_secs(1));
     assert_eq!(rig.copied(), [3, 4]);
+}
+
+/// All are read before the first transaction with records begins.
+#[test]
+fn what_stands_before_a_record_that_is_too_large_is_copied() {
+    let mut rig = Rig::start(known(CLUSTER, 0), 0);
+    let small = Route { max_message_bytes: 100, ..route() };
+    rig.give(Input::Routes(BTreeMap::from([(partition(), small)])));
+    rig.run(Duration::from_secs(1));
+    assert_eq!(rig.copied(), [0, 1, 2]);
+    let expected = PrepareError::RecordTooLarge { offset: LARGE, bytes: 142, max_message_bytes: 100 };
+    assert!(matches!(&rig.incidents[..], [IncidentKind::Batch(error)] if *error == expected), "{:?}", rig.incidents);
 }
 
 /// A broker that has just started answers Metadata before it knows the topics.

@@ -3,7 +3,7 @@
 use super::gather::StreamState;
 use super::incident::IncidentKind;
 use super::lane::{Event, Lane, Mutant, Output, PASSED_INTERVAL, Phase};
-use crate::batch::{MergeLimits, Prepared, Rules, UNCOMPRESSED_BYTES_MAX, prepare};
+use crate::batch::{MergeLimits, PrepareError, Prepared, Rules, UNCOMPRESSED_BYTES_MAX, prepare};
 use crate::ledger::{Change, Pending, Position};
 use crate::planted::{Bug, planted};
 use crate::source::Delivery;
@@ -78,6 +78,13 @@ impl InFlight {
     fn charged_bytes(&self) -> usize {
         self.parts.iter().flat_map(|part| &part.deliveries).map(|it| it.charged_bytes).sum()
     }
+}
+
+/// Those in front of the one that cannot be copied: what is whole does not wait for an operator.
+fn batches_before(deliveries: &[Delivery], error: &PrepareError) -> usize {
+    let Some(offset) = error.offset() else { return 0 };
+    let batches = deliveries.iter().flat_map(|it| &it.batches);
+    batches.take_while(|it| it.header().next_offset() <= offset).count()
 }
 
 impl Lane {
@@ -191,6 +198,12 @@ impl Lane {
         let batches = match prepare(batches, &rules) {
             Ok(prepared) => prepared.batches,
             Err(error) => {
+                let whole = batches_before(&deliveries, &error);
+                if whole > 0 {
+                    // They go first, alone; the next transaction begins with the one that is wrong.
+                    stream.put_back(deliveries, rules.position, stream.leader_epoch, is_unrecorded, self.now);
+                    return self.gather(partition, bytes_max, whole);
+                }
                 let charged = deliveries.iter().map(|it| it.charged_bytes).sum();
                 self.give_back(charged);
                 self.incident(partition, IncidentKind::Batch(error));

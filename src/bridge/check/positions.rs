@@ -10,12 +10,13 @@ use crate::config::Config;
 use crate::ledger::{LaneLedger, LedgerError, LedgerReader, Owner, Position, PositionKey, Until};
 use crate::source;
 use crate::topics::plan::lane;
-use crate::types::TopicPartition;
+use crate::types::{TopicName, TopicPartition};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use uuid::Uuid;
 
 /// Lanes that are read at the same time: each has connections of its own.
 const READERS_MAX: usize = 8;
@@ -43,6 +44,9 @@ pub(super) async fn look(
             }
         }
     }
+    let foreign = |key: &&PositionKey| *key.cluster_id != *source.cluster_id;
+    let foreign: BTreeMap<_, _> =
+        positions.keys().filter(foreign).map(|it| (it.topic_partition(), Arc::clone(&it.cluster_id))).collect();
     let offsets = Known::ask(ends, survey, source, target).await;
     let mut report = PositionsReport { owner: owner.map(|it| signed(&it)), ..PositionsReport::default() };
     for prospect in &survey.prospects {
@@ -58,7 +62,8 @@ pub(super) async fn look(
                 (offsets.earliest.get(&partition).copied(), offsets.last_stable.get(&partition).copied());
             let next = position.map(|it| it.next_offset);
             let lag = end.zip(next.or(log_start)).map(|(end, from)| (end - from).max(0));
-            if let Some(incident) = foreseen(prospect, &partition, position, source, &offsets) {
+            let seen = Seen { source, target, offsets: &offsets, other_source: foreign.get(&partition) };
+            if let Some(incident) = foreseen(prospect, &partition, position, &seen) {
                 let name = incident.kind.name();
                 notes.push(Note::new(Level::Stopped, name, Some(&partition.to_string()), incident.to_string()));
             }
@@ -154,14 +159,23 @@ impl Known {
     }
 }
 
+/// What a partition's position is compared with.
+struct Seen<'a> {
+    source: &'a Metadata,
+    target: &'a Metadata,
+    offsets: &'a Known,
+    /// The cluster of which the ledger knows a partition of this name.
+    other_source: Option<&'a Arc<str>>,
+}
+
 /// What a run would stop this partition for at once.
 fn foreseen(
     prospect: &Prospect,
     partition: &TopicPartition,
     position: Option<&Position>,
-    source: &Metadata,
-    offsets: &Known,
+    seen: &Seen<'_>,
 ) -> Option<Incident> {
+    let offsets = seen.offsets;
     let target = TopicPartition::new(Arc::clone(&prospect.entry.target), partition.partition);
     let time_ms = since_1970(SystemTime::now()).unsigned_abs();
     let incident = |next_offset, kind| {
@@ -169,6 +183,9 @@ fn foreseen(
         Incident { partition, target, next_offset, time_ms, kind }
     };
     let Some(position) = position else {
+        if let Some(cluster_id) = seen.other_source.cloned() {
+            return Some(incident(-1, IncidentKind::OtherSource { cluster_id }));
+        }
         let end_offset = offsets.copies.get(&target).copied().filter(|it| *it > 0)?;
         return Some(incident(-1, IncidentKind::NoPosition { end_offset }));
     };
@@ -177,19 +194,21 @@ fn foreseen(
     if was != target {
         return Some(incident(next_offset, IncidentKind::TargetChanged { was }));
     }
+    let id = |metadata: &Metadata, topic: &TopicName| metadata.topics.get(topic).map(|it| it.topic_id);
+    let differs = |old: Uuid, new: Option<Uuid>| new.filter(|new| !new.is_nil() && !old.is_nil() && *new != old);
+    if let Some(new) = differs(position.target_topic_id, id(seen.target, &target.topic)) {
+        let old = position.target_topic_id;
+        return Some(incident(next_offset, IncidentKind::TargetRecreated { old, new }));
+    }
     let at_source = |kind| {
         let leader_epoch = position.leader_epoch;
         let stopped = source::Position { offset: next_offset, leader_epoch };
         let of_source = source::Incident { partition: partition.clone(), position: stopped, kind };
         incident(next_offset, IncidentKind::Source(of_source))
     };
-    let topic_id = source.topics.get(&partition.topic).map(|it| it.topic_id).unwrap_or_default();
-    if !topic_id.is_nil() && !position.topic_id.is_nil() && topic_id != position.topic_id {
-        return Some(at_source(source::IncidentKind::Recreated {
-            old: position.topic_id,
-            new: topic_id,
-            end_offset: -1,
-        }));
+    if let Some(new) = differs(position.topic_id, id(seen.source, &partition.topic)) {
+        let old = position.topic_id;
+        return Some(at_source(source::IncidentKind::Recreated { old, new, end_offset: -1 }));
     }
     let log_start = offsets.earliest.get(partition).copied()?;
     if next_offset < log_start {
@@ -208,11 +227,19 @@ mod tests {
     use crate::cluster::TopicMetadata;
     use crate::config::Start;
     use crate::topics::plan::PlanEntry;
-    use uuid::Uuid;
 
-    const ID: Uuid = Uuid::from_u128(7);
+    /// Next offset, target, and the ids of the topics at source and target that the position was made of.
+    type Stands = (i64, &'static str, u128, u128);
+    const HERE: Stands = (5, "b", 7, 8);
 
-    fn kind(position: Option<(i64, &str, Uuid)>, range: (i64, i64), copy_end: i64) -> Option<&'static str> {
+    fn topic(name: &str, id: u128) -> Metadata {
+        let mut metadata = Metadata::default();
+        let topic_id = Uuid::from_u128(id);
+        metadata.topics.insert(name.into(), TopicMetadata { topic_id, ..TopicMetadata::default() });
+        metadata
+    }
+
+    fn kind(stands: Option<Stands>, range: (i64, i64), copy_end: i64, other: Option<&str>) -> Option<&'static str> {
         let entry = PlanEntry {
             source: "a".into(),
             target: "b".into(),
@@ -230,34 +257,44 @@ mod tests {
             oldest: Oldest::Nothing,
             refused: None,
         };
-        let mut source = Metadata::default();
-        source.topics.insert("a".into(), TopicMetadata { topic_id: ID, ..TopicMetadata::default() });
         let (partition, copy) = (TopicPartition::new("a", 0), TopicPartition::new("b", 0));
         let offsets = Known {
             earliest: Offsets::from([(partition.clone(), range.0)]),
             last_stable: Offsets::from([(partition.clone(), range.1)]),
             copies: Offsets::from([(copy, copy_end)]),
         };
-        let position = position.map(|(next_offset, target, topic_id)| {
-            let text = format!(
-                r#"{{"next_offset":{next_offset},"leader_epoch":0,"topic_id":"{topic_id}","from":0,"records":0,
-                "target_topic":"{target}","target_partition":0,"transaction":1,"time_ms":0}}"#
-            );
-            serde_json::from_str::<Position>(&text).expect("a position")
+        let position = stands.map(|(next_offset, target, topic_id, target_topic_id)| Position {
+            next_offset,
+            leader_epoch: 0,
+            topic_id: Uuid::from_u128(topic_id),
+            from: 0,
+            records: 0,
+            target_topic: target.into(),
+            target_partition: 0,
+            target_topic_id: Uuid::from_u128(target_topic_id),
+            transaction: 1,
+            time_ms: 0,
+            decision: None,
         });
-        foreseen(&prospect, &partition, position.as_ref(), &source, &offsets).map(|it| it.kind.name())
+        let other: Option<Arc<str>> = other.map(Arc::from);
+        let (source, target) = (topic("a", 7), topic("b", 8));
+        let seen = Seen { source: &source, target: &target, offsets: &offsets, other_source: other.as_ref() };
+        foreseen(&prospect, &partition, position.as_ref(), &seen).map(|it| it.kind.name())
     }
 
     #[test]
     fn what_would_stop_a_partition_is_foreseen() {
-        let (whole, other) = (Some((5, "b", ID)), Some((5, "b", Uuid::from_u128(8))));
-        assert_eq!(kind(whole, (0, 10), 5), None);
-        assert_eq!(kind(whole, (5, 5), 5), None);
-        assert_eq!(kind(None, (0, 10), 0), None);
-        assert_eq!(kind(None, (0, 10), 1), Some("no_position"));
-        assert_eq!(kind(Some((5, "c", ID)), (0, 10), 5), Some("target_changed"));
-        assert_eq!(kind(other, (0, 10), 5), Some("recreated"));
-        assert_eq!(kind(whole, (6, 10), 5), Some("retention"));
-        assert_eq!(kind(whole, (0, 4), 5), Some("truncation"));
+        let of = |stands| kind(Some(stands), (0, 10), 5, None);
+        assert_eq!(of(HERE), None);
+        assert_eq!(of((5, "b", 0, 0)), None, "what the position does not know cannot differ");
+        assert_eq!(of((5, "c", 7, 8)), Some("target_changed"));
+        assert_eq!(of((5, "b", 9, 8)), Some("recreated"));
+        assert_eq!(of((5, "b", 7, 9)), Some("target_recreated"));
+        assert_eq!(kind(Some(HERE), (5, 5), 5, None), None);
+        assert_eq!(kind(Some(HERE), (6, 10), 5, None), Some("retention"));
+        assert_eq!(kind(Some(HERE), (0, 4), 5, None), Some("truncation"));
+        assert_eq!(kind(None, (0, 10), 0, None), None);
+        assert_eq!(kind(None, (0, 10), 1, None), Some("no_position"));
+        assert_eq!(kind(None, (0, 10), 0, Some("another")), Some("other_source"));
     }
 }
