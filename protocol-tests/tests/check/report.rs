@@ -3,17 +3,22 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
+use kafka_bridge::broker::Settings;
 use libtest_mimic::Trial;
+use protocol_tests::bridge::{Bridge, Config};
 use protocol_tests::command::Finished;
+use protocol_tests::embedded::EmbeddedCluster;
 use protocol_tests::kafka::Spec;
 use protocol_tests::pair::Pair;
+use protocol_tests::raw::Isolation;
 use serde_json::{Value, json};
 
 use super::{LIMIT, array, has_note, until, write};
-use crate::real;
+use crate::{real, trial};
 
 pub(super) fn trials() -> Vec<Trial> {
     vec![
+        trial("check", "embedded_clusters_before_and_behind_a_run", before_and_behind_a_run),
         real("check", "kafka_3_9_2_to_4_4_0_says_what_a_run_does", &["3.9.2", "4.4.0"], || {
             says_what_a_run_does(
                 Spec::zookeeper("3.9.2").with_tls(),
@@ -120,6 +125,34 @@ fn recreated(pair: &Pair, config: &std::path::Path) -> Result<()> {
     until(config, |code, report| code == 1 && report["plan"]["topics"].as_array().is_some_and(|it| it.len() == 1))?;
     at_source.create_topic("orders", 3, 1, &[("cleanup.policy", "compact")])?;
     until(config, |code, report| code == 1 && has_note(report, "stopped", "recreated", "orders-0"))?;
+    Ok(())
+}
+
+/// What a newcomer without Java sees.
+fn before_and_behind_a_run() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let cluster = || EmbeddedCluster::start(Settings::nodes(1));
+    let (source, target) = (cluster()?, cluster()?);
+    let (mut at_source, mut at_target) = (source.client(), target.client());
+    at_source.create_topic("orders", 2, 1, &[])?;
+    write(&mut at_source, "orders", 0, 5)?;
+    let mut config = Config::new("orders-dmz", source.end(), target.end(), &["orders"]);
+    let file = config.write(folder.path(), "strict")?;
+    let (code, report) = Finished::check(&file, LIMIT)?;
+    ensure!(code == 78 && has_note(&report, "refused", "target_min_insync_replicas", "orders"), "{report:#}");
+    config.delivery = "accept_weak = [\"target_min_insync_replicas\"]\n".to_owned();
+    let file = config.write(folder.path(), "bridge")?;
+    let before = names(&mut at_target)?;
+    let (code, report) = Finished::check(&file, LIMIT)?;
+    ensure!(code == 0 && report["plan"]["topics"][0]["action"] == "create", "{report:#}");
+    ensure!(report["positions"]["known"] == 0 && report["positions"]["lag"] == 5, "{report:#}");
+    ensure!(names(&mut at_target)? == before, "check has created topics");
+    let mut bridge = Bridge::run(&config.write(folder.path(), "running")?)?;
+    until(&file, |code, report| code == 0 && report["positions"]["known"] == 2 && report["positions"]["lag"] == 0)
+        .with_context(|| bridge.log())?;
+    ensure!(bridge.terminate(LIMIT)? == 0, "check has disturbed the bridge:\n{}", bridge.log());
+    let found = at_target.read("orders", 0, Isolation::ReadCommitted)?.len();
+    ensure!(found == 5, "{found} records were copied");
     Ok(())
 }
 
