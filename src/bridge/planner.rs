@@ -8,6 +8,7 @@ use super::weakness::{Finding, findings};
 use super::worker::Routes;
 use crate::cluster::{ClusterError, Keeper, Metadata};
 use crate::config::{Config, Start, Weakness};
+use crate::latest::Publisher;
 use crate::ledger;
 use crate::source::StartAt;
 use crate::topics::TopicSync;
@@ -17,7 +18,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
-use tokio::sync::watch;
 use uuid::Uuid;
 
 /// New topics are to be copied within five seconds: this, and the creation of the topic.
@@ -206,24 +206,25 @@ impl Planner {
         routes
     }
 
-    /// Follows both ends until nobody takes routes any more.
-    pub(super) async fn follow(mut self, source: Keeper, target: Keeper, publish: watch::Sender<Arc<Routes>>) {
+    /// Follows both ends.
+    pub(super) async fn follow(mut self, source: Keeper, target: Keeper, publisher: Publisher<Arc<Routes>>) {
         let (mut at_source, mut at_target) = (source.watch(), target.watch());
+        let mut metadata = at_source.now();
         let mut described = tokio::time::interval(DESCRIBE_INTERVAL);
         described.tick().await;
         loop {
             let is_due = tokio::select! {
                 biased;
-                () = publish.closed() => return,
                 _ = described.tick() => true,
-                Ok(()) = at_source.changed() => false,
-                Ok(()) = at_target.changed() => {
-                    let seen = at_target.borrow_and_update().clone();
+                Some(seen) = at_source.changed() => {
+                    metadata = seen;
+                    false
+                }
+                Some(seen) = at_target.changed() => {
                     self.note(&seen);
                     false
                 }
             };
-            let metadata = at_source.borrow_and_update().clone();
             let is_new = self.replan(&metadata);
             if is_new || is_due || self.is_behind {
                 let done = self.bring_about(is_due).await;
@@ -233,12 +234,7 @@ impl Planner {
                 }
                 target.follow(self.target_topics());
             }
-            let routes = Arc::new(self.routes(&metadata));
-            publish.send_if_modified(|before| {
-                let is_other = *before != routes;
-                *before = routes;
-                is_other
-            });
+            publisher.publish_if_other(Arc::new(self.routes(&metadata)));
         }
     }
 

@@ -12,6 +12,7 @@ use crate::batch::LogAppendTimePolicy;
 use crate::clock;
 use crate::cluster::{Backoff, Keeper, Metadata};
 use crate::config::{Config, LogAppendTime};
+use crate::latest;
 use crate::ledger::{self, Owner};
 use crate::planted::{Bug, planted};
 use crate::source::FetcherSettings;
@@ -20,7 +21,7 @@ use crate::types::TopicPartition;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -46,8 +47,8 @@ pub async fn run(
 
     let source_metadata = Keeper::start(ends.source.clone(), None, DISCOVERY_INTERVAL).await?;
     let target_metadata = Keeper::start(ends.target.clone(), Some(planner.target_topics()), TARGET_INTERVAL).await?;
-    let (publish, routes) = watch::channel(Arc::new(planner.routes(&source)));
-    let (drain, draining) = watch::channel(false);
+    let (publish, routes) = latest::channel(Arc::new(planner.routes(&source)));
+    let (drain, draining) = latest::channel(false);
     let (events, happened) = mpsc::channel(EVENTS_MAX);
     let budget_bytes = config.delivery.memory_bytes_max.min(Semaphore::MAX_PERMITS);
     let shared = Shared {
@@ -97,7 +98,7 @@ pub async fn run(
     }
     tracing::info!(link = %link.name, "draining: open transactions are finished");
     // Lanes that have ended do not listen.
-    let _ = drain.send(true);
+    drain.publish(true);
     let drained = async {
         while link.working > 0
             && let Some((lane, event)) = working.next().await

@@ -6,6 +6,7 @@ use super::purse::Purse;
 use crate::clock;
 use crate::cluster::{Address, Backoff, Cluster, CoordinatorKind, Courier, Keeper, Lost, Metadata, Use};
 use crate::config::ProtocolChoice;
+use crate::latest::Latest;
 use crate::ledger::{LaneLedger, LedgerError, LedgerReader, Owner, Until, log_end};
 use crate::source::{self, LeaderView, SourceRequest};
 use crate::target::{self, Destination, TransactionProtocol, TxnRequest};
@@ -13,7 +14,7 @@ use crate::types::{NodeId, TopicPartition};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 /// More than the machines of one lane can have in flight.
@@ -35,8 +36,8 @@ pub(super) struct Shared {
     pub(super) target_metadata: Keeper,
     pub(super) budget: Arc<Semaphore>,
     pub(super) budget_bytes: usize,
-    pub(super) routes: watch::Receiver<Arc<Routes>>,
-    pub(super) drain: watch::Receiver<bool>,
+    pub(super) routes: Latest<Arc<Routes>>,
+    pub(super) drain: Latest<bool>,
     pub(super) events: mpsc::Sender<(u32, Event)>,
     pub(super) request_timeout: Duration,
     pub(super) protocol: ProtocolChoice,
@@ -81,8 +82,8 @@ pub(super) async fn run(settings: LaneSettings, shared: Shared) {
     let (fetched, mut from_source) = mpsc::channel(ANSWERS_MAX);
     let (delivered, mut from_target) = mpsc::channel(ANSWERS_MAX);
     let (found, mut answers) = mpsc::channel(ANSWERS_MAX);
-    let (mut routes, mut drain) = (shared.routes.clone(), shared.drain.clone());
-    let mut metadata = shared.source_metadata.watch();
+    let (mut routes, mut drain) = (shared.routes.clone().unseen(), shared.drain.clone());
+    let mut metadata = shared.source_metadata.watch().unseen();
     let purse = Purse::new(Arc::clone(&shared.budget));
     let now = clock::now();
     let mut worker = Worker {
@@ -102,8 +103,6 @@ pub(super) async fn run(settings: LaneSettings, shared: Shared) {
         asking: JoinSet::new(),
         unsent: Vec::new(),
     };
-    routes.mark_changed();
-    metadata.mark_changed();
     worker.lane.handle(now, Input::Take);
     loop {
         if worker.flush().await {
@@ -115,7 +114,7 @@ pub(super) async fn run(settings: LaneSettings, shared: Shared) {
         let input = tokio::select! {
             biased;
             () = sleep_until(deadline) => Input::Timeout,
-            Ok(()) = drain.changed() => Input::Drain,
+            Some(_) = drain.changed() => Input::Drain,
             Some((id, answer)) = from_target.recv() => {
                 Input::Target(target::Input::Answered { id, answer: answer.map_err(target_failure) })
             }
@@ -123,15 +122,14 @@ pub(super) async fn run(settings: LaneSettings, shared: Shared) {
                 Input::Source(source::Input::Answered { id, answer: answer.map_err(source_failure) })
             }
             Some(found) = answers.recv() => worker.input(found),
-            Ok(()) = routes.changed() => {
-                let routes = routes.borrow_and_update().get(&number).cloned().unwrap_or_default();
-                let known = metadata.borrow().clone();
+            Some(routes) = routes.changed() => {
+                let routes = routes.get(&number).cloned().unwrap_or_default();
+                let known = metadata.now();
                 worker.lane.handle(clock::now(), Input::Leaders(leaders(&known, &routes)));
                 Input::Routes(routes)
             }
-            Ok(()) = metadata.changed() => {
-                let known = metadata.borrow_and_update().clone();
-                Input::Leaders(leaders(&known, routes.borrow().get(&number).unwrap_or(&BTreeMap::new())))
+            Some(known) = metadata.changed() => {
+                Input::Leaders(leaders(&known, routes.now().get(&number).unwrap_or(&BTreeMap::new())))
             }
         };
         worker.lane.handle(clock::now(), input);

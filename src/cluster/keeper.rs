@@ -2,6 +2,7 @@
 //! wrong broker.
 
 use super::{Backoff, Cluster, Metadata};
+use crate::latest::{self, Latest};
 use crate::types::TopicName;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,7 @@ const SPACING: Duration = Duration::from_millis(50);
 
 #[derive(Clone)]
 pub struct Keeper {
-    current: watch::Receiver<Arc<Metadata>>,
+    current: Latest<Arc<Metadata>>,
     wanted: Arc<Notify>,
     topics: watch::Sender<Option<Vec<TopicName>>>,
     /// Ends with the last handle.
@@ -28,7 +29,7 @@ impl Keeper {
         interval: Duration,
     ) -> Result<Self, super::ClusterError> {
         let first = cluster.metadata(topics.as_deref()).await?;
-        let (publish, current) = watch::channel(Arc::new(first));
+        let (publisher, current) = latest::channel(Arc::new(first));
         let wanted = Arc::new(Notify::new());
         let (topics, asked) = watch::channel(topics);
         let woken = Arc::clone(&wanted);
@@ -45,7 +46,7 @@ impl Keeper {
                 match cluster.metadata(names.as_deref()).await {
                     Ok(metadata) => {
                         backoff.succeeded();
-                        publish.send_replace(Arc::new(metadata));
+                        publisher.publish(Arc::new(metadata));
                         tokio::time::sleep(SPACING).await;
                     }
                     Err(error) => {
@@ -60,10 +61,10 @@ impl Keeper {
     }
 
     pub fn current(&self) -> Arc<Metadata> {
-        Arc::clone(&self.current.borrow())
+        self.current.now()
     }
 
-    pub fn watch(&self) -> watch::Receiver<Arc<Metadata>> {
+    pub fn watch(&self) -> Latest<Arc<Metadata>> {
         self.current.clone()
     }
 

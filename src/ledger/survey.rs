@@ -3,10 +3,11 @@
 use super::error::LedgerError;
 use super::reader::{LedgerReader, Until};
 use super::state::LaneLedger;
+use crate::clock;
 use crate::cluster::{Backoff, Cluster};
 use crate::types::TopicPartition;
 use std::num::NonZeroU32;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::task::JoinSet;
 
 /// A target that is just starting makes its group coordinator on the first question.
@@ -29,10 +30,10 @@ pub async fn survey(
 }
 
 async fn read(reader: LedgerReader) -> Result<LaneLedger, LedgerError> {
-    let (began, mut backoff) = (Instant::now(), Backoff::default());
+    let (began, mut backoff) = (clock::now(), Backoff::default());
     loop {
         match reader.read(Until::Stable).await {
-            Err(error) if error.is_transient() && began.elapsed() < PATIENCE => {
+            Err(error) if error.is_transient() && clock::now() - began < PATIENCE => {
                 tracing::debug!(%error, "the ledger cannot be read yet");
             }
             other => return other,
