@@ -116,11 +116,11 @@ impl Script {
 
     /// The request that is under way, and the outputs so far are forgotten.
     fn asked(&mut self) -> Option<(RequestId, SourceRequest)> {
-        let sent = self.outputs.drain(..).filter_map(|it| match it {
+        let mut sent = self.outputs.drain(..).filter_map(|it| match it {
             Output::Send { id, request, .. } => Some((id, request)),
             _ => None,
         });
-        sent.last()
+        sent.next_back()
     }
 
     fn answer(&mut self, answer: Answer) {
