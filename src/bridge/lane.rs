@@ -212,7 +212,9 @@ impl Lane {
             return self.handle_late(input);
         }
         match input {
-            Input::Take => self.take(),
+            // Only once: a lane that works would forget what it has in its transaction.
+            Input::Take if self.phase == Phase::Idle => self.take(),
+            Input::Take => {}
             Input::Routes(routes) => {
                 self.routes = routes;
                 self.apply_routes();

@@ -22,11 +22,15 @@ mod process;
 mod properties;
 mod purse;
 mod report;
+#[cfg(test)]
+mod rig;
 mod run;
 #[cfg(test)]
 mod situations;
 mod survey;
 mod transaction;
+#[cfg(test)]
+mod transitions;
 mod weakness;
 mod worker;
 mod working;

@@ -1,7 +1,7 @@
 //! One bridge with one lane, for the tests: the shipping lane, and everything that is under way between it and the world.
 
 use super::lane::{Event, Input, Lane, LaneSettings, Output, Phase};
-use super::model::{CLUSTER, ledger};
+use super::model::{CLUSTER, key, ledger, source};
 use crate::batch::LogAppendTimePolicy;
 use crate::ledger::Owner;
 use crate::source::{self, FetcherSettings, SourceRequest};
@@ -121,6 +121,12 @@ impl Process {
 
     pub(super) fn is_working(&self) -> bool {
         self.ended.is_none() && !self.is_draining && self.lane.phase == Phase::Copying
+    }
+
+    /// The first partition's position, as the lane has it.
+    pub(super) fn copied(&self) -> i64 {
+        let position = self.lane.ledger.as_ref().and_then(|it| it.position(&key(&source(0))));
+        position.map_or(-1, |it| it.next_offset)
     }
 
     /// Neither a target's answer nor a reader's is to be waited for.

@@ -1,100 +1,18 @@
 //! Single situations of a lane, each of which went wrong once.
 
 use super::lane::{Input, Phase};
-use super::model::{MAX_MESSAGE_BYTES, Target, key, ledger, route, source};
-use super::process::{Ended, POOL_BYTES, Process, Question, Sending};
+use super::model::{key, ledger, source};
+use super::process::{Ended, POOL_BYTES, Process, Question};
+use super::rig::Rig;
 use super::world::World;
 use crate::ledger::{Change, LaneLedger, Position, PositionKey};
 use crate::source::SourceRequest;
-use crate::source::model::Model;
-use crate::target::model::with_code;
 use crate::target::{self, TransactionProtocol, TxnRequest};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use uuid::Uuid;
 
 const INVALID_TXN_STATE: i16 = 48;
 const PRODUCER_FENCED: i16 = 90;
-
-/// One bridge, and brokers that answer when they are told to.
-struct Rig {
-    process: Process,
-    source: Model,
-    target: Target,
-    now: Instant,
-}
-
-impl Rig {
-    /// Taken, with so many records in the one partition that is routed.
-    fn start(records: i32) -> Self {
-        let now = Instant::now();
-        let mut source_model = Model::new([source(0)]);
-        for _ in 0..records {
-            source_model.produce(&source(0), 1, None);
-        }
-        let process = Process::start(1, TransactionProtocol::V2, now);
-        let mut rig = Self { process, source: source_model, target: Target::new(), now };
-        rig.give(Input::Take);
-        rig.give(Input::Leaders(rig.source.view()));
-        rig.give(Input::Routes([(source(0), route(&source(0), Uuid::from_u128(1), MAX_MESSAGE_BYTES))].into()));
-        rig
-    }
-
-    fn give(&mut self, input: Input) {
-        self.process.input(self.now, input);
-        assert_eq!(self.process.broken, None);
-    }
-
-    fn refuse(&mut self, sending: &Sending, code: i16) {
-        let answer = Ok(with_code(&sending.request, code));
-        self.give(Input::Target(target::Input::Answered { id: sending.id, answer }));
-    }
-
-    fn question(&mut self) {
-        let input = match self.process.questions.remove(0) {
-            Question::Ledger { owner: true, .. } => Input::Ledger(self.target.replay(0, usize::MAX).unwrap()),
-            Question::Ledger { owner: false, .. } => {
-                Input::Owner(self.target.replay(0, usize::MAX).unwrap().owner().cloned())
-            }
-            Question::TargetEnd { partition, target } => {
-                let end_offset = self.target.end(&target) as i64;
-                Input::TargetEnd { partition, end_offset }
-            }
-        };
-        self.give(input);
-    }
-
-    fn send(&mut self) {
-        let it = self.process.sending.remove(0);
-        let answer = Ok(self.target.apply(&it.request));
-        self.target.broker.finish_markers();
-        self.give(Input::Target(target::Input::Answered { id: it.id, answer }));
-    }
-
-    fn fetch(&mut self) {
-        let it = self.process.fetching.remove(0);
-        let answer = Ok(self.source.answer(it.node, &it.request));
-        self.give(Input::Source(crate::source::Input::Answered { id: it.id, answer }));
-    }
-
-    /// Everything is answered in turn, until it is so.
-    fn run(&mut self, until: impl Fn(&Process) -> bool) {
-        for _ in 0..1_000 {
-            self.process.grant(self.now);
-            if until(&self.process) {
-                return;
-            }
-            self.now += Duration::from_millis(5);
-            match &self.process {
-                it if !it.questions.is_empty() => self.question(),
-                it if !it.sending.is_empty() => self.send(),
-                it if !it.fetching.is_empty() => self.fetch(),
-                _ => {}
-            }
-            self.give(Input::Timeout);
-        }
-        panic!("it does not come to that");
-    }
-}
 
 fn is_commit(process: &Process) -> bool {
     process.sending.iter().any(|it| matches!(it.request, TxnRequest::EndTxn { commit: true, .. }))
@@ -141,8 +59,7 @@ fn a_lane_that_ends_gives_back_what_its_fetches_were_granted() {
 fn a_drain_waits_until_a_transaction_of_unknown_outcome_is_ended() {
     let mut rig = Rig::start(3);
     rig.run(is_commit);
-    let it = rig.process.sending.remove(0);
-    rig.refuse(&it, INVALID_TXN_STATE);
+    rig.refuse(INVALID_TXN_STATE);
     assert_eq!(rig.process.lane.phase, Phase::Taking);
     rig.give(Input::Drain);
     assert_eq!(rig.process.ended, None);
@@ -184,8 +101,7 @@ fn what_a_fence_sets_free_is_given_back_at_once() {
     rig.give(Input::Timeout);
     rig.fetch();
     assert!(rig.process.pool_bytes < POOL_BYTES, "charged to a delivery that is not confirmed");
-    let it = rig.process.sending.remove(0);
-    rig.refuse(&it, PRODUCER_FENCED);
+    rig.refuse(PRODUCER_FENCED);
     assert!(matches!(rig.process.lane.phase, Phase::Asking | Phase::Waiting(_)));
     assert_eq!(rig.process.pool_bytes, POOL_BYTES);
 }
@@ -195,8 +111,7 @@ fn what_a_fence_sets_free_is_given_back_at_once() {
 #[test]
 fn a_ledger_that_has_grown_too_large_opens_no_transaction() {
     let mut rig = Rig::start(3);
-    let copied = |it: &Process| it.lane.ledger.as_ref()?.position(&key(&source(0))).map(|it| it.next_offset);
-    rig.run(|it| copied(it) == Some(3));
+    rig.run(|it| it.copied() == 3);
     rig.source.produce(&source(0), 1, None);
     rig.run(|it| it.lane.in_flight.is_none() && it.lane.held_bytes > 0);
     rig.process.lane.ledger = Some(too_large());

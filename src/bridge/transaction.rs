@@ -12,7 +12,7 @@ use crate::types::TopicPartition;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// Half of what the transaction machine takes: the rest is never needed, and a refusal would be a bug.
+/// Half of what the transaction machine takes: one that is too large for the target becomes several.
 const BATCHES_MAX: usize = 5_000;
 
 /// What one transaction copied.

@@ -27,6 +27,8 @@ mod properties;
 #[cfg(test)]
 mod samples;
 #[cfg(test)]
+mod transitions;
+#[cfg(test)]
 mod world;
 
 pub use committed::{Selection, select};
