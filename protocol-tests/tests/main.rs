@@ -9,6 +9,7 @@ mod copy;
 mod demo;
 mod embedded;
 mod faults;
+mod foreign;
 mod gaps;
 mod harness;
 mod logging;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
     trials.extend(demo::trials());
     trials.extend(embedded::trials());
     trials.extend(faults::trials());
+    trials.extend(foreign::trials());
     trials.extend(gaps::trials());
     trials.extend(topics::trials());
     trials.extend(logging::trials());
