@@ -9,6 +9,7 @@ mod copy;
 mod demo;
 mod embedded;
 mod faults;
+mod foreign;
 mod gaps;
 mod harness;
 mod house;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
     trials.extend(demo::trials());
     trials.extend(embedded::trials());
     trials.extend(faults::trials());
+    trials.extend(foreign::trials());
     trials.extend(gaps::trials());
     trials.extend(simulation::trials());
     trials.extend(house::trials());

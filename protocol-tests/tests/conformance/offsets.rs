@@ -18,6 +18,8 @@ const ID: &str = "offsets-id";
 /// Who commits: generation, member, instance.
 type Fence<'a> = (i32, &'a str, Option<&'a str>);
 const NO_FENCE: Fence<'static> = (-1, "", None);
+/// Code, offset, leader epoch, metadata.
+type FoundOffset = (i16, i64, i32, String);
 
 pub(super) fn ask(probe: &mut Probe) -> Result<()> {
     probe.create(TOPIC, 2, &[])?;
@@ -33,11 +35,8 @@ pub(super) fn ask(probe: &mut Probe) -> Result<()> {
     Ok(())
 }
 
-/// Error code, offset, leader epoch and metadata.
-type FetchedOffset = (i16, i64, i32, String);
-
 impl Probe {
-    fn fetch_offsets(&mut self, group: &str, stable: bool) -> Result<(i16, Vec<FetchedOffset>)> {
+    fn fetch_offsets(&mut self, group: &str, stable: bool) -> Result<(i16, Vec<FoundOffset>)> {
         let topics =
             vec![OffsetFetchRequestTopic::default().with_name(topic_name(TOPIC)).with_partition_indexes(vec![0, 1])];
         let request = OffsetFetchRequest::default()
