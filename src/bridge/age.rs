@@ -93,20 +93,23 @@ pub(super) fn since_1970(time: SystemTime) -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// A duration for people: its two largest units.
+/// A duration for people: its two largest units at most.
 pub(super) fn lasts(duration: Duration) -> String {
     let seconds = duration.as_secs();
-    let unit = [86_400 * 30, 86_400, 3_600, 60, 1].into_iter().find(|unit| seconds >= *unit).unwrap_or(1);
-    let smaller = match unit {
-        1 | 60 => 1,
-        3_600 => 60,
-        86_400 => 3_600,
-        _ => 86_400,
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
+    let pair = |large: String, small: u64, unit: &str| match small {
+        0 => large,
+        small => format!("{large} {small} {unit}"),
     };
-    if seconds == 0 {
-        return format!("{} ms", duration.as_millis());
+    match (days, hours, minutes) {
+        (0, 0, 0) if seconds == 0 => format!("{} ms", duration.as_millis()),
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, _) => pair(format!("{minutes} min"), seconds % 60, "s"),
+        (0, ..) => pair(format!("{hours} h"), minutes, "min"),
+        (1, ..) => pair("1 day".to_owned(), hours, "h"),
+        (2..10, ..) => pair(format!("{days} days"), hours, "h"),
+        _ => format!("{days} days"),
     }
-    humantime::format_duration(Duration::from_secs(seconds - seconds % smaller)).to_string()
 }
 
 #[cfg(test)]
@@ -133,11 +136,14 @@ mod tests {
     fn durations_are_told_by_their_largest_units() {
         for (seconds, told) in [
             (0, "0 ms"),
-            (59, "59s"),
-            (61, "1m 1s"),
-            (3_661, "1h 1m"),
-            (86_400 * 7 + 59, "7days"),
-            (86_400 * 9 + 3_700, "9days 1h"),
+            (59, "59 s"),
+            (60, "1 min"),
+            (61, "1 min 1 s"),
+            (3_661, "1 h 1 min"),
+            (86_400 + 7_200, "1 day 2 h"),
+            (86_400 * 7 + 59, "7 days"),
+            (86_400 * 9 + 3_700, "9 days 1 h"),
+            (86_400 * 40 + 3_700, "40 days"),
         ] {
             assert_eq!(lasts(Duration::from_secs(seconds)), told);
         }

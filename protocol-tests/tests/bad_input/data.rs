@@ -83,7 +83,7 @@ fn corrupt_and_oversized(source: Spec, target: Spec) -> Result<()> {
     let code = bridge.terminate(LIMIT)?;
     ensure!(code == 1, "incidents end a run with 1, not {code}");
     let log = bridge.log();
-    let summary: Vec<_> = log.lines().filter(|line| line.starts_with("incident: ")).collect();
+    let summary: Vec<_> = log.lines().filter(|line| line.starts_with("incident ")).collect();
     ensure!(summary.len() == 2, "the summary names both: {summary:#?}\n{log}");
     ensure!(!log.contains("id=corrupt") && !log.contains("id=large"), "a record's contents are in the log");
 

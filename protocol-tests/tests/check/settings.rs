@@ -94,7 +94,7 @@ fn names_weak_settings(source: Spec, target: Spec) -> Result<()> {
     {
         ensure!(run.log().contains(name), "{name} is missing in:\n{}", run.log());
     }
-    ensure!(run.log().contains("retention: retention is shorter") && run.log().contains("9days"), "{}", run.log());
+    ensure!(run.log().contains("retention: retention is shorter") && run.log().contains("9 days"), "{}", run.log());
     ensure!(run.log().contains("delivery.accept_weak = ["), "no remedy:\n{}", run.log());
     let names = at_target.topic_names()?;
     ensure!(!names.iter().any(|it| it.ends_with(".ledger") || it == "fresh"), "the refused run created {names:?}");

@@ -185,3 +185,30 @@ fn plan(config: &Config, survey: &Survey, target: &Metadata) -> PlanReport {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Weakness;
+
+    const README: &str = include_str!("../../../README.md");
+
+    /// Scripts look for them.
+    #[test]
+    fn the_readme_explains_every_name_of_a_note_and_every_key_of_the_report() {
+        let sources =
+            [include_str!("mod.rs"), include_str!("end.rs"), include_str!("positions.rs"), include_str!("settings.rs")];
+        let named = regex::Regex::new(r#"Level::[A-Z]\w+,\s*"([a-z_]+)""#).unwrap();
+        let names: Vec<&str> =
+            sources.iter().flat_map(|it| named.captures_iter(it)).filter_map(|it| Some(it.get(1)?.as_str())).collect();
+        assert!(names.len() > 10, "{names:?}");
+        let weaknesses = Weakness::ALL.map(Weakness::name);
+        for name in names.iter().chain(&weaknesses) {
+            assert!(README.contains(&format!("`{name}`")) || README.contains(&format!("`\"{name}\"`")), "{name}");
+        }
+        let report = serde_json::to_value(Report::default()).unwrap();
+        for key in report.as_object().unwrap().keys() {
+            assert!(README.contains(&format!("`{key}`")), "{key}");
+        }
+    }
+}
