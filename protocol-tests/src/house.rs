@@ -9,7 +9,7 @@ const LINES_MAX: usize = 600;
 
 /// Lowest first. A module may use what stands in a line above its own, never its neighbours.
 const LAYERS: &[&[&str]] = &[
-    &["types", "clock", "planted", "testing"],
+    &["types", "clock", "latest", "planted", "testing"],
     &["config", "shape"],
     &["wire"],
     &["cluster"],

@@ -15,6 +15,7 @@ mod reference;
 mod requests;
 pub mod runner;
 pub mod schedule;
+mod steps;
 mod world;
 
 use anyhow::{Context, Result};

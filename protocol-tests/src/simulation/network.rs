@@ -3,7 +3,7 @@
 //! it ends, even if nobody waits for it any more.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::future::pending;
+use std::future::{Future, pending};
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -419,8 +419,6 @@ impl AsyncRead for Side {
         Poll::Ready(Ok(()))
     }
 }
-
-use std::future::Future;
 
 impl AsyncWrite for Side {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {

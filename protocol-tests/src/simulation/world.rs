@@ -2,18 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use kafka_bridge::broker::{Cluster, Coordinator, LogView, RuleId, Server, Settings};
+use anyhow::Result;
+use kafka_bridge::broker::{Cluster, LogView, RuleId, Server, Settings};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::Statistics;
 use super::bridges::{Bridges, LINK};
-use super::network::{End, Network, Route, Trouble, TroubleId};
-use super::producer::{Records, Transacting, Writing, transact, write};
+use super::network::{End, Network, TroubleId};
 use super::reference::{Reference, Verdict, Violation};
 use super::schedule::{At, Schedule, Setup, Step};
 use crate::audit::whole;
@@ -29,7 +27,7 @@ const HEALED_WITHIN: Duration = Duration::from_secs(90);
 /// A partition whose source was disturbed either goes on or is told to be stopped, which only the end of the bridge shows.
 const SETTLED_WITHIN: Duration = Duration::from_secs(15);
 const DRAINED_WITHIN: Duration = Duration::from_secs(15);
-const TOPICS_MAX: usize = 6;
+pub(super) const TOPICS_MAX: usize = 6;
 pub(super) const PARTITIONS_MAX: i32 = 4;
 const COMPACTED: [(&str, &str); 4] = [
     ("cleanup.policy", "compact"),
@@ -39,7 +37,7 @@ const COMPACTED: [(&str, &str); 4] = [
 ];
 
 /// What is undone after a while, whatever happens meanwhile.
-enum Action {
+pub(super) enum Action {
     Step(usize, Step),
     Heal(TroubleId),
     NodeUp(End, i32),
@@ -51,25 +49,25 @@ enum Action {
 
 pub(super) struct World {
     pub(super) setup: Setup,
-    seed: u64,
-    network: Network,
+    pub(super) seed: u64,
+    pub(super) network: Network,
     pub(super) source: Arc<Server>,
     pub(super) target: Arc<Server>,
-    bridges: Bridges,
+    pub(super) bridges: Bridges,
     pub(super) reference: Reference,
     pub(super) topics: Vec<String>,
     /// Of those, the compacted ones.
     pub(super) compacted: BTreeSet<String>,
-    producers: JoinSet<()>,
-    agenda: BTreeMap<(u64, u64), Action>,
-    next_number: u64,
-    began: Instant,
-    rules: Vec<(End, RuleId)>,
+    pub(super) producers: JoinSet<()>,
+    pub(super) agenda: BTreeMap<(u64, u64), Action>,
+    pub(super) next_number: u64,
+    pub(super) began: Instant,
+    pub(super) rules: Vec<(End, RuleId)>,
     /// Partitions of which something was taken: they may be stopped by an incident.
     pub(super) disturbed: BTreeSet<Place>,
 }
 
-type Checked = Result<Result<(), Violation>>;
+pub(super) type Checked = Result<Result<(), Violation>>;
 
 fn server(setup: &Setup, end: End, seed: u64) -> Arc<Server> {
     let nodes = if end == End::Source { setup.source_nodes } else { setup.target_nodes };
@@ -127,7 +125,7 @@ impl World {
         Ok(world)
     }
 
-    fn create_topic(&mut self, partitions: i32, is_compacted: bool) -> Result<()> {
+    pub(super) fn create_topic(&mut self, partitions: i32, is_compacted: bool) -> Result<()> {
         let name = format!("t{}", self.topics.len());
         let replicas = i16::try_from(self.setup.source_nodes)?;
         if is_compacted {
@@ -154,26 +152,26 @@ impl World {
         self.next_number += 1;
     }
 
-    fn now_ms(&self) -> u64 {
+    pub(super) fn now_ms(&self) -> u64 {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn later(&mut self, ms: u64, action: Action) {
+    pub(super) fn later(&mut self, ms: u64, action: Action) {
         self.plan(self.now_ms() + ms, action);
     }
 
-    fn server(&self, end: End) -> Arc<Server> {
+    pub(super) fn server(&self, end: End) -> Arc<Server> {
         Arc::clone(if end == End::Source { &self.source } else { &self.target })
     }
 
     /// A place that exists, if any does.
-    fn place(&self, at: At) -> Option<Place> {
+    pub(super) fn place(&self, at: At) -> Option<Place> {
         let topic = self.topics.get(at.topic % self.topics.len().max(1))?;
         let partitions = self.source.with(|cluster, _| cluster.partitions(topic)).filter(|it| *it > 0)?;
         Some((topic.clone(), at.partition % partitions))
     }
 
-    fn places(&self) -> Vec<Place> {
+    pub(super) fn places(&self) -> Vec<Place> {
         let partitions = |topic: &String| self.source.with(|cluster, _| cluster.partitions(topic)).unwrap_or(0);
         self.topics.iter().flat_map(|topic| (0..partitions(topic)).map(move |it| (topic.clone(), it))).collect()
     }
@@ -313,7 +311,7 @@ impl World {
         })
     }
 
-    fn view(&self, end: End, topic: &str, partition: i32, from: i64) -> Option<LogView> {
+    pub(super) fn view(&self, end: End, topic: &str, partition: i32, from: i64) -> Option<LogView> {
         self.server(end).with(|cluster, _| cluster.log(topic, partition, from))
     }
 
@@ -349,209 +347,5 @@ impl World {
     pub(super) fn observe_source(&mut self, place: &Place) -> Result<()> {
         let view = self.view(End::Source, &place.0, place.1, self.reference.next_at_source(place));
         view.map_or(Ok(()), |view| self.reference.source(place).observe(&view))
-    }
-
-    async fn act(&mut self, action: Action) -> Checked {
-        match action {
-            Action::Step(index, step) => return self.step(index, step).await,
-            Action::Heal(trouble) => self.network.heal(trouble),
-            Action::NodeUp(end, node) => self.server(end).with(|cluster, now_ms| cluster.restart_node(now_ms, node)),
-            Action::Release(end, rule) => self.server(end).with(|cluster, now_ms| {
-                cluster.end_rule(rule);
-                cluster.release(now_ms, rule);
-            }),
-            Action::Markers(end) => self.server(end).with(|cluster, now_ms| cluster.hold_markers(now_ms, false)),
-            Action::Replication(end, (topic, partition)) => {
-                let _ = self.server(end).with(|cluster, _| cluster.hold_replication(&topic, partition, false));
-            }
-            Action::Start if self.bridges.running.is_empty() => self.bridges.start()?,
-            Action::Start => {}
-        }
-        Ok(Ok(()))
-    }
-
-    fn trouble(&mut self, route: Route, trouble: Trouble, ms: u64) {
-        let id = self.network.begin(route, trouble);
-        self.later(ms, Action::Heal(id));
-    }
-
-    fn records(&self, step: usize) -> Records {
-        let random = fastrand::Rng::with_seed(self.seed ^ (step as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        let now_ms = START_MS + i64::try_from(self.now_ms()).unwrap_or(0);
-        Records { step, random, now_ms, next: 0 }
-    }
-
-    async fn step(&mut self, index: usize, step: Step) -> Checked {
-        match step {
-            Step::Write { at, producer, codec, batches, records, bytes } => {
-                if let Some(place) = self.place(at) {
-                    let what = Writing { place, producer, codec, batches, records, bytes };
-                    let (server, nodes, records) =
-                        (Arc::clone(&self.source), self.setup.source_nodes, self.records(index));
-                    // Whether it succeeded is of no account: the reference reads the log.
-                    self.producers.spawn(async move {
-                        let _ = write(server, nodes, what, records).await;
-                    });
-                }
-            }
-            Step::Transact { at, codec, records, verdict, pause_ms } => {
-                let places = at.into_iter().filter_map(|it| self.place(it)).collect();
-                let what = Transacting { places, codec, records, verdict, pause: Duration::from_millis(pause_ms) };
-                let (server, nodes, records) = (Arc::clone(&self.source), self.setup.source_nodes, self.records(index));
-                self.producers.spawn(async move {
-                    let _ = transact(server, nodes, what, records).await;
-                });
-            }
-            Step::Kill { down_ms } => {
-                if let Err(violation) = self.bridges.kill().await {
-                    return Ok(Err(violation));
-                }
-                self.later(down_ms, Action::Start);
-            }
-            Step::PowerOff { down_ms } => {
-                if let Some(bridge) = self.bridges.running.last() {
-                    self.network.power_off(bridge.host);
-                }
-                if let Err(violation) = self.bridges.kill().await {
-                    return Ok(Err(violation));
-                }
-                self.later(down_ms, Action::Start);
-            }
-            Step::Stop { down_ms } => self.bridges.stop(down_ms),
-            Step::Second => self.bridges.start()?,
-            Step::Zombie { ms } => {
-                if let Some(bridge) = self.bridges.running.last() {
-                    let route = Route { host: Some(bridge.host), end: None, node: None };
-                    self.trouble(route, Trouble::Stall(super::network::Direction::Both), ms);
-                    self.bridges.start()?;
-                }
-            }
-            Step::ForgetGroup => self.forget_group().await?,
-            Step::Clock { ms } => self.bridges.clock_ms.store(ms, Ordering::Relaxed),
-            Step::Grow { topic } => self.grow(topic).await?,
-            Step::Recreate { topic } => self.recreate(topic).await?,
-            other => self.disturb(other)?,
-        }
-        Ok(Ok(()))
-    }
-
-    fn disturb(&mut self, step: Step) -> Result<()> {
-        let nodes = |end| if end == End::Source { self.setup.source_nodes } else { self.setup.target_nodes };
-        match step {
-            Step::NodeDown { end, node, ms } => {
-                let node = node % nodes(end);
-                self.server(end).with(|cluster, now_ms| cluster.kill_node(now_ms, node));
-                self.later(ms, Action::NodeUp(end, node));
-            }
-            Step::Move { end, at, node } => {
-                if let Some((topic, partition)) = self.place(at) {
-                    let node = node % nodes(end);
-                    // It may not exist at the target yet, and the node may be down.
-                    let _ = self.server(end).with(|it, now_ms| it.move_partition(now_ms, &topic, partition, node));
-                }
-            }
-            Step::MoveLedger { lane, node } => {
-                let (topic, lane, node) = (ledger_topic(LINK), i32::try_from(lane)?, node % nodes(End::Target));
-                let _ = self.target.with(|cluster, now_ms| cluster.move_partition(now_ms, &topic, lane, node));
-            }
-            Step::MoveCoordinator { kind, lane, node } => {
-                let key = if kind == Coordinator::Group { LINK.to_owned() } else { format!("{LINK}.{lane}") };
-                let node = node % nodes(End::Target);
-                let _ = self.target.with(|cluster, now_ms| cluster.move_coordinator(now_ms, kind, &key, node));
-            }
-            Step::Strike { end, api, fault, skip, times } => {
-                let rule =
-                    kafka_bridge::broker::Rule::new(api, fault).client_id("kafka-bridge").skip(skip).times(times);
-                let id = self.server(end).with(|cluster, _| cluster.add_rule(rule));
-                self.rules.push((end, id));
-            }
-            Step::Hold { end, api, skip, ms } => {
-                let fault = kafka_bridge::broker::Fault::HoldRequest;
-                let rule = kafka_bridge::broker::Rule::new(api, fault).client_id("kafka-bridge").skip(skip);
-                let id = self.server(end).with(|cluster, _| cluster.add_rule(rule));
-                self.rules.push((end, id));
-                self.later(ms, Action::Release(end, id));
-            }
-            Step::Stall { end, node, direction, ms } => {
-                self.trouble(Route { host: None, end, node }, Trouble::Stall(direction), ms);
-            }
-            Step::Refuse { end, node, ms } => {
-                self.trouble(Route { host: None, end: Some(end), node }, Trouble::Refuse, ms);
-            }
-            Step::Slow { end, delay_ms, ms } => {
-                self.trouble(Route { host: None, end, node: None }, Trouble::Slow(delay_ms), ms);
-            }
-            Step::Cut { end, node, direction, after_bytes } => {
-                self.network.cut(Route { host: None, end: Some(end), node }, direction, after_bytes);
-            }
-            Step::HoldMarkers { end, ms } => {
-                self.server(end).with(|cluster, now_ms| cluster.hold_markers(now_ms, true));
-                self.later(ms, Action::Markers(end));
-            }
-            Step::HoldReplication { end, at, ms } => {
-                if let Some(place) = self.place(at) {
-                    let held = self.server(end).with(|cluster, _| cluster.hold_replication(&place.0, place.1, true));
-                    if held.is_ok() {
-                        self.later(ms, Action::Replication(end, place));
-                    }
-                }
-            }
-            Step::Retain { at, percent } => {
-                if let Some(place) = self.place(at) {
-                    self.observe_source(&place)?;
-                    let (topic, partition) = &place;
-                    let view = self.view(End::Source, topic, *partition, i64::MAX).context("no log")?;
-                    let to = view.start + (view.high_watermark - view.start) * percent / 100;
-                    let _ = self.source.with(|cluster, _| cluster.advance_retention(topic, *partition, to));
-                    self.disturbed.insert(place);
-                }
-            }
-            Step::Truncate { at, batches } => self.truncate(at, batches)?,
-            Step::Compact => {
-                for place in self.places() {
-                    self.observe_source(&place)?;
-                }
-                self.source.with(|cluster, now_ms| cluster.run_upkeep(now_ms));
-                for place in self.places() {
-                    if let Some(view) = self.view(End::Source, &place.0, place.1, 0) {
-                        self.reference.source(&place).compacted(&view)?;
-                    }
-                }
-            }
-            Step::NewTopic { partitions } if self.topics.len() < TOPICS_MAX => self.create_topic(partitions, false)?,
-            Step::FinalizeV2 if self.setup.is_v2 => {
-                self.target.with(|cluster, _| cluster.set_transaction_version(2));
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// Only where no transaction is cut: what becomes of such a one nobody can say.
-    fn truncate(&mut self, at: At, batches: usize) -> Result<()> {
-        let Some(place) = self.place(at) else { return Ok(()) };
-        self.observe_source(&place)?;
-        let (topic, partition) = &place;
-        let Some(view) = self.view(End::Source, topic, *partition, 0) else { return Ok(()) };
-        let all = decode(&view.batches)?;
-        let mut open = BTreeSet::new();
-        let mut ends = Vec::new();
-        for batch in &all {
-            if open.is_empty() {
-                ends.push(batch.base_offset);
-            }
-            match (batch.control, batch.transactional) {
-                (true, _) => drop(open.remove(&batch.producer_id)),
-                (false, true) => drop(open.insert(batch.producer_id)),
-                (false, false) => {}
-            }
-        }
-        let Some(end) = ends.iter().rev().nth(batches).or(ends.first()).copied() else { return Ok(()) };
-        if self.source.with(|cluster, _| cluster.truncate(topic, *partition, end)).is_ok() {
-            let view = self.view(End::Source, topic, *partition, 0).context("no log")?;
-            self.reference.source(&place).truncated(&view)?;
-            self.disturbed.insert(place);
-        }
-        Ok(())
     }
 }
