@@ -271,7 +271,7 @@ impl Lane {
                 _ => break,
             }
         }
-        if self.is_draining && self.is_at_rest() {
+        if self.is_draining && self.is_at_rest() && !(self.phase == Phase::Copying && self.suspects()) {
             self.end(Event::Drained);
         }
         while self.phase != Phase::Ended
@@ -402,7 +402,7 @@ impl Lane {
             return;
         }
         if end_offset > 0 {
-            return self.suspect(partition, end_offset);
+            return self.incident(partition, IncidentKind::NoPosition { end_offset });
         }
         stream.state = StreamState::Resolving;
         let (topic_id, start) = (stream.route.topic_id, stream.route.start);
@@ -531,7 +531,7 @@ impl Lane {
         };
         self.give_back(charged);
         let incident = Incident { partition: partition.clone(), target, next_offset, time_ms, kind };
-        self.output(Output::Event(Event::Incident(incident)));
+        self.suspect(incident);
     }
 
     pub(super) fn time_ms(&self) -> u64 {

@@ -4,13 +4,11 @@
 //! which: that is read in the ledger, which every owner signs first. Two processes that start at the same moment fence each
 //! other, one in this lane and the other in that; each must come to the same verdict about who goes on, or both would end.
 
-use super::gather::StreamState;
-use super::incident::IncidentKind;
+use super::incident::Incident;
 use super::lane::{Event, Lane, Output, Phase};
 use crate::ledger::{LaneLedger, Owner};
 use crate::target;
-use crate::types::TopicPartition;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
@@ -25,7 +23,7 @@ const ASK_INTERVAL: Duration = Duration::from_millis(100);
 /// hosts.
 const SETTLED: Duration = Duration::from_secs(30);
 /// A lane that is fenced so often by nobody who signs the ledger is fought over by something unknown.
-const RETAKES_MAX: usize = 5;
+pub(super) const RETAKES_MAX: usize = 5;
 const RETAKES_WITHIN: Duration = Duration::from_secs(300);
 
 #[derive(Default)]
@@ -39,8 +37,8 @@ pub(super) struct Ownership {
     is_expired: bool,
     /// Since when it is asked who signed.
     fenced_at: Option<Instant>,
-    /// Partitions without a position whose target holds records, with the end of its log.
-    suspects: BTreeMap<TopicPartition, i64>,
+    /// Incidents that nobody was told of yet. As many as the lane has partitions.
+    suspected: Vec<Incident>,
 }
 
 impl Lane {
@@ -62,7 +60,7 @@ impl Lane {
             self.ownership.displaced = Some(other.instance);
         }
         self.ownership.has_owned = true;
-        self.ownership.suspects.clear();
+        self.ownership.suspected.clear();
         self.is_unsigned = true;
         let (transaction, positions) = (ledger.transaction(), ledger.positions().len());
         ledger.take(self.settings.owner.clone());
@@ -106,28 +104,29 @@ impl Lane {
         }
     }
 
-    /// Records that no position speaks of: an incident, unless a successor has copied them. A bridge that was cut off and does
-    /// not know of it yet must not send its operator after what is all right.
-    pub(super) fn suspect(&mut self, partition: &TopicPartition, end_offset: i64) {
-        self.ownership.suspects.insert(partition.clone(), end_offset);
+    /// The partition has stopped; before anybody is told why, the ledger must say that this is still the owner. A bridge that
+    /// was cut off does not know that a successor went on: it would hold its old positions against the copy or the source,
+    /// and send its operator after what is all right.
+    pub(super) fn suspect(&mut self, incident: Incident) {
+        self.ownership.suspected.push(incident);
         self.output(Output::WhoOwns);
     }
 
-    fn suspected(&mut self, owner: Option<Owner>) {
-        let suspects = std::mem::take(&mut self.ownership.suspects);
+    /// Something waits for the ledger's word.
+    pub(super) fn suspects(&self) -> bool {
+        !self.ownership.suspected.is_empty()
+    }
+
+    fn convict(&mut self, owner: Option<Owner>) {
+        let suspected = std::mem::take(&mut self.ownership.suspected);
         match self.other(owner.as_ref()).filter(|it| self.ownership.displaced != Some(it.instance)) {
-            Some(other) if !suspects.is_empty() && self.is_newer(&other) => self.end(Event::TakenOver(other)),
-            Some(_) if !suspects.is_empty() => {
+            Some(other) if !suspected.is_empty() && self.is_newer(&other) => self.end(Event::TakenOver(other)),
+            // Taken again, it finds them again.
+            Some(_) if !suspected.is_empty() => {
                 self.forget();
                 self.take();
             }
-            _ => {
-                for (partition, end_offset) in suspects {
-                    if self.streams.get(&partition).is_some_and(|it| it.state == StreamState::Starting) {
-                        self.incident(&partition, IncidentKind::NoPosition { end_offset });
-                    }
-                }
-            }
+            _ => suspected.into_iter().for_each(|it| self.output(Output::Event(Event::Incident(it)))),
         }
     }
 
@@ -135,7 +134,7 @@ impl Lane {
     pub(super) fn asked(&mut self, owner: Option<Owner>) {
         match self.phase {
             Phase::Asking => {}
-            Phase::Copying => return self.suspected(owner),
+            Phase::Copying => return self.convict(owner),
             _ => return,
         }
         match self.other(owner.as_ref()) {

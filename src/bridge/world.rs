@@ -2,6 +2,7 @@
 
 use super::lane::{Input, Mutant, Phase};
 use super::model::{MAX_MESSAGE_BYTES, Target, key, route, source};
+use super::ownership::RETAKES_MAX;
 use super::process::{Ended, Process, Question};
 use crate::ledger::{Position, PositionKey};
 use crate::source::model::Model;
@@ -165,7 +166,11 @@ impl World {
                 by != *number
             }
             Some(Ended::Drained) => *is_draining,
-            Some(Ended::Failed(_)) => false,
+            // Bridges that come and die before they sign look like a program that is none.
+            Some(Ended::Failed(reason)) => {
+                let fences = usize::try_from(self.started).unwrap_or(0) + self.steals;
+                reason.contains("was fenced") && fences > RETAKES_MAX
+            }
         };
         let what = format!("bridge {number} of {}: {ended:?}", self.started);
         if !is_right {
