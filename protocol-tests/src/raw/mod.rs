@@ -37,8 +37,9 @@ const METADATA_VERSION: i16 = 9;
 const API_VERSIONS_VERSION: i16 = 3;
 /// Error codes that pass by themselves: unknown topic (just created), no leader, not leader, request timed out, broker not
 /// available, replica not available, network, coordinator loading / not available / moved, not enough replicas (twice),
-/// not controller, concurrent transactions, kafka storage, unknown topic id.
-const RETRIABLE: [i16; 17] = [3, 5, 6, 7, 8, 9, 13, 14, 15, 16, 19, 20, 41, 51, 56, 74, 100];
+/// not controller, concurrent transactions, kafka storage, fenced leader epoch, offset not available (a new leader's high
+/// watermark has not caught up), unknown topic id.
+const RETRIABLE: [i16; 18] = [3, 5, 6, 7, 8, 9, 13, 14, 15, 16, 19, 20, 41, 51, 56, 74, 78, 100];
 
 /// An error code of a broker.
 #[derive(Debug)]

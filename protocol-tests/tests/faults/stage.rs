@@ -86,6 +86,7 @@ impl Trial {
         let before = self.committed()?;
         self.until_committed(before + 1).with_context(|| format!("{name}: nothing flows before the fault"))?;
         fault(self, &load).with_context(|| name.to_owned())?;
+        println!("{name}: over after {:.1?}", start.elapsed());
         let before = self.committed()?;
         self.until_committed(before + 1)
             .with_context(|| format!("{name}: nothing flows after the fault\n{}", bridge.process().log_tail(40)))?;
