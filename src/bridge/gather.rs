@@ -106,8 +106,9 @@ impl Stream {
         Some(head)
     }
 
-    pub(super) fn resolved(&mut self, offset: i64, leader_epoch: i32, now: Instant) {
+    pub(super) fn resolved(&mut self, topic_id: Uuid, offset: i64, leader_epoch: i32, now: Instant) {
         self.state = StreamState::Reading;
+        self.route.topic_id = topic_id;
         self.sent = offset;
         self.leader_epoch = leader_epoch;
         self.is_unrecorded = true;

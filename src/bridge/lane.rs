@@ -435,10 +435,10 @@ impl Lane {
                         _ => self.give_back(delivery.charged_bytes),
                     }
                 }
-                source::Output::Resolved { partition, offset, leader_epoch } => {
+                source::Output::Resolved { partition, topic_id, offset, leader_epoch } => {
                     let now = self.now;
                     if let Some(stream) = self.streams.get_mut(&partition) {
-                        stream.resolved(offset, leader_epoch, now);
+                        stream.resolved(topic_id, offset, leader_epoch, now);
                     }
                 }
                 source::Output::Incident(incident) => {

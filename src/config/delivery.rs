@@ -25,7 +25,7 @@ const TRANSACTION_TIMEOUT_MS_MIN: i64 = 1_000;
 const TRANSACTION_TIMEOUT_MS_MAX: i64 = 900_000;
 const REQUEST_TIMEOUT_MS_DEFAULT: i64 = 5_000;
 const REQUEST_TIMEOUT_MS_MIN: i64 = 100;
-const MEMORY_BYTES_DEFAULT: i64 = 32 << 20;
+const MEMORY_BYTES_DEFAULT: i64 = 24 << 20;
 /// Room for some of the largest records that brokers take by default (1 MB).
 const MEMORY_BYTES_MIN: i64 = 8 << 20;
 const MEMORY_BYTES_MAX: i64 = 64 << 30;

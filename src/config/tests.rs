@@ -54,7 +54,7 @@ fn the_smallest_config_has_the_documented_defaults() {
     let delivery = &config.delivery;
     assert_eq!((delivery.lanes.get(), delivery.commit_interval), (16, Duration::from_millis(10)));
     assert_eq!((delivery.transaction_timeout_ms, delivery.request_timeout), (15_000, Duration::from_secs(5)));
-    assert_eq!((delivery.memory_bytes_max, delivery.transaction_bytes_max), (32 << 20, 4 << 20));
+    assert_eq!((delivery.memory_bytes_max, delivery.transaction_bytes_max), (24 << 20, 4 << 20));
     assert_eq!((delivery.transaction_protocol, delivery.log_append_time), (ProtocolChoice::Auto, LogAppendTime::Keep));
     assert_eq!((config.log.format, config.log.level), (LogFormat::Text, LogLevel::Info));
     assert_eq!((&config.topics[0].rename, config.topics[0].start), (&Rename::same(), Start::Earliest));

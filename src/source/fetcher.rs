@@ -198,6 +198,16 @@ impl Fetcher {
             if partition.topic_id.is_nil() {
                 partition.topic_id = topic_id;
             } else if !topic_id.is_nil() && topic_id != partition.topic_id {
+                // Without a position nothing of the old one was promised: the new one is begun like any other topic.
+                if let State::Resolving { start, .. } = partition.state {
+                    let state = State::Resolving { start, latest: None };
+                    self.next_revision += 1;
+                    let max_bytes = self.settings.partition_max_bytes;
+                    *partition = Partition::new(self.next_revision, topic_id, partition.position, state, max_bytes);
+                    partition.leader = leader;
+                    partition.leader_epoch = leader_epoch;
+                    continue;
+                }
                 let end_offset = partition.watermarks.as_ref().map_or(-1, |it| it.high_watermark);
                 let old = partition.topic_id;
                 recreated.push((name, IncidentKind::Recreated { old, new: topic_id, end_offset }));

@@ -207,7 +207,7 @@ impl Fetcher {
         partition.position = position;
         partition.state = State::Fetching;
         partition.succeeded();
-        let Position { offset, leader_epoch } = position;
-        self.output(Output::Resolved { partition: name.clone(), offset, leader_epoch });
+        let (topic_id, Position { offset, leader_epoch }) = (partition.topic_id, position);
+        self.output(Output::Resolved { partition: name.clone(), topic_id, offset, leader_epoch });
     }
 }

@@ -87,6 +87,8 @@ pub enum Output {
     /// may be another, and what lies between would be lost.
     Resolved {
         partition: TopicPartition,
+        /// Whose position it is: the topic may have been made anew since it was asked for.
+        topic_id: Uuid,
         offset: i64,
         leader_epoch: i32,
     },

@@ -216,8 +216,9 @@ impl World {
                         it.answer = Some(Err(Failure::Disconnected));
                     }
                 }
-                Output::Resolved { partition, offset, leader_epoch } => {
+                Output::Resolved { partition, topic_id, offset, leader_epoch } => {
                     let consumer = self.consumers.get_mut(&partition).unwrap();
+                    consumer.topic_id = topic_id;
                     let position = Position { offset, leader_epoch };
                     (consumer.start, consumer.position, consumer.ends) = (Some(position), position, vec![position]);
                 }
