@@ -43,6 +43,8 @@ const TOPICS: [(&str, Compression); 5] = [
 ];
 /// Records per second without `records`: enough to see it flow.
 const RATE: f64 = 2_000.0;
+/// With faults: slow enough that many of them meet the copy at work.
+const CHAOS_RATE: f64 = 8_000.0;
 /// After the last record and the last fault: longer than any back-off, time-out and transaction time-out together.
 const CATCH_UP_LIMIT: Duration = Duration::from_secs(90);
 const POLL: Duration = Duration::from_millis(50);
@@ -283,7 +285,12 @@ fn create_topics(source: &Zone) {
 
 fn produce(options: &Options, ends: &Ends, producing: &channel::Receiver<bool>) -> JoinSet<()> {
     let quota = Arc::new(Quota::new(options.records));
-    let rate = options.records.is_none().then_some(RATE / TOPICS.len() as f64);
+    let rate = match options {
+        Options { chaos: true, .. } => Some(CHAOS_RATE),
+        Options { records: None, .. } => Some(RATE),
+        _ => None,
+    };
+    let rate = rate.map(|rate| rate / TOPICS.len() as f64);
     let mut producers = JoinSet::new();
     for (index, (topic, compression)) in TOPICS.into_iter().enumerate() {
         let seed = options.seed.wrapping_add(index as u64);
