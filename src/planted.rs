@@ -30,6 +30,8 @@ pub(crate) enum Bug {
     ReplayOffset,
     /// A leader that never had the last records is read on from.
     StaleEpochIgnored,
+    /// A transaction that its coordinator calls complete is taken for decided everywhere.
+    MarkersTrusted,
 }
 
 #[cfg(not(feature = "planted-bugs"))]
@@ -66,7 +68,7 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 
 #[cfg(feature = "planted-bugs")]
 impl Bug {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::PositionOutsideTransaction,
         Self::PositionOffByOne,
         Self::AbortedKept,
@@ -79,6 +81,7 @@ impl Bug {
         Self::SnapshotIncomplete,
         Self::ReplayOffset,
         Self::StaleEpochIgnored,
+        Self::MarkersTrusted,
     ];
 
     fn named(name: &str) -> Option<Self> {
@@ -99,6 +102,7 @@ impl Bug {
             Bug::SnapshotIncomplete => "snapshot_incomplete",
             Bug::ReplayOffset => "replay_offset",
             Bug::StaleEpochIgnored => "stale_epoch_ignored",
+            Bug::MarkersTrusted => "markers_trusted",
         }
     }
 }

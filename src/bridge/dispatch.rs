@@ -1,14 +1,14 @@
 //! Puts the machines' requests on a connection, in the version that it speaks.
 
 use crate::cluster::Pending;
-use crate::source::{self, SourceRequest};
+use crate::source::{self, Isolation, ListOffsetsPartition, SourceRequest};
 use crate::target::protocol as produce;
 use crate::target::{self, TxnRequest};
-use crate::types::ProducerIdentity;
+use crate::types::{ProducerIdentity, TopicPartition};
 use crate::wire::{Connection, WireError};
 use kafka_protocol::messages::{
-    AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, EndTxnRequest, FetchRequest, InitProducerIdRequest,
-    ListOffsetsRequest, OffsetForLeaderEpochRequest, ProduceRequest, TxnOffsetCommitRequest,
+    AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, DescribeTransactionsRequest, EndTxnRequest, FetchRequest,
+    InitProducerIdRequest, ListOffsetsRequest, OffsetForLeaderEpochRequest, ProduceRequest, TxnOffsetCommitRequest,
 };
 use kafka_protocol::protocol::Request;
 use std::future::Future;
@@ -129,7 +129,48 @@ pub(super) fn target(connection: &Connection, request: TxnRequest, timeout: Dura
         TxnRequest::EndTxn { transactional_id, identity, commit, protocol } => {
             end_txn(connection, &transactional_id, identity, commit, produce::end_txn_version_max(protocol), timeout)
         }
+        TxnRequest::DescribeTransactions { transactional_id } => {
+            let most = produce::DESCRIBE_TRANSACTIONS_VERSION_MAX;
+            if connection.version::<DescribeTransactionsRequest>(most).is_err() {
+                return Box::pin(std::future::ready(Ok(produce::describe_transactions_answer(None))));
+            }
+            ask::<DescribeTransactionsRequest, _>(
+                connection,
+                most,
+                timeout,
+                |_| produce::describe_transactions(&transactional_id),
+                |answer, _| produce::describe_transactions_answer(Some(&answer)),
+            )
+        }
+        TxnRequest::ListOffsets { partitions, committed } => list_offsets(connection, partitions, committed, timeout),
     }
+}
+
+fn list_offsets(
+    connection: &Connection,
+    partitions: Vec<TopicPartition>,
+    committed: bool,
+    timeout: Duration,
+) -> Pending<target::Answer> {
+    use source::protocol;
+    let isolation = if committed { Isolation::ReadCommitted } else { Isolation::ReadUncommitted };
+    const LATEST: i64 = -1;
+    let latest = |partition| ListOffsetsPartition { partition, current_leader_epoch: -1, timestamp: LATEST };
+    let asked: Vec<_> = partitions.into_iter().map(latest).collect();
+    ask::<ListOffsetsRequest, _>(
+        connection,
+        *protocol::LIST_OFFSETS_VERSIONS.end(),
+        timeout,
+        |version| protocol::list_offsets_request(isolation, &asked, version),
+        |answer, _| {
+            let listed = match protocol::list_offsets_answer(answer) {
+                source::Answer::ListOffsets { partitions } => partitions,
+                _ => Vec::new(),
+            };
+            let offsets = listed.into_iter().map(|(partition, it)| (partition, it.error_code, it.offset));
+            target::Answer::ListOffsets { offsets: offsets.collect() }
+        },
+    )
 }
 
 fn end_txn(

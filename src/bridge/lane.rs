@@ -108,6 +108,13 @@ pub(super) enum Event {
     },
     Committed(Counts),
     Aborted(Cause),
+    /// The target had left a transaction open; it was ended as it should have been.
+    Mended {
+        partitions: Vec<TopicPartition>,
+        commit: bool,
+    },
+    /// Somebody else's transaction is open in this partition of the target.
+    Undecided(TopicPartition),
     Incident(Incident),
     /// Terminal, as the two below: a newer bridge has this lane.
     TakenOver(Owner),
@@ -363,6 +370,8 @@ impl Lane {
     fn start(&mut self, partition: &TopicPartition, route: Route) {
         let key = self.key(partition);
         let known = self.ledger.as_ref().and_then(|it| it.position(&key)).cloned();
+        let committed_at = known.as_ref().and_then(|it| it.target_offset);
+        self.transact(target::Input::Settle { partition: route.target.clone(), committed_at });
         let mut stream = Stream::new(route.clone());
         let Some(known) = known else {
             self.streams.insert(partition.clone(), stream);
@@ -482,6 +491,10 @@ impl Lane {
                 self.forget();
                 self.take();
             }
+            target::Event::Mended { partitions, commit } => {
+                self.output(Output::Event(Event::Mended { partitions, commit }));
+            }
+            target::Event::Undecided { partition } => self.output(Output::Event(Event::Undecided(partition))),
             target::Event::Stopped { cause } => self.end(Event::Failed(cause.to_string())),
         }
     }

@@ -52,6 +52,7 @@ fn known(cluster: &str, next_offset: i64) -> LaneLedger {
         target_topic: "copy".into(),
         target_partition: 0,
         target_topic_id: Uuid::from_u128(2),
+        target_offset: None,
         transaction: 0,
         time_ms: 0,
         decision: None,
@@ -203,6 +204,13 @@ impl Rig {
                     return None;
                 }
                 target::Answer::EndTxn { error_code: 0, identity: Some(identity) }
+            }
+            TxnRequest::DescribeTransactions { .. } => {
+                target::Answer::DescribeTransactions { error_code: 0, state: target::LastTransaction::Other }
+            }
+            // Far behind everything that is written here.
+            TxnRequest::ListOffsets { partitions, .. } => {
+                target::Answer::ListOffsets { offsets: partitions.into_iter().map(|it| (it, 0, 1_000)).collect() }
             }
             other => panic!("not a request of protocol v2: {other:?}"),
         };

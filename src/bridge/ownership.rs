@@ -186,7 +186,7 @@ mod tests {
     use crate::batch::LogAppendTimePolicy;
     use crate::bridge::lane::{Input, LaneSettings};
     use crate::source::FetcherSettings;
-    use crate::target::{Answer, TransactionProtocol, TransactorSettings, TxnRequest};
+    use crate::target::{Answer, LastTransaction, TransactionProtocol, TransactorSettings, TxnRequest};
     use crate::types::{ProducerIdentity, TopicPartition};
 
     const PRODUCER_FENCED: i16 = 90;
@@ -279,6 +279,12 @@ mod tests {
                             self.signed = Some(self.lane.settings.owner.clone());
                         }
                         (id, Answer::EndTxn { error_code, identity: Some(identity) })
+                    }
+                    TxnRequest::DescribeTransactions { .. } => {
+                        (id, Answer::DescribeTransactions { error_code: 0, state: LastTransaction::Other })
+                    }
+                    TxnRequest::ListOffsets { partitions, .. } => {
+                        (id, Answer::ListOffsets { offsets: partitions.into_iter().map(|it| (it, 0, 1)).collect() })
                     }
                     other => panic!("not of this protocol: {other:?}"),
                 },

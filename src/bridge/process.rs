@@ -195,6 +195,11 @@ impl Process {
                 "committed"
             }
             Event::Aborted(_) => "aborted",
+            Event::Mended { .. } => "mended",
+            Event::Undecided(partition) => {
+                self.fail("Settled", format!("nobody else writes to {partition}"));
+                "undecided"
+            }
             Event::Incident(incident) => {
                 self.incidents.insert(incident.partition.clone(), incident.kind.name().to_owned());
                 "incident"

@@ -174,6 +174,21 @@ impl Link<'_> {
                 tracing::warn!(lane, %cause, "a transaction was aborted, its records are copied again");
                 self.summary.aborted += 1;
             }
+            Event::Mended { partitions, commit } => {
+                let (partitions, verdict) = (names(&partitions), if commit { "committed" } else { "aborted" });
+                tracing::warn!(
+                    lane,
+                    partitions,
+                    verdict,
+                    "the target had left out the markers of a transaction that it calls complete; they are written now"
+                );
+            }
+            Event::Undecided(partition) => tracing::warn!(
+                lane,
+                %partition,
+                "another program's transaction is open there: until it ends, read_committed readers get nothing behind it; \
+                 kafka-transactions.sh find-hanging names it, and abort ends it"
+            ),
             Event::Incident(incident) => {
                 if self.summary.incident(incident.clone()) {
                     let (kind, partition) = (incident.kind.name(), &incident.partition);
@@ -197,6 +212,10 @@ impl Link<'_> {
         }
         Ok(())
     }
+}
+
+fn names(partitions: &[TopicPartition]) -> String {
+    partitions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn settings(config: &Config, cluster_id: &str, owner: &Owner, lane: u32, around: &Surroundings) -> LaneSettings {

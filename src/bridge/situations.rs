@@ -97,9 +97,16 @@ fn what_a_fence_sets_free_is_given_back_at_once() {
     // The first batch is missing, and the lane asks whether it was compaction.
     rig.run(is_fetching);
     // The partition's first position goes to the target meanwhile.
-    rig.now += Duration::from_millis(50);
-    rig.give(Input::Timeout);
+    let is_produce = |it: &TxnRequest| matches!(it, TxnRequest::Produce { .. });
+    while !rig.process.sending.iter().any(|it| is_produce(&it.request)) {
+        if !rig.process.sending.is_empty() {
+            rig.send();
+        }
+        rig.now += Duration::from_millis(50);
+        rig.give(Input::Timeout);
+    }
     rig.fetch();
+    rig.front(is_produce);
     assert!(rig.process.pool_bytes < POOL_BYTES, "charged to a delivery that is not confirmed");
     rig.refuse(PRODUCER_FENCED);
     assert!(matches!(rig.process.lane.phase, Phase::Asking | Phase::Waiting(_)));
@@ -139,6 +146,7 @@ fn too_large() -> LaneLedger {
                 target_topic: "copy".into(),
                 target_partition: index,
                 target_topic_id: Uuid::nil(),
+                target_offset: None,
                 transaction: 0,
                 time_ms: 0,
                 decision: None,
@@ -164,7 +172,8 @@ fn the_protocol_does_not_change_while_the_ledger_is_read() {
     rig.give(Input::Target(target::Input::SetProtocol(TransactionProtocol::V1)));
     assert!(rig.process.sending.is_empty());
     rig.question();
-    assert!(matches!(rig.process.sending[0].request, TxnRequest::InitProducerId { identity: Some(_), .. }));
+    let is_bump = |it: &TxnRequest| matches!(it, TxnRequest::InitProducerId { identity: Some(_), .. });
+    rig.run(|it| it.sending.iter().any(|it| is_bump(&it.request)));
     rig.run(|it| it.lane.phase == Phase::Copying && it.lane.transactor.is_idle());
     assert_eq!(rig.process.lane.transactor.protocol(), TransactionProtocol::V1);
 }

@@ -228,6 +228,7 @@ impl Lane {
             target_topic: target.topic.clone(),
             target_partition: target.partition,
             target_topic_id: stream.route.target_topic_id,
+            target_offset: self.transactor.stable_offset(&target).filter(|_| !batches.is_empty()),
             transaction: 0,
             time_ms: 0,
             decision: None,

@@ -14,7 +14,7 @@ const PHASES: [&str; 11] = [
     "Taking",
     "Replaying",
     "Copying, nothing to do",
-    "Copying, records waiting",
+    "Copying, settling",
     "Copying, producing",
     "Copying, committing",
     "Copying, aborting",
@@ -61,7 +61,7 @@ fn in_phase(phase: &str) -> Rig {
             rig.run(|it| it.copied() == 2 && is_idle(it));
             rig.now += Duration::from_secs(1);
         }
-        "Copying, records waiting" => rig.run(|it| it.copied() == 0 && is_idle(it) && it.lane.held_bytes > 0),
+        "Copying, settling" => rig.run(|it| it.copied() == 0 && it.lane.transactor.state_name() == "Settling"),
         "Copying, producing" => rig.run(|it| has_sent(it, is_data)),
         "Copying, committing" => {
             rig.run(|it| has_sent(it, is_data));
@@ -147,6 +147,8 @@ fn told(output: &Output) -> Option<String> {
             Event::Taken { .. } => "TAKEN",
             Event::Committed(_) => "COMMITTED",
             Event::Aborted(_) => "ABORTED",
+            Event::Mended { .. } => "MENDED",
+            Event::Undecided(_) => "UNDECIDED",
             Event::Incident(_) => "INCIDENT",
             Event::TakenOver(_) => "TAKEN OVER",
             Event::Failed(_) => "FAILED",

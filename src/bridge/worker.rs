@@ -304,6 +304,9 @@ impl Worker {
 
     fn target(&mut self, output: target::Output) {
         match output {
+            target::Output::Send { id, request: TxnRequest::ListOffsets { partitions, committed }, .. } => {
+                self.list_offsets(id, partitions, committed);
+            }
             target::Output::Send { id, to, request } => {
                 let is_sent = match self.address(&to) {
                     Some(address) => self.courier(&address).send(id, request).is_ok(),
@@ -331,6 +334,23 @@ impl Worker {
         }
     }
 
+    /// One request to each leader.
+    fn list_offsets(&mut self, id: target::RequestId, partitions: Vec<TopicPartition>, committed: bool) {
+        let mut by_leader: BTreeMap<Option<Address>, Vec<TopicPartition>> = BTreeMap::new();
+        for partition in partitions {
+            let address = self.address(&Destination::Leader(partition.clone()));
+            by_leader.entry(address).or_default().push(partition);
+        }
+        for (address, partitions) in by_leader {
+            let request = TxnRequest::ListOffsets { partitions, committed };
+            let is_sent = address.is_some_and(|address| self.courier(&address).send(id, request).is_ok());
+            if !is_sent {
+                let answer = Err(target::Failure::Disconnected);
+                self.unsent.push(Input::Target(target::Input::Answered { id, answer }));
+            }
+        }
+    }
+
     fn address(&mut self, to: &Destination) -> Option<Address> {
         Some(match to {
             Destination::TransactionCoordinator => {
@@ -339,6 +359,8 @@ impl Worker {
             Destination::GroupCoordinator => {
                 Address::Coordinator(CoordinatorKind::Group, self.reader.group_id.as_str().into())
             }
+            // Split by `list_offsets`.
+            Destination::Leaders => return None,
             Destination::Leader(partition) => {
                 let metadata = self.shared.target_metadata.current();
                 // Whoever led a topic that metadata no longer knows is asked all the same: that it is gone is for a broker to

@@ -26,6 +26,8 @@ pub struct Settings {
     pub transaction_partitions: i32,
     /// From the answer to EndTxn to the markers in the logs; 0 writes them before the answer.
     pub marker_delay_ms: Millis,
+    /// Kafka 4.x takes a partition without a leader for deleted, and completes its transaction without the marker there.
+    pub leaderless_markers_skipped: bool,
     pub transaction_max_timeout_ms: i32,
     /// `transaction.abort.timed.out.transaction.cleanup.interval.ms`.
     pub reap_interval_ms: Millis,
@@ -63,6 +65,7 @@ impl Settings {
             offsets_partitions: 4,
             transaction_partitions: 4,
             marker_delay_ms: 1,
+            leaderless_markers_skipped: true,
             transaction_max_timeout_ms: 900_000,
             reap_interval_ms: 10_000,
             producer_expiration_ms: 86_400_000,
@@ -81,6 +84,7 @@ impl Settings {
     /// Like a 3.9 broker: transaction protocol v1 alone.
     pub fn like_3_9(mut self) -> Self {
         self.transaction_version = 0;
+        self.leaderless_markers_skipped = false;
         // Produce, TxnOffsetCommit and EndTxn of protocol v2 came with 4.0.
         self.version_caps = [(0, 11), (28, 4), (26, 4)].into();
         // KIP-1030 made it an hour.

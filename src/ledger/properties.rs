@@ -27,6 +27,7 @@ fn change(number: i32, next_offset: i64) -> Change {
         target_topic: "orders".into(),
         target_partition: number,
         target_topic_id: Uuid::from_u128(2),
+        target_offset: None,
         transaction: 0,
         time_ms: 0,
         decision: None,

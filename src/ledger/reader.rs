@@ -18,7 +18,6 @@ const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 /// The last version that asks for one group.
 const OFFSET_FETCH_VERSION_MAX: i16 = 7;
-const UNSTABLE_OFFSET_COMMIT: i16 = 88;
 /// Between two looks at something that a broker is about to finish.
 const POLL: Duration = Duration::from_millis(10);
 
@@ -43,7 +42,7 @@ impl LedgerReader {
         let leader = self.leader().await?;
         // Before the log's end: the other way round, a transaction that a newer bridge commits in between would be missed, or
         // its offset lie behind that end.
-        let committed = self.group_offset(until).await?;
+        let committed = self.group_offset().await?;
         let end = match until {
             Until::End => self.offset(&leader, LATEST, Isolation::ReadUncommitted).await?,
             Until::Stable => self.offset(&leader, LATEST, Isolation::ReadCommitted).await?,
@@ -96,29 +95,24 @@ impl LedgerReader {
         Ok(offset(&self.cluster, leader, &self.partition, timestamp, isolation).await?)
     }
 
-    async fn group_offset(&self, until: Until) -> Result<Option<i64>, LedgerError> {
+    /// The older one while a transaction that moves it is open: from there more is replayed, and nothing is missed. One whose
+    /// marker never came would be waited for until the next transaction.
+    async fn group_offset(&self) -> Result<Option<i64>, LedgerError> {
         let node = self.cluster.coordinator(CoordinatorKind::Group, &self.group_id).await?;
         let coordinator = self.cluster.dial(node, Use::Control).await?;
         let text = |text: &str| StrBytes::from_string(text.to_owned());
         let topic = OffsetFetchRequestTopic::default()
             .with_name(text(&self.partition.topic).into())
             .with_partition_indexes(vec![self.partition.partition]);
-        let request = OffsetFetchRequest::default()
-            .with_group_id(text(&self.group_id).into())
-            .with_topics(Some(vec![topic]))
-            .with_require_stable(until == Until::End);
-        loop {
-            let answer = self.cluster.ask(&coordinator, OFFSET_FETCH_VERSION_MAX, &request).await?;
-            let partition = answer.topics.first().and_then(|it| it.partitions.first());
-            match (answer.error_code, partition) {
-                (0, Some(it)) if it.error_code == UNSTABLE_OFFSET_COMMIT => tokio::time::sleep(POLL).await,
-                (0, Some(it)) if it.error_code == 0 => {
-                    return Ok(Some(it.committed_offset).filter(|offset| *offset >= 0));
-                }
-                (0, Some(it)) => return Err(self.answered("OffsetFetch", it.error_code)),
-                (0, None) => return Ok(None),
-                (code, _) => return Err(self.answered("OffsetFetch", code)),
-            }
+        let request =
+            OffsetFetchRequest::default().with_group_id(text(&self.group_id).into()).with_topics(Some(vec![topic]));
+        let answer = self.cluster.ask(&coordinator, OFFSET_FETCH_VERSION_MAX, &request).await?;
+        let partition = answer.topics.first().and_then(|it| it.partitions.first());
+        match (answer.error_code, partition) {
+            (0, Some(it)) if it.error_code == 0 => Ok(Some(it.committed_offset).filter(|offset| *offset >= 0)),
+            (0, Some(it)) => Err(self.answered("OffsetFetch", it.error_code)),
+            (0, None) => Ok(None),
+            (code, _) => Err(self.answered("OffsetFetch", code)),
         }
     }
 

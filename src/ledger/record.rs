@@ -42,6 +42,10 @@ pub struct Position {
     /// A target that was deleted and created again no longer holds what was copied. Nil: not known.
     #[serde(default, skip_serializing_if = "Uuid::is_nil")]
     pub target_topic_id: Uuid,
+    /// Where the target's log ended before this transaction: a transaction of the link that is found open exactly there is this
+    /// one, and was committed. None where nothing was copied, or nobody knew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_offset: Option<i64>,
     /// The lane's transactions are numbered; the number only grows.
     pub transaction: u64,
     pub time_ms: u64,
@@ -141,6 +145,7 @@ mod tests {
             target_topic: "copy".into(),
             target_partition: 1,
             target_topic_id: Uuid::nil(),
+            target_offset: None,
             transaction: 9,
             time_ms: 1_700_000_000_000,
             decision: None,

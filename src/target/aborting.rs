@@ -7,8 +7,10 @@ use crate::target::identity;
 use crate::target::message::{
     Answer, Cause, Destination, Event, Failure, RequestId, Timer, TransactionProtocol, Trouble, TxnRequest,
 };
+use crate::target::settling::{Unsettled, Verdicts};
 use crate::target::transactor::{Context, State};
-use std::collections::BTreeMap;
+use crate::types::TopicPartition;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 const INVALID_TXN_STATE: i16 = 48;
@@ -32,6 +34,8 @@ pub(super) struct Aborting {
     cause: Cause,
     then: Then,
     enlisted: Enlisted,
+    /// All that may hold records of the transaction.
+    partitions: BTreeSet<TopicPartition>,
     step: Step,
     /// By then the coordinator has ended the transaction by itself and fenced this epoch.
     expires: Instant,
@@ -43,12 +47,13 @@ impl Aborting {
         cause: Cause,
         then: Then,
         draining: BTreeMap<RequestId, (Api, Destination)>,
+        partitions: BTreeSet<TopicPartition>,
         enlisted: Enlisted,
         dirty: bool,
     ) -> State {
         let enlisted = if dirty { enlisted.max(Enlisted::Perhaps) } else { enlisted };
         let expires = context.now + context.settings.transaction_timeout;
-        Aborting { cause, then, enlisted, step: Step::Draining(draining), expires }.drained(context)
+        Aborting { cause, then, enlisted, partitions, step: Step::Draining(draining), expires }.drained(context)
     }
 
     fn drained(mut self, context: &mut Context) -> State {
@@ -118,6 +123,11 @@ impl Aborting {
     fn finish(self, context: &mut Context, bump: bool) -> State {
         match self.then {
             Then::GoOn => {
+                if self.enlisted != Enlisted::Nothing {
+                    for partition in self.partitions {
+                        context.unsettle(partition, Unsettled::new(Verdicts::Abort, None));
+                    }
+                }
                 ended(context, Event::Aborted { cause: self.cause });
                 identity::settle(context, bump)
             }

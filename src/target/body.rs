@@ -226,6 +226,7 @@ impl Body {
                 draining.insert(id, (Api::Produce, pipeline.leader()));
             }
         }
-        Aborting::start(context, cause, then, draining, self.enlisted, self.dirty)
+        let partitions = self.pipelines.into_keys().chain(self.registered).collect();
+        Aborting::start(context, cause, then, draining, partitions, self.enlisted, self.dirty)
     }
 }

@@ -64,6 +64,8 @@ impl Answer {
             Answer::Produce { .. } => api == Api::Produce,
             Answer::TxnOffsetCommit { .. } => api == Api::TxnOffsetCommit,
             Answer::EndTxn { .. } => matches!(api, Api::EndTxnCommit | Api::EndTxnAbort),
+            Answer::DescribeTransactions { .. } => api == Api::DescribeTransactions,
+            Answer::ListOffsets { .. } => api == Api::ListOffsets,
         }
     }
 
@@ -76,7 +78,9 @@ impl Answer {
             | Answer::AddOffsetsToTxn { error_code }
             | Answer::Produce { error_code, .. }
             | Answer::TxnOffsetCommit { error_code }
-            | Answer::EndTxn { error_code, .. } => (*error_code, None),
+            | Answer::EndTxn { error_code, .. }
+            | Answer::DescribeTransactions { error_code, .. } => (*error_code, None),
+            Answer::ListOffsets { .. } => (0, None),
             Answer::AddPartitionsToTxn { partitions } => {
                 let failed = || partitions.iter().filter(|(_, code)| *code != 0);
                 match failed().find(|(_, code)| *code != OPERATION_NOT_ATTEMPTED).or_else(|| failed().next()) {
@@ -174,6 +178,16 @@ impl Call {
         self.progress = Progress::Waiting(context.now + delay(backoff, self.attempts));
         self.attempts += 1;
         Verdict::Again
+    }
+
+    /// For reasons of the caller's own.
+    pub(super) fn again(&mut self, context: &Context, backoff: Backoff) {
+        self.progress = Progress::Waiting(context.now + delay(backoff, self.attempts));
+        self.attempts += 1;
+    }
+
+    pub(super) fn attempts(&self) -> u32 {
+        self.attempts
     }
 
     pub(super) fn timeout(&mut self, context: &mut Context) {

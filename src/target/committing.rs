@@ -10,6 +10,7 @@ use crate::target::message::{
     Trouble, TxnRequest,
 };
 use crate::target::pipeline::{OFFSET_UNKNOWN, Outcome};
+use crate::target::settling::{Unsettled, Verdicts};
 use crate::target::transactor::{Context, State};
 use crate::types::TopicPartition;
 use std::collections::BTreeMap;
@@ -209,7 +210,8 @@ impl Ending {
             // answer it would, because the refusal may be of a transaction that attempt has committed already.
             Verdict::Abort(cause) if !ambiguous => {
                 let dirty = self.body_dirty;
-                Aborting::start(context, cause, Then::GoOn, BTreeMap::new(), Enlisted::Certainly, dirty)
+                let partitions = self.landed.into_iter().map(|it| it.0).collect();
+                Aborting::start(context, cause, Then::GoOn, BTreeMap::new(), partitions, Enlisted::Certainly, dirty)
             }
             Verdict::Fenced(cause) if !ambiguous => {
                 ended(context, Event::Fenced { cause });
@@ -232,6 +234,11 @@ impl Ending {
         // A copy of a request without an answer may be held up on its way, and on v1 it would be taken for one of the next
         // transaction: a held EndTxn commits half of it (KAFKA-17754, seen on every version up to 4.4).
         bump |= dirty && context.protocol == TransactionProtocol::V1 && context.settings.harden_v1;
+        for (partition, base_offset) in &self.landed {
+            // Of several batches the last counts.
+            let reach = (*base_offset != OFFSET_UNKNOWN).then_some(base_offset + 1);
+            context.unsettle(partition.clone(), Unsettled::new(Verdicts::Commit, reach));
+        }
         ended(context, Event::Committed { transaction: self.transaction, offsets: self.landed });
         identity::settle(context, bump)
     }

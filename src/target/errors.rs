@@ -16,10 +16,14 @@ pub enum Api {
     EndTxnCommit,
     EndTxnAbort,
     Produce,
+    /// What became of the last transaction of whoever had the lane before.
+    DescribeTransactions,
+    /// Per partition: a code of one says nothing of the others.
+    ListOffsets,
 }
 
 impl Api {
-    pub const ALL: [Api; 7] = [
+    pub const ALL: [Api; 9] = [
         Api::InitProducerId,
         Api::AddPartitionsToTxn,
         Api::AddOffsetsToTxn,
@@ -27,6 +31,8 @@ impl Api {
         Api::EndTxnCommit,
         Api::EndTxnAbort,
         Api::Produce,
+        Api::DescribeTransactions,
+        Api::ListOffsets,
     ];
 }
 
@@ -40,6 +46,8 @@ impl fmt::Display for Api {
             Api::AddOffsetsToTxn => "AddOffsetsToTxn",
             Api::TxnOffsetCommit => "TxnOffsetCommit",
             Api::Produce => "Produce",
+            Api::DescribeTransactions => "DescribeTransact.",
+            Api::ListOffsets => "ListOffsets",
         })
     }
 }
@@ -137,6 +145,8 @@ const BUG: Row = Row::new(Action::Bug);
 pub fn failure_row(api: Api) -> Row {
     match api {
         Api::Produce => METADATA.dirty(),
+        Api::ListOffsets => METADATA,
+        Api::DescribeTransactions => COORDINATOR,
         _ => COORDINATOR.dirty(),
     }
 }
@@ -150,19 +160,32 @@ pub fn action(api: Api, code: i16) -> Row {
 /// nothing is retried: the transaction ends by the way that is safe without knowing.
 fn unclassified(api: Api) -> Row {
     match api {
-        Api::InitProducerId | Api::EndTxnAbort => FENCED,
+        Api::InitProducerId | Api::EndTxnAbort | Api::DescribeTransactions => FENCED,
         Api::EndTxnCommit => UNKNOWN,
+        Api::ListOffsets => METADATA,
         Api::AddPartitionsToTxn | Api::AddOffsetsToTxn | Api::TxnOffsetCommit | Api::Produce => ABORT.dirty(),
     }
 }
 
 fn classified(api: Api, code: i16) -> Option<Row> {
     use Api::{
-        AddOffsetsToTxn as AddOffsets, AddPartitionsToTxn as AddPartitions, EndTxnAbort, EndTxnCommit,
-        InitProducerId as Init, Produce, TxnOffsetCommit,
+        AddOffsetsToTxn as AddOffsets, AddPartitionsToTxn as AddPartitions, DescribeTransactions as Describe,
+        EndTxnAbort, EndTxnCommit, InitProducerId as Init, ListOffsets, Produce, TxnOffsetCommit,
     };
     let row = match (code, api) {
         (0, _) => SUCCESS,
+        // TOPIC_AUTHORIZATION_FAILED: whoever may not look may not write there either, and is told so by that.
+        (29, ListOffsets) => ABORT_OPERATOR,
+        // UNKNOWN_TOPIC_OR_PARTITION
+        (3, ListOffsets) => METADATA.then_operator(),
+        // A question changes nothing: whatever else the answer is, it is asked again, of whoever leads by then.
+        (_, ListOffsets) => return None,
+        // UNKNOWN_SERVER_ERROR, REQUEST_TIMED_OUT, NETWORK_EXCEPTION
+        (-1 | 7 | 13, Describe) => RETRY,
+        // COORDINATOR_NOT_AVAILABLE, NOT_COORDINATOR
+        (15 | 16, Describe) => COORDINATOR,
+        // TRANSACTIONAL_ID_NOT_FOUND: nobody had it before.
+        (105, Describe) => SUCCESS,
         // UNKNOWN_SERVER_ERROR
         (-1, Init) => RETRY,
         (-1, AddPartitions | AddOffsets | TxnOffsetCommit | Produce) => ABORT.dirty(),
@@ -314,7 +337,7 @@ mod tests {
             for code in (-1..=133).chain([i16::MIN, i16::MAX]) {
                 let row = action(api, code);
                 assert_eq!(row, classified(api, code).unwrap_or(unclassified(api)));
-                assert!(code == 0 || code == 46 || row.action != Action::Success, "{api} {code}");
+                assert!(matches!(code, 0 | 46 | 105) || row.action != Action::Success, "{api} {code}");
             }
         }
     }

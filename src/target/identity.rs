@@ -2,7 +2,11 @@
 
 use crate::planted::{Bug, planted};
 use crate::target::call::{Call, Verdict, ended};
-use crate::target::message::{Answer, Destination, Event, Failure, RequestId, Timer, TransactionProtocol, TxnRequest};
+use crate::target::errors::Backoff;
+use crate::target::message::{
+    Answer, Destination, Event, Failure, LastTransaction, RequestId, Timer, TransactionProtocol, TxnRequest,
+};
+use crate::target::settling::{Settling, Unsettled, Verdicts};
 use crate::target::transactor::{Context, State};
 use std::time::Instant;
 
@@ -13,28 +17,33 @@ const EPOCH_DRILL: i16 = 32_750;
 /// InitProducerId until it is answered.
 pub(super) struct Initializing {
     call: Call,
+    /// Taking: how the former owner's last transaction was decided.
+    last: Option<Verdicts>,
 }
 
 impl Initializing {
-    /// Takes over from whoever was the owner.
+    /// Takes over from whoever was the owner. InitProducerId makes the coordinator forget what it decided last, so that is
+    /// asked for before.
     pub(super) fn take(context: &mut Context) -> State {
-        State::Taking(Self::start(context, false))
+        let request = TxnRequest::DescribeTransactions { transactional_id: context.settings.transactional_id.clone() };
+        let call = Call::start(context, Destination::TransactionCoordinator, request);
+        State::Taking(Self { call, last: Some(Verdicts::Abort) })
     }
 
     /// Bumps the own epoch. Never with (−1, −1): that would take the lane back from a new owner, and go on from a position
     /// that the new owner has left behind. With the identity the coordinator refuses a fenced owner, and a lost answer can
     /// be asked for again (KIP-360).
-    fn bump(context: &mut Context) -> State {
-        State::Bumping(Self::start(context, true))
+    pub(super) fn bump(context: &mut Context) -> State {
+        State::Bumping(Self::start(context, None))
     }
 
-    fn start(context: &mut Context, own: bool) -> Self {
+    fn start(context: &mut Context, last: Option<Verdicts>) -> Self {
         let request = TxnRequest::InitProducerId {
             transactional_id: context.settings.transactional_id.clone(),
             transaction_timeout_ms: i32::try_from(context.settings.transaction_timeout.as_millis()).unwrap_or(i32::MAX),
-            identity: own.then_some(context.identity),
+            identity: last.is_none().then_some(context.identity),
         };
-        Self { call: Call::start(context, Destination::TransactionCoordinator, request) }
+        Self { call: Call::start(context, Destination::TransactionCoordinator, request), last }
     }
 
     pub(super) fn answered(
@@ -51,8 +60,21 @@ impl Initializing {
             Verdict::Done(Answer::InitProducerId { identity, .. }) => {
                 context.identity = identity;
                 context.sequences.clear();
+                if let (Some(last), Some(ledger)) = (self.last, context.settings.ledger_partition.clone()) {
+                    // The ledger cannot be read behind a transaction that stays open.
+                    context.unsettle(ledger, Unsettled::new(last, None));
+                }
                 settle(context, false)
             }
+            Verdict::Done(Answer::DescribeTransactions { state, .. }) => match state {
+                // Its markers are being written.
+                LastTransaction::Committing => {
+                    self.call.again(context, Backoff::Markers);
+                    same(self)
+                }
+                LastTransaction::Committed => same(Self::start(context, Some(Verdicts::Commit))),
+                LastTransaction::Other => same(Self::start(context, Some(Verdicts::Abort))),
+            },
             // Unreachable: `judge` refuses the answer of another API.
             Verdict::Done(_) | Verdict::Again => same(self),
             Verdict::Abort(cause) | Verdict::Fenced(cause) | Verdict::OutcomeUnknown(cause) => {
@@ -103,6 +125,9 @@ pub(super) fn settle(context: &mut Context, bump: bool) -> State {
     }
     if bump {
         return Initializing::bump(context);
+    }
+    if let Some(settling) = Settling::start(context) {
+        return settling;
     }
     ended(context, Event::Ready { identity: context.identity });
     State::Idle

@@ -22,6 +22,8 @@ pub enum Destination {
     TransactionCoordinator,
     GroupCoordinator,
     Leader(TopicPartition),
+    /// Of each partition that the request names: the driver splits it, and every part is answered by itself.
+    Leaders,
 }
 
 #[derive(Clone, Debug)]
@@ -40,6 +42,12 @@ pub enum Input {
         offsets: OffsetCommit,
     },
     Abort,
+    /// Before this partition is first written to: nothing may be open there. `committed_at`: where, by the ledger, the last
+    /// committed transaction began there.
+    Settle {
+        partition: TopicPartition,
+        committed_at: Option<i64>,
+    },
     Answered {
         id: RequestId,
         answer: Result<Answer, Failure>,
@@ -118,6 +126,14 @@ pub enum TxnRequest {
         commit: bool,
         protocol: TransactionProtocol,
     },
+    DescribeTransactions {
+        transactional_id: Arc<str>,
+    },
+    /// `committed`: the last stable offsets, else the high watermarks.
+    ListOffsets {
+        partitions: Vec<TopicPartition>,
+        committed: bool,
+    },
 }
 
 impl TxnRequest {
@@ -130,6 +146,8 @@ impl TxnRequest {
             TxnRequest::TxnOffsetCommit { .. } => Api::TxnOffsetCommit,
             TxnRequest::EndTxn { commit: true, .. } => Api::EndTxnCommit,
             TxnRequest::EndTxn { commit: false, .. } => Api::EndTxnAbort,
+            TxnRequest::DescribeTransactions { .. } => Api::DescribeTransactions,
+            TxnRequest::ListOffsets { .. } => Api::ListOffsets,
         }
     }
 }
@@ -161,6 +179,25 @@ pub enum Answer {
         error_code: i16,
         identity: Option<ProducerIdentity>,
     },
+    DescribeTransactions {
+        error_code: i16,
+        state: LastTransaction,
+    },
+    /// (partition, its code, offset).
+    ListOffsets {
+        offsets: Vec<(TopicPartition, i16, i64)>,
+    },
+}
+
+/// What the coordinator knows of a transactional id's last transaction (`TransactionState` of Kafka, as far as it matters).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LastTransaction {
+    /// PrepareCommit
+    Committing,
+    /// CompleteCommit
+    Committed,
+    /// Every other state ends, or has ended, with an abort; or the broker does not tell (before Kafka 3.0).
+    Other,
 }
 
 /// A request that got no answer. It may have taken effect, or may do so later.
@@ -182,6 +219,10 @@ pub enum Event {
     Fenced { cause: Cause },
     /// Nobody but the ledger knows whether the transaction was committed: Take, then re-read it.
     OutcomeUnknown { cause: Cause },
+    /// The target had left a transaction open that it calls complete; it has been ended as it should have been.
+    Mended { partitions: Vec<TopicPartition>, commit: bool },
+    /// A transaction of somebody else is open there. It does not keep the lane, but its readers.
+    Undecided { partition: TopicPartition },
     /// An operator is needed (or a bug was met): the lane stands still.
     Stopped { cause: Cause },
 }

@@ -2,7 +2,8 @@
 //!
 //! The driver owns the loop: one input, drain every output, sleep to the timeout. Its part of the contract:
 //! - `Send`s to one destination go out in the order of the outputs, over one connection at a time;
-//! - every `Send` is answered by exactly one `Answered`, at the latest after the request timeout;
+//! - every `Send` is answered by exactly one `Answered`, at the latest after the request timeout; one to `Leaders` by one for
+//!   each part;
 //! - `CloseConnection` closes the TCP connection to that destination before the next `Send` to it: a request that stays in
 //!   a socket can join a later transaction (KAFKA-17754).
 //!
@@ -18,6 +19,7 @@ mod identity;
 mod message;
 mod pipeline;
 pub mod protocol;
+mod settling;
 mod transactor;
 
 #[cfg(test)]
@@ -29,7 +31,7 @@ mod transcripts;
 
 pub use errors::{AbortClass, Action, Api};
 pub use message::{
-    Answer, Cause, CommitOffset, Destination, Event, Failure, Input, Misuse, OffsetCommit, Output, RequestId, Timer,
-    TransactionProtocol, Trouble, TxnRequest,
+    Answer, Cause, CommitOffset, Destination, Event, Failure, Input, LastTransaction, Misuse, OffsetCommit, Output,
+    RequestId, Timer, TransactionProtocol, Trouble, TxnRequest,
 };
 pub use transactor::{Transactor, TransactorSettings};

@@ -1,7 +1,7 @@
 //! A transaction coordinator, a group and partition leaders, small enough to be believed: the judge of `properties`, and the
 //! target of the lane's.
 
-use crate::target::message::{Answer, TransactionProtocol, TxnRequest};
+use crate::target::message::{Answer, LastTransaction, TransactionProtocol, TxnRequest};
 use crate::types::{ProducerIdentity, TopicPartition};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,6 +38,8 @@ pub(crate) struct Stored {
     /// The batch, header and all; one offset each.
     pub(crate) bytes: Bytes,
     pub(crate) fate: Fate,
+    /// What its transaction was decided to be, while the marker that says so is lost.
+    verdict: Option<bool>,
 }
 
 #[derive(Default)]
@@ -63,6 +65,8 @@ pub(crate) struct Model {
     next_producer_id: i64,
     /// How many requests the markers take.
     pub(crate) marker_delay: u8,
+    /// Partitions without a leader when the next markers are written: theirs are left out.
+    pub(crate) leaderless: BTreeSet<TopicPartition>,
 }
 
 impl Model {
@@ -78,6 +82,7 @@ impl Model {
             leaders: BTreeMap::new(),
             next_producer_id: 1001,
             marker_delay: 0,
+            leaderless: BTreeSet::new(),
         }
     }
 
@@ -109,8 +114,16 @@ impl Model {
     }
 
     fn write_markers(&mut self, commit: bool) {
+        let leaderless = std::mem::take(&mut self.leaderless);
         for partition in std::mem::take(&mut self.partitions) {
+            let is_lost = leaderless.contains(&partition);
             let leader = self.leaders.entry(partition).or_default();
+            if is_lost {
+                for stored in leader.log.iter_mut().filter(|stored| stored.fate == Fate::Open) {
+                    stored.verdict.get_or_insert(commit);
+                }
+                continue;
+            }
             for stored in leader.log.iter_mut().filter(|stored| stored.fate == Fate::Open) {
                 stored.fate = if commit { Fate::Committed } else { Fate::Aborted };
             }
@@ -129,10 +142,21 @@ impl Model {
         self.phase = Phase::Complete { commit };
     }
 
-    /// Another bridge takes the lane.
+    /// Another bridge takes the lane, and mends what it finds.
     pub(crate) fn steal(&mut self) {
         self.init(None);
         self.init(None);
+        for leader in self.leaders.values_mut() {
+            for stored in &mut leader.log {
+                if let (Fate::Open, Some(commit)) = (stored.fate, stored.verdict) {
+                    stored.fate = if commit { Fate::Committed } else { Fate::Aborted };
+                    leader.open = false;
+                    leader.epoch = self.identity.producer_epoch;
+                    leader.next_sequence = None;
+                    leader.recent.clear();
+                }
+            }
+        }
     }
 
     fn init(&mut self, expected: Option<ProducerIdentity>) -> i16 {
@@ -242,7 +266,7 @@ impl Model {
         }
         let leader = self.leaders.entry(partition.clone()).or_default();
         let offset = leader.log.len() as i64;
-        leader.log.push(Stored { bytes: Bytes::copy_from_slice(bytes), fate: Fate::Open });
+        leader.log.push(Stored { bytes: Bytes::copy_from_slice(bytes), fate: Fate::Open, verdict: None });
         if !known || leader.epoch != identity.producer_epoch {
             leader.recent.clear();
         }
@@ -297,6 +321,22 @@ impl Model {
                 let (error_code, base_offset) = self.produce(partition, &batch.to_bytes(), *protocol);
                 Answer::Produce { error_code, base_offset, log_append_time_ms: -1 }
             }
+            TxnRequest::DescribeTransactions { .. } => {
+                let state = match self.phase {
+                    Phase::Prepare { commit: true, .. } => LastTransaction::Committing,
+                    Phase::Complete { commit: true } => LastTransaction::Committed,
+                    _ => LastTransaction::Other,
+                };
+                Answer::DescribeTransactions { error_code: NONE, state }
+            }
+            TxnRequest::ListOffsets { partitions, committed } => {
+                let offset = |partition: &TopicPartition| {
+                    let log = self.log(partition);
+                    let open = log.iter().position(|stored| stored.fate == Fate::Open).filter(|_| *committed);
+                    open.unwrap_or(log.len()) as i64
+                };
+                Answer::ListOffsets { offsets: partitions.iter().map(|it| (it.clone(), NONE, offset(it))).collect() }
+            }
         }
     }
 
@@ -307,6 +347,11 @@ impl Model {
     /// A transaction has not been ended, or its markers are not written yet.
     pub(crate) fn is_open(&self) -> bool {
         matches!(self.phase, Phase::Ongoing | Phase::Prepare { .. })
+    }
+
+    /// A transaction is complete, and open somewhere.
+    pub(crate) fn lacks_markers(&self) -> bool {
+        self.leaders.values().flat_map(|leader| &leader.log).any(|it| it.fate == Fate::Open && it.verdict.is_some())
     }
 
     /// The bodies a read_committed consumer sees.
@@ -330,5 +375,11 @@ pub(crate) fn with_code(request: &TxnRequest, code: i16) -> Answer {
         TxnRequest::Produce { .. } => Answer::Produce { error_code: code, base_offset: -1, log_append_time_ms: -1 },
         TxnRequest::TxnOffsetCommit { .. } => Answer::TxnOffsetCommit { error_code: code },
         TxnRequest::EndTxn { .. } => Answer::EndTxn { error_code: code, identity: None },
+        TxnRequest::DescribeTransactions { .. } => {
+            Answer::DescribeTransactions { error_code: code, state: LastTransaction::Other }
+        }
+        TxnRequest::ListOffsets { partitions, .. } => {
+            Answer::ListOffsets { offsets: partitions.iter().map(|it| (it.clone(), code, -1)).collect() }
+        }
     }
 }

@@ -29,6 +29,8 @@ struct Faults {
     unknown: usize,
     fenced: usize,
     committed: usize,
+    leaderless: usize,
+    mended: usize,
 }
 
 struct InFlight {
@@ -44,6 +46,8 @@ struct World {
     now: Instant,
     choices: Vec<u8>,
     in_flight: Vec<InFlight>,
+    /// What the lane says next.
+    settles: Vec<Input>,
     /// Requests left behind in an old socket: after so many more requests they arrive all the same.
     held: Vec<(u8, TxnRequest)>,
     /// (attempt, position) of the next record of each partition.
@@ -52,6 +56,8 @@ struct World {
     attempt: u16,
     /// What each attempt appended beside its ledger record.
     attempts: BTreeMap<u16, usize>,
+    /// Where each partition's log ended before an attempt: a part of its ledger record.
+    ends: BTreeMap<u16, BTreeMap<TopicPartition, i64>>,
     open: bool,
     committing: bool,
     unacknowledged: BTreeSet<(TopicPartition, i32)>,
@@ -61,6 +67,7 @@ struct World {
     taking: bool,
     faults: Faults,
     healed_commits: usize,
+    loses_markers: bool,
 }
 
 fn data(index: usize) -> TopicPartition {
@@ -86,11 +93,13 @@ impl World {
             now,
             choices,
             in_flight: Vec::new(),
+            settles: Vec::new(),
             held: Vec::new(),
             positions: [0; PARTITIONS],
             appended: [0; PARTITIONS],
             attempt: 0,
             attempts: BTreeMap::new(),
+            ends: BTreeMap::new(),
             open: false,
             committing: false,
             unacknowledged: BTreeSet::new(),
@@ -99,6 +108,8 @@ impl World {
             taking: false,
             faults: Faults::default(),
             healed_commits: 0,
+            // What an exhausted epoch has left open no later one can end.
+            loses_markers: epoch == 0,
         }
     }
 
@@ -132,12 +143,13 @@ impl World {
             TxnRequest::InitProducerId { .. } => {
                 assert!(!self.open || self.taking, "epoch bumped inside a transaction")
             }
+            // Of a transaction that mends.
+            TxnRequest::EndTxn { .. } if self.machine.state_name() == "Settling" => {}
             TxnRequest::EndTxn { commit, .. } => {
                 assert!(!commit || self.unacknowledged.is_empty(), "EndTxn(commit) before all acks");
-                assert!(
-                    !self.in_flight.iter().any(|it| it.to != to && it.id >= self.incarnation),
-                    "EndTxn overtakes a request"
-                );
+                let overtaken = |it: &&InFlight| it.to != to && it.id >= self.incarnation;
+                let is_question = |it: &InFlight| matches!(it.request, TxnRequest::ListOffsets { .. });
+                assert!(self.in_flight.iter().filter(overtaken).all(is_question), "EndTxn overtakes a request");
                 assert!(self.verdict.is_none_or(|before| before == *commit), "two verdicts");
                 self.verdict = Some(*commit);
             }
@@ -156,14 +168,19 @@ impl World {
     fn event(&mut self, event: Event) {
         match event {
             Event::Ready { .. } => {
-                self.taking = false;
+                let was_taking = std::mem::take(&mut self.taking);
                 if self.open {
                     // After Fenced or OutcomeUnknown: the ledger, read after InitProducerId, is the arbiter.
                     let record = self.attempt.to_be_bytes();
                     let committed = self.model.committed(&ledger()).contains(&record.as_slice());
                     self.resolved(committed);
                 }
+                if was_taking {
+                    self.take_partitions();
+                }
             }
+            Event::Mended { .. } => self.faults.mended += 1,
+            Event::Undecided { partition } => panic!("nobody else writes to {partition}"),
             Event::Committed { offsets, .. } => {
                 let expected = self.attempts[&self.attempt] + 1;
                 assert_eq!(offsets.len(), expected);
@@ -185,6 +202,16 @@ impl World {
         }
     }
 
+    /// As the lane does, with what the ledger says of each.
+    fn take_partitions(&mut self) {
+        let last = self.model.committed(&ledger()).last().map(|it| u16::from_be_bytes([it[0], it[1]]));
+        let ends = last.and_then(|attempt| self.ends.get(&attempt)).cloned().unwrap_or_default();
+        for partition in (0..PARTITIONS).map(data) {
+            let committed_at = ends.get(&partition).copied();
+            self.settles.push(Input::Settle { partition, committed_at });
+        }
+    }
+
     fn resolved(&mut self, committed: bool) {
         if committed {
             self.positions = self.appended;
@@ -203,6 +230,10 @@ impl World {
             self.open = true;
         }
         let index = usize::from(self.choose()) % PARTITIONS;
+        let end = self.machine.stable_offset(&data(index));
+        if let Some(end) = end {
+            self.ends.entry(self.attempt).or_default().entry(data(index)).or_insert(end);
+        }
         for _ in 0..=self.choose() % 8 {
             let [high, low] = self.attempt.to_be_bytes();
             let batch = batch(2, &[high, low, self.appended[index]]);
@@ -228,7 +259,14 @@ impl World {
         }
         while let Some(at) = self.held.iter().position(|(left, _)| *left == 0) {
             let (_, request) = self.held.remove(at);
-            self.model.apply(&request);
+            // Two faults at once are more than v1 can bear: registered again behind its commit, a partition without its marker
+            // is aborted by the very bump that fences the request.
+            let registers =
+                matches!(request, TxnRequest::AddPartitionsToTxn { .. } | TxnRequest::AddOffsetsToTxn { .. });
+            let reopens = registers && (self.model.lacks_markers() || !self.model.leaderless.is_empty());
+            if !reopens {
+                self.model.apply(&request);
+            }
         }
     }
 
@@ -258,6 +296,9 @@ impl World {
 
     fn deliver(&mut self) {
         self.release();
+        if self.choices.is_empty() || self.machine.state_name() == "Settling" {
+            self.model.leaderless.clear();
+        }
         let at = usize::from(self.choose()) % self.in_flight.len();
         let to = self.in_flight[at].to.clone();
         let first = self.in_flight.iter().position(|it| it.to == to).unwrap();
@@ -282,6 +323,14 @@ impl World {
                 self.held.extend(requests.into_iter().map(|request| (after, request)));
                 self.cut(&to, 0, Failure::TimedOut);
             }
+            // The marker that mends is not lost again.
+            50..=54 if self.loses_markers && self.machine.state_name() != "Settling" => {
+                self.faults.leaderless += 1;
+                let choice = usize::from(self.choose());
+                let all = (0..PARTITIONS).map(data).chain([ledger()]);
+                self.model.leaderless =
+                    all.enumerate().filter(|(at, _)| choice >> at & 1 == 1).map(|it| it.1).collect();
+            }
             35..=54 => {
                 let it = self.in_flight.remove(first);
                 let codes: &[i16] = match it.request {
@@ -299,7 +348,8 @@ impl World {
                 }
                 self.answered(it.id, &it.request, Ok(with_code(&it.request, code)));
             }
-            55..=56 => {
+            // Between the two requests that mend a commit a take-over would abort it: `settling` says so.
+            55..=56 if self.machine.state_name() != "Settling" => {
                 self.faults.stolen += 1;
                 self.model.finish_markers();
                 self.model.steal();
@@ -314,10 +364,14 @@ impl World {
     }
 
     fn step(&mut self) {
+        if let Some(input) = self.settles.pop() {
+            return self.input(input);
+        }
         if matches!(self.machine.state_name(), "Unowned" | "Fenced" | "Unknown") {
             // The arbiter may be asked only when the lane is taken; requests of the dead incarnation stay under way.
             self.unacknowledged.clear();
             self.verdict = None;
+            self.settles.clear();
             return self.input(Input::Take);
         }
         if self.machine.accepts_append() && !self.committing {
@@ -459,6 +513,8 @@ fn every_fault_occurs() {
             sum.unknown += faults.unknown;
             sum.fenced += faults.fenced;
             sum.committed += faults.committed;
+            sum.leaderless += faults.leaderless;
+            sum.mended += faults.mended;
         }
         let all = [
             sum.lost_answers,
@@ -470,6 +526,8 @@ fn every_fault_occurs() {
             sum.unknown,
             sum.fenced,
             sum.committed,
+            sum.leaderless,
+            sum.mended,
         ];
         println!("{protocol:?} {sum:?}");
         assert!(all.iter().all(|count| *count > 0), "{sum:?}");

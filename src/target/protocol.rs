@@ -4,7 +4,7 @@
 //! protocol that the transaction was begun with.
 
 use crate::batch::StampedBatch;
-use crate::target::message::{Answer, TransactionProtocol};
+use crate::target::message::{Answer, LastTransaction, TransactionProtocol};
 use crate::types::{ProducerIdentity, TopicName as Topic, TopicPartition};
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
@@ -13,8 +13,8 @@ use kafka_protocol::messages::txn_offset_commit_request::{
     TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
 };
 use kafka_protocol::messages::{
-    self as wire, AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, EndTxnRequest, InitProducerIdRequest,
-    ProduceRequest, TopicName, TransactionalId, TxnOffsetCommitRequest,
+    self as wire, AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, DescribeTransactionsRequest, EndTxnRequest,
+    InitProducerIdRequest, ProduceRequest, TopicName, TransactionalId, TxnOffsetCommitRequest,
 };
 use kafka_protocol::protocol::{Encodable, StrBytes};
 use std::sync::Arc;
@@ -24,6 +24,7 @@ use std::time::Duration;
 pub const INIT_PRODUCER_ID_VERSION_MAX: i16 = 5;
 pub const ADD_PARTITIONS_TO_TXN_VERSION_MAX: i16 = 3;
 pub const ADD_OFFSETS_TO_TXN_VERSION_MAX: i16 = 4;
+pub const DESCRIBE_TRANSACTIONS_VERSION_MAX: i16 = 0;
 const PRODUCE_FLEXIBLE: i16 = 9;
 const ACKS_ALL: i16 = -1;
 
@@ -127,6 +128,23 @@ pub fn end_txn_answer(response: &wire::EndTxnResponse) -> Answer {
     let identity = ProducerIdentity { producer_id: response.producer_id.0, producer_epoch: response.producer_epoch };
     let identity = Some(identity).filter(|it| it.producer_id >= 0);
     Answer::EndTxn { error_code: response.error_code, identity }
+}
+
+pub fn describe_transactions(transactional_id: &str) -> DescribeTransactionsRequest {
+    DescribeTransactionsRequest::default().with_transactional_ids(vec![transactional(transactional_id)])
+}
+
+/// None: the broker has no such request.
+pub fn describe_transactions_answer(response: Option<&wire::DescribeTransactionsResponse>) -> Answer {
+    let described = response.map(|it| it.transaction_states.first());
+    let state = match described.flatten().map(|it| it.transaction_state.as_str()) {
+        Some("PrepareCommit") => LastTransaction::Committing,
+        Some("CompleteCommit") => LastTransaction::Committed,
+        _ => LastTransaction::Other,
+    };
+    // An answer that does not name what was asked for is none.
+    let error_code = described.map_or(0, |it| it.map_or(-1, |it| it.error_code));
+    Answer::DescribeTransactions { error_code, state }
 }
 
 /// A group's member as the broker knows it; (−1, "", None) is nobody.

@@ -11,8 +11,9 @@ use crate::target::message::{
     TransactionProtocol, Trouble, TxnRequest,
 };
 use crate::target::pipeline::Outcome;
+use crate::target::settling::{Settling, Unsettled, Verdicts};
 use crate::types::{ProducerIdentity, TopicPartition};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -46,6 +47,12 @@ pub(super) struct Context {
     pub(super) identity: ProducerIdentity,
     /// v1: the next sequence of every partition of this epoch. As many entries as the lane has target partitions.
     pub(super) sequences: BTreeMap<TopicPartition, i32>,
+    /// What must be decided before the next transaction begins.
+    pub(super) unsettled: BTreeMap<TopicPartition, Unsettled>,
+    /// Where somebody else's transaction is open: nothing can be seen of ours before it ends.
+    pub(super) undecided: BTreeSet<TopicPartition>,
+    /// Where the log of each partition that is settled ends.
+    pub(super) stable: BTreeMap<TopicPartition, i64>,
     pub(super) transactions: u64,
     pub(super) now: Instant,
     next_request: u64,
@@ -55,6 +62,13 @@ pub(super) struct Context {
 impl Context {
     pub(super) fn output(&mut self, output: Output) {
         self.outputs.push_back(output);
+    }
+
+    pub(super) fn unsettle(&mut self, partition: TopicPartition, unsettled: Unsettled) {
+        self.stable.remove(&partition);
+        if !self.undecided.contains(&partition) {
+            self.unsettled.insert(partition, unsettled);
+        }
     }
 
     pub(super) fn send(&mut self, to: Destination, request: TxnRequest) -> RequestId {
@@ -76,6 +90,7 @@ pub(super) enum State {
     Ending(Ending),
     Aborting(Aborting),
     Bumping(Initializing),
+    Settling(Settling),
     Fenced,
     Unknown,
     Stopped,
@@ -92,6 +107,7 @@ impl State {
             State::Ending(_) => "Ending",
             State::Aborting(_) => "Aborting",
             State::Bumping(_) => "Bumping",
+            State::Settling(_) => "Settling",
             State::Fenced => "Fenced",
             State::Unknown => "Unknown",
             State::Stopped => "Stopped",
@@ -114,6 +130,9 @@ impl Transactor {
             wanted: None,
             identity: ProducerIdentity { producer_id: -1, producer_epoch: -1 },
             sequences: BTreeMap::new(),
+            unsettled: BTreeMap::new(),
+            undecided: BTreeSet::new(),
+            stable: BTreeMap::new(),
             transactions: 0,
             now,
             next_request: 0,
@@ -136,6 +155,12 @@ impl Transactor {
         matches!(self.state, State::Idle | State::Open(_))
     }
 
+    /// Where the log of this partition ended when it was last found to be settled; what the next transaction appends lands
+    /// there, if nobody else writes to it.
+    pub fn stable_offset(&self, partition: &TopicPartition) -> Option<i64> {
+        self.context.stable.get(partition).copied()
+    }
+
     pub fn protocol(&self) -> TransactionProtocol {
         self.context.protocol
     }
@@ -151,6 +176,7 @@ impl Transactor {
             State::Committing(it) => it.timer(),
             State::Ending(it) => it.timer(),
             State::Aborting(it) => it.timer(),
+            State::Settling(it) => it.timer(),
             State::Unowned | State::Idle | State::Fenced | State::Unknown | State::Stopped => None,
         }
     }
@@ -172,6 +198,11 @@ impl Transactor {
                 self.commit(ledger_partition, &ledger_batch, offsets)
             }
             Input::Abort => self.abort(),
+            Input::Settle { partition, committed_at } => {
+                let unsettled = Unsettled::new(committed_at.map_or(Verdicts::Abort, Verdicts::CommitAt), None);
+                self.settle(partition, unsettled);
+                Ok(())
+            }
             Input::Answered { id, answer } => {
                 self.step(|state, context| state.answered(context, id, answer));
                 Ok(())
@@ -197,6 +228,9 @@ impl Transactor {
             self.context.protocol = protocol;
         }
         self.context.sequences.clear();
+        self.context.unsettled.clear();
+        self.context.undecided.clear();
+        self.context.stable.clear();
         Initializing::take(&mut self.context)
     }
 
@@ -249,6 +283,17 @@ impl Transactor {
         Ok(())
     }
 
+    fn settle(&mut self, partition: TopicPartition, unsettled: Unsettled) {
+        match &mut self.state {
+            State::Settling(it) => it.add(&self.context, partition, unsettled),
+            State::Idle => {
+                self.context.unsettle(partition, unsettled);
+                self.step(|_, context| identity::settle(context, false));
+            }
+            _ => self.context.unsettle(partition, unsettled),
+        }
+    }
+
     fn set_protocol(&mut self, protocol: TransactionProtocol) {
         self.context.wanted = (protocol != self.context.protocol).then_some(protocol);
         if self.context.wanted.is_some() && self.is_idle() {
@@ -278,6 +323,7 @@ impl State {
             State::Committing(it) => it.answered(context, id, answer),
             State::Ending(it) => it.answered(context, id, answer),
             State::Aborting(it) => it.answered(context, id, answer),
+            State::Settling(it) => it.answered(context, id, answer),
             // The answer to a request of an incarnation that has ended.
             state @ (State::Unowned | State::Idle | State::Fenced | State::Unknown | State::Stopped) => state,
         }
@@ -304,6 +350,7 @@ impl State {
             State::Committing(it) => it.timeout(context),
             State::Ending(it) => it.timeout(context),
             State::Aborting(it) => it.timeout(context),
+            State::Settling(it) => it.timeout(context),
             state @ (State::Unowned | State::Idle | State::Fenced | State::Unknown | State::Stopped) => state,
         }
     }

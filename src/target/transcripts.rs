@@ -2,7 +2,7 @@
 
 use crate::batch::{RawBatch, split};
 use crate::target::message::{
-    Answer, CommitOffset, Destination, Event, Failure, Input, Misuse, OffsetCommit, Output, RequestId,
+    Answer, CommitOffset, Destination, Event, Failure, Input, LastTransaction, Misuse, OffsetCommit, Output, RequestId,
     TransactionProtocol, TxnRequest,
 };
 use crate::target::{Transactor, TransactorSettings};
@@ -49,6 +49,9 @@ struct Script {
     machine: Transactor,
     now: Instant,
     next: u64,
+    /// Shown id → the machine's: what is answered at once, because everything is settled, has none.
+    ids: Vec<RequestId>,
+    settles: bool,
 }
 
 fn word(request: &TxnRequest) -> String {
@@ -67,13 +70,16 @@ fn word(request: &TxnRequest) -> String {
         }
         TxnRequest::TxnOffsetCommit { partition, offset, .. } => format!("TxnOffsetCommit({partition} {offset})"),
         TxnRequest::EndTxn { commit, identity, .. } => format!("EndTxn({commit} epoch {})", identity.producer_epoch),
+        TxnRequest::DescribeTransactions { .. } => "DescribeTransactions".to_owned(),
+        TxnRequest::ListOffsets { partitions, committed: true } => format!("last stable offsets{partitions:?}"),
+        TxnRequest::ListOffsets { partitions, committed: false } => format!("high watermarks{partitions:?}"),
     }
 }
 
 impl Script {
     fn new(protocol: TransactionProtocol) -> Self {
         let now = Instant::now();
-        Self { machine: Transactor::new(settings(), protocol, now), now, next: 0 }
+        Self { machine: Transactor::new(settings(), protocol, now), now, next: 0, ids: Vec::new(), settles: true }
     }
 
     /// Taken, at epoch 7.
@@ -86,13 +92,31 @@ impl Script {
 
     #[track_caller]
     fn input(&mut self, input: Input, expected: &[&str]) {
-        self.machine.handle(self.now, input).unwrap();
         let mut lines = Vec::new();
+        self.give(input, &mut lines);
+        while self.settles && self.machine.state_name() == "Settling" {
+            self.now = self.machine.poll_timeout().unwrap().0;
+            self.give(Input::Timeout, &mut lines);
+        }
+        assert_eq!(lines, expected);
+    }
+
+    fn give(&mut self, input: Input, lines: &mut Vec<String>) {
+        self.machine.handle(self.now, input).unwrap();
         while let Some(output) = self.machine.poll_output() {
-            lines.push(match output {
+            let line = match output {
+                Output::Send { id, request: TxnRequest::ListOffsets { partitions, .. }, .. } if self.settles => {
+                    self.answer_at_once(id, stand(partitions, FAR));
+                    continue;
+                }
+                Output::Send { id, request: TxnRequest::DescribeTransactions { .. }, .. } if self.settles => {
+                    self.answer_at_once(id, described(LastTransaction::Other));
+                    continue;
+                }
                 Output::Send { id, request, .. } => {
-                    self.next = id.0 + 1;
-                    format!("{} {}", id.0, word(&request))
+                    self.ids.push(id);
+                    self.next = self.ids.len() as u64;
+                    format!("{} {}", self.ids.len() - 1, word(&request))
                 }
                 Output::RefreshMetadata(partitions) => format!("metadata{partitions:?}"),
                 Output::RefreshCoordinator(Destination::GroupCoordinator) => "group coordinator".to_owned(),
@@ -106,20 +130,26 @@ impl Script {
                 Output::Event(Event::Aborted { cause }) => format!("Aborted: {cause}"),
                 Output::Event(Event::Fenced { cause }) => format!("Fenced: {cause}"),
                 Output::Event(Event::OutcomeUnknown { cause }) => format!("OutcomeUnknown: {cause}"),
+                Output::Event(Event::Mended { partitions, commit }) => format!("Mended {partitions:?} {commit}"),
+                Output::Event(Event::Undecided { partition }) => format!("Undecided {partition}"),
                 Output::Event(Event::Stopped { cause }) => format!("Stopped: {cause}"),
-            });
+            };
+            lines.push(line);
         }
-        assert_eq!(lines, expected);
+    }
+
+    fn answer_at_once(&mut self, id: RequestId, answer: Answer) {
+        self.machine.handle(self.now, Input::Answered { id, answer: Ok(answer) }).unwrap();
     }
 
     #[track_caller]
     fn answer(&mut self, id: u64, answer: Answer, expected: &[&str]) {
-        self.input(Input::Answered { id: RequestId(id), answer: Ok(answer) }, expected);
+        self.input(Input::Answered { id: self.ids[id as usize], answer: Ok(answer) }, expected);
     }
 
     #[track_caller]
     fn fail(&mut self, id: u64, failure: Failure, expected: &[&str]) {
-        self.input(Input::Answered { id: RequestId(id), answer: Err(failure) }, expected);
+        self.input(Input::Answered { id: self.ids[id as usize], answer: Err(failure) }, expected);
     }
 
     #[track_caller]
@@ -140,6 +170,17 @@ impl Script {
             Input::Commit { ledger_partition: ledger(), ledger_batch: batch(1, b"l"), offsets: offsets(offset) };
         self.input(input, expected);
     }
+}
+
+/// Beyond everything that is written here.
+const FAR: i64 = 10_000;
+
+fn stand(partitions: Vec<TopicPartition>, offset: i64) -> Answer {
+    Answer::ListOffsets { offsets: partitions.into_iter().map(|it| (it, 0, offset)).collect() }
+}
+
+fn described(state: LastTransaction) -> Answer {
+    Answer::DescribeTransactions { error_code: 0, state }
 }
 
 fn init(error_code: i16, epoch: i16) -> Answer {
@@ -419,4 +460,127 @@ fn half_a_fence_and_a_wrong_count_are_refused() {
     assert_eq!(s.machine.handle(s.now, input), Err(Misuse::HalfFence));
     let input = Input::Append { partition: ledger(), batch: batch(2, b""), records: 1 };
     assert_eq!(s.machine.handle(s.now, input), Err(Misuse::RecordCount { header: 2, caller: 1 }));
+}
+
+fn data(partition: i32) -> TopicPartition {
+    TopicPartition::new("t", partition)
+}
+
+/// The commit is answered, and nothing is known of its markers.
+fn committed() -> Script {
+    let mut s = Script::ready(TransactionProtocol::V2);
+    s.settles = false;
+    s.append(0, 3, &["1 Produce(t-0 epoch 7 seq 0)"]);
+    s.answer(1, stored(10), &[]);
+    s.commit(CommitOffset::LedgerBase, &["2 Produce(link.ledger-3 epoch 7 seq 0)"]);
+    s.answer(2, stored(5), &["3 TxnOffsetCommit(link.ledger-3 5)"]);
+    s.answer(3, Answer::TxnOffsetCommit { error_code: 0 }, &["4 EndTxn(true epoch 7)"]);
+    s.answer(4, end(0, Some(8)), &["Committed 1 [(link.ledger-3, 5), (t-0, 10)]"]);
+    s.timeout(&["5 last stable offsets[link.ledger-3, t-0]"]);
+    s
+}
+
+#[test]
+fn the_next_transaction_waits_until_the_last_is_visible() {
+    let mut s = committed();
+    assert!(!s.machine.accepts_append());
+    s.answer(5, stand(vec![ledger()], 7), &[]);
+    s.answer(5, stand(vec![data(0)], 10), &[]);
+    s.timeout(&["6 last stable offsets[t-0]"]);
+    // The log's end behind the marker.
+    s.answer(6, stand(vec![data(0)], 14), &["Ready(8)"]);
+    assert_eq!((s.machine.stable_offset(&data(0)), s.machine.stable_offset(&ledger())), (Some(14), Some(7)));
+}
+
+#[test]
+fn a_marker_that_is_left_out_is_written_by_a_transaction_of_its_own() {
+    let mut s = committed();
+    s.answer(5, stand(vec![ledger()], 7), &[]);
+    s.answer(5, stand(vec![data(0)], 10), &[]);
+    s.now += Duration::from_secs(1);
+    s.input(Input::Timeout, &["6 last stable offsets[t-0]"]);
+    s.answer(6, stand(vec![data(0)], 10), &["7 AddPartitionsToTxn[t-0]"]);
+    let registered = Answer::AddPartitionsToTxn { partitions: vec![(data(0), 0)] };
+    s.answer(7, registered, &["8 EndTxn(true epoch 8)"]);
+    s.answer(8, end(0, None), &["Mended [t-0] true", "9 InitProducerId(9, 8)"]);
+    s.answer(9, init(0, 9), &[]);
+    s.timeout(&["10 last stable offsets[t-0]"]);
+    s.answer(10, stand(vec![data(0)], 14), &["Ready(9)"]);
+}
+
+#[test]
+fn a_partition_that_nobody_leads_is_waited_for() {
+    let mut s = committed();
+    s.answer(5, stand(vec![ledger()], 7), &[]);
+    s.fail(5, Failure::Disconnected, &["metadata[t-0]"]);
+    let nobody = Answer::ListOffsets { offsets: vec![(data(0), 6, -1)] };
+    s.now += Duration::from_secs(60);
+    s.input(Input::Timeout, &["6 last stable offsets[t-0]"]);
+    s.answer(6, nobody, &["metadata[t-0]"]);
+    s.timeout(&["7 last stable offsets[t-0]"]);
+    s.answer(7, stand(vec![data(0)], 14), &["Ready(8)"]);
+}
+
+/// What the ledger says decides how an open transaction ends that the lane found there.
+#[test]
+fn an_open_transaction_that_was_found_ends_as_the_ledger_says() {
+    for (committed_at, commit) in [(Some(10), true), (Some(4), false), (None, false)] {
+        let mut s = Script::ready(TransactionProtocol::V2);
+        s.settles = false;
+        s.input(Input::Settle { partition: data(0), committed_at }, &["1 high watermarks[t-0]"]);
+        s.answer(1, stand(vec![data(0)], 12), &["2 last stable offsets[t-0]"]);
+        s.answer(2, stand(vec![data(0)], 10), &[]);
+        s.now += Duration::from_secs(1);
+        s.input(Input::Timeout, &["3 last stable offsets[t-0]"]);
+        s.answer(3, stand(vec![data(0)], 10), &["4 AddPartitionsToTxn[t-0]"]);
+        let registered = Answer::AddPartitionsToTxn { partitions: vec![(data(0), 0)] };
+        s.answer(4, registered, &[&format!("5 EndTxn({commit} epoch 7)")]);
+    }
+}
+
+#[test]
+fn somebody_elses_transaction_does_not_keep_the_lane() {
+    let mut s = Script::ready(TransactionProtocol::V1);
+    s.settles = false;
+    s.input(Input::Settle { partition: data(0), committed_at: None }, &["1 high watermarks[t-0]"]);
+    s.answer(1, stand(vec![data(0)], 12), &["2 last stable offsets[t-0]"]);
+    let mut id = 2;
+    for epoch in 7..12 {
+        let is_last = epoch == 11;
+        s.answer(id, stand(vec![data(0)], 10), &[]);
+        s.now += Duration::from_secs(1);
+        s.input(Input::Timeout, &[&format!("{} last stable offsets[t-0]", id + 1)]);
+        s.answer(id + 1, stand(vec![data(0)], 10), &[&format!("{} AddPartitionsToTxn[t-0]", id + 2)]);
+        let registered = Answer::AddPartitionsToTxn { partitions: vec![(data(0), 0)] };
+        s.answer(id + 2, registered, &[&format!("{} EndTxn(false epoch {epoch})", id + 3)]);
+        let bump = format!("{} InitProducerId(9, {epoch})", id + 4);
+        let told = ["Undecided t-0", "Mended [t-0] false", &bump];
+        s.answer(id + 3, end(0, None), if is_last { &told } else { &told[1..] });
+        s.answer(id + 4, init(0, epoch + 1), if is_last { &["Ready(12)"] } else { &[] });
+        if !is_last {
+            s.timeout(&[&format!("{} last stable offsets[t-0]", id + 5)]);
+        }
+        id += 5;
+    }
+    s.append(0, 1, &["27 AddPartitionsToTxn[link.ledger-3, t-0]"]);
+}
+
+#[test]
+fn the_former_owners_commit_is_not_taken_back() {
+    for (state, commit) in [(LastTransaction::Committed, true), (LastTransaction::Other, false)] {
+        let mut s = Script::new(TransactionProtocol::V2);
+        s.settles = false;
+        s.input(Input::Take, &["0 DescribeTransactions"]);
+        s.answer(0, described(LastTransaction::Committing), &[]);
+        s.timeout(&["1 DescribeTransactions"]);
+        s.answer(1, described(state), &["2 InitProducerId(-1, -1)"]);
+        s.answer(2, init(0, 7), &["3 high watermarks[link.ledger-3]"]);
+        s.answer(3, stand(vec![ledger()], 9), &["4 last stable offsets[link.ledger-3]"]);
+        s.answer(4, stand(vec![ledger()], 8), &[]);
+        s.now += Duration::from_secs(1);
+        s.input(Input::Timeout, &["5 last stable offsets[link.ledger-3]"]);
+        s.answer(5, stand(vec![ledger()], 8), &["6 AddPartitionsToTxn[link.ledger-3]"]);
+        let registered = Answer::AddPartitionsToTxn { partitions: vec![(ledger(), 0)] };
+        s.answer(6, registered, &[&format!("7 EndTxn({commit} epoch 7)")]);
+    }
 }

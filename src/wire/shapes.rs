@@ -238,4 +238,13 @@ pub(super) static TABLES: &[Table] = &[
         fields: &[i32(), list(&[i16(), text(), i8(), text()])],
         tags: &[],
     },
+    // DescribeTransactions
+    Table {
+        key: 65,
+        first: 0,
+        last: 0,
+        flexible: 0,
+        fields: &[i32(), list(&[i16(), text(), text(), i32(), i64(), i64(), i16(), list(&[text(), i32s()])])],
+        tags: &[],
+    },
 ];

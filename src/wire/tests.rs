@@ -172,6 +172,15 @@ fn samples(version_of: impl Fn(i16) -> Vec<i16>) -> Vec<(i16, i16, Bytes)> {
             CreatePartitionsTopicResult::default().with_name(text("t").into()).with_error_message(Some(text("m")));
         encoded(&CreatePartitionsResponse::default().with_results(vec![result]), v)
     });
+    add(65, &|v| {
+        use describe_transactions_response::*;
+        let topic = TopicData::default().with_topic(text("t").into()).with_partitions(vec![1, 2]);
+        let state = TransactionState::default()
+            .with_transactional_id(text("i").into())
+            .with_transaction_state(text("CompleteCommit"))
+            .with_topics(vec![topic]);
+        encoded(&DescribeTransactionsResponse::default().with_transaction_states(vec![state]), v)
+    });
     add(44, &|v| {
         use incremental_alter_configs_response::*;
         let result =
@@ -196,7 +205,7 @@ fn decodes(key: i16, version: i16, mut bytes: Bytes) -> bool {
         9 => OffsetFetchResponse, 10 => FindCoordinatorResponse, 12 => HeartbeatResponse, 18 => ApiVersionsResponse, 19 => CreateTopicsResponse,
         22 => InitProducerIdResponse, 23 => OffsetForLeaderEpochResponse, 24 => AddPartitionsToTxnResponse,
         25 => AddOffsetsToTxnResponse, 26 => EndTxnResponse, 28 => TxnOffsetCommitResponse, 32 => DescribeConfigsResponse,
-        37 => CreatePartitionsResponse, 44 => IncrementalAlterConfigsResponse)
+        37 => CreatePartitionsResponse, 44 => IncrementalAlterConfigsResponse, 65 => DescribeTransactionsResponse)
 }
 
 #[test]

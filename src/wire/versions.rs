@@ -97,6 +97,7 @@ pub(super) fn name(key: i16) -> &'static str {
         Ok(ApiKey::AddOffsetsToTxn) => "AddOffsetsToTxn",
         Ok(ApiKey::EndTxn) => "EndTxn",
         Ok(ApiKey::TxnOffsetCommit) => "TxnOffsetCommit",
+        Ok(ApiKey::DescribeTransactions) => "DescribeTransactions",
         Ok(ApiKey::DescribeConfigs) => "DescribeConfigs",
         Ok(ApiKey::CreatePartitions) => "CreatePartitions",
         Ok(ApiKey::IncrementalAlterConfigs) => "IncrementalAlterConfigs",

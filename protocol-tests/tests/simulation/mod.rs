@@ -93,7 +93,7 @@ fn replays() -> Result<()> {
 }
 
 /// As in `kafka_bridge::planted`.
-const MUTANTS: [&str; 12] = [
+const MUTANTS: [&str; 13] = [
     "position_outside_transaction",
     "position_off_by_one",
     "aborted_kept",
@@ -106,6 +106,7 @@ const MUTANTS: [&str; 12] = [
     "snapshot_incomplete",
     "replay_offset",
     "stale_epoch_ignored",
+    "markers_trusted",
 ];
 
 /// In a build that has the bugs; the control is `every_seed_holds`, on the same seeds.

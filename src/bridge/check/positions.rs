@@ -272,6 +272,7 @@ mod tests {
             target_topic: target.into(),
             target_partition: 0,
             target_topic_id: Uuid::from_u128(target_topic_id),
+            target_offset: None,
             transaction: 1,
             time_ms: 0,
             decision: None,

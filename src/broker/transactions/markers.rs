@@ -8,7 +8,7 @@ use crate::broker::topics::OFFSETS_TOPIC;
 use crate::types::TopicPartition;
 use std::collections::BTreeSet;
 
-/// A partition without a leader gets its marker when it has one.
+/// Until 3.9 a partition without a leader gets its marker when it has one.
 const MARKER_RETRY_MS: i64 = 100;
 
 impl Cluster {
@@ -96,13 +96,13 @@ impl Cluster {
         self.logs_changed = true;
     }
 
-    /// False: the partition has no leader. A deleted partition needs no marker, and one that was fenced by a newer epoch has
+    /// False: the partition has no leader yet. A deleted partition needs no marker, and one that was fenced by a newer epoch has
     /// had a better one.
     fn write_marker(&mut self, place: &TopicPartition, marker: Marker) -> bool {
-        let now_ms = self.now_ms;
+        let (now_ms, skipped) = (self.now_ms, self.settings.leaderless_markers_skipped);
         let Ok((partition, config)) = self.topics.partition_mut(&place.topic, place.partition) else { return true };
         if partition.leader.is_none() {
-            return false;
+            return skipped;
         }
         let written = partition.log.append_marker(marker, partition.leader_epoch, now_ms, config);
         partition.replicate();
