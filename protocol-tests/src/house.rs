@@ -24,7 +24,8 @@ const LAYERS: &[&[&str]] = &[
 ];
 
 /// The demo cluster stands beside the layers: what it shared with the client side could be wrong on both sides at once.
-const BROKER_MAY_USE: &[&str] = &["types", "shape", "batch"];
+/// `testing` holds what tests read, Java's recorded bytes among it.
+const BROKER_MAY_USE: &[&str] = &["types", "shape", "batch", "testing"];
 
 /// What the harness must not take from the bridge, for the same reason.
 const PROTOCOL_LAYERS: &[&str] = &["wire", "cluster", "batch", "source", "target", "reader", "ledger"];

@@ -11,6 +11,7 @@ mod embedded;
 mod faults;
 mod foreign;
 mod gaps;
+mod golden;
 mod harness;
 mod house;
 mod logging;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
     trials.extend(faults::trials());
     trials.extend(foreign::trials());
     trials.extend(gaps::trials());
+    trials.extend(golden::trials());
     trials.extend(simulation::trials());
     trials.extend(house::trials());
     trials.extend(topics::trials());
