@@ -10,6 +10,7 @@ mod demo;
 mod embedded;
 mod faults;
 mod foreign;
+mod fuzz;
 mod gaps;
 mod golden;
 mod harness;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
     trials.extend(embedded::trials());
     trials.extend(faults::trials());
     trials.extend(foreign::trials());
+    trials.extend(fuzz::trials());
     trials.extend(gaps::trials());
     trials.extend(golden::trials());
     trials.extend(simulation::trials());
