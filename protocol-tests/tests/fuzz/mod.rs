@@ -1,9 +1,9 @@
 //! The fuzzer (`protocol-tests/fuzz`), shortly: enough inputs to see a decoder that has come loose. Each runs in a process of
 //! its own, for what ends the process is seen too.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::fs;
 
 use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::Trial;
