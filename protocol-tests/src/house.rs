@@ -47,6 +47,7 @@ const PURE: &[&str] = &[
     "src/ledger/replay.rs",
     "src/ledger/state.rs",
     "src/topics/plan.rs",
+    "src/wire/in_flight.rs",
 ];
 
 /// A clock, randomness, the world outside, and maps whose order is another in every process: with one of these inside, a
