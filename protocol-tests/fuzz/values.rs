@@ -78,8 +78,18 @@ pub(crate) fn ledger_corpus() -> Vec<Vec<u8>> {
     let owner = "{\"owner\":3}\t{\"v\":1,\"instance\":\"00000000-0000-0000-0000-000000000002\",\"host\":\"h\",\"pid\":1,\
          \"started_ms\":2,\"version\":\"0\"}";
     let tombstone = "{\"source\":\"c\",\"topic\":\"t\",\"partition\":1}";
-    let all =
-        [position, owner, tombstone, &position.replace("\"v\":1", "\"v\":2"), &[owner, position, tombstone].join("\n")];
+    // The ends of the numbers: no bridge writes them, and whoever may write to the ledger can.
+    let last = position.replace(":5,", &format!(":{},", u64::MAX)).replace(":4,", &format!(":{},", u64::MAX));
+    let far = position.replace(":7,", &format!(":{},", i64::MAX)).replace(":3,", &format!(":{},", i64::MIN));
+    let all = [
+        position,
+        owner,
+        tombstone,
+        &last,
+        &far,
+        &position.replace("\"v\":1", "\"v\":2"),
+        &[owner, position, tombstone].join("\n"),
+    ];
     all.iter().map(|it| it.as_bytes().to_vec()).collect()
 }
 
