@@ -24,7 +24,8 @@ const LAYERS: &[&[&str]] = &[
 ];
 
 /// The demo cluster stands beside the layers: what it shared with the client side could be wrong on both sides at once.
-const BROKER_MAY_USE: &[&str] = &["types", "shape", "batch"];
+/// `testing` holds what tests read, Java's recorded bytes among it.
+const BROKER_MAY_USE: &[&str] = &["types", "shape", "batch", "testing"];
 
 /// What the harness must not take from the bridge, for the same reason.
 const PROTOCOL_LAYERS: &[&str] = &["wire", "cluster", "batch", "source", "target", "reader", "ledger"];
@@ -46,6 +47,7 @@ const PURE: &[&str] = &[
     "src/ledger/replay.rs",
     "src/ledger/state.rs",
     "src/topics/plan.rs",
+    "src/wire/in_flight.rs",
 ];
 
 /// A clock, randomness, the world outside, and maps whose order is another in every process: with one of these inside, a

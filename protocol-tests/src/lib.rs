@@ -8,6 +8,7 @@ pub mod command;
 pub mod compare;
 pub mod embedded;
 pub mod fake;
+pub mod golden;
 pub mod house;
 pub mod jars;
 pub mod java;

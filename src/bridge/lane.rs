@@ -278,6 +278,7 @@ impl Lane {
                 _ => break,
             }
         }
+        self.question();
         if self.is_draining && self.is_at_rest() && !(self.phase == Phase::Copying && self.suspects()) {
             self.end(Event::Drained);
         }

@@ -332,6 +332,21 @@ fn a_recreated_topic_is_told_after_its_absence_too() {
     assert!(matches!(&rig.incidents[..], [IncidentKind::Source(it)] if it.lost() == (Some(5), None)));
 }
 
+/// Told before, the operator would take for copied what may have to be read again, and may be another then.
+#[test]
+fn an_incident_is_told_when_what_lies_before_it_is_copied() {
+    let mut rig = Rig::start(known(CLUSTER, 0), 0);
+    rig.holds_end = true;
+    rig.run(Duration::from_secs(1));
+    rig.give(Input::Leaders(leaders(11)));
+    rig.run(Duration::from_millis(100));
+    assert_eq!((rig.held.len(), rig.incidents.len()), (1, 0), "the transaction is open");
+    rig.release();
+    rig.run(Duration::from_millis(100));
+    assert_eq!(rig.copied(), [0, 1, 2, 3, 4]);
+    assert!(matches!(&rig.incidents[..], [IncidentKind::Source(it)] if it.lost() == (Some(5), None)));
+}
+
 #[test]
 fn records_at_the_target_without_a_position_stop_the_partition() {
     let mut rig = Rig::start(LaneLedger::new(ledger_partition()), 1);

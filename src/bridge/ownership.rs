@@ -4,6 +4,7 @@
 //! which: that is read in the ledger, which every owner signs first. Two processes that start at the same moment fence each
 //! other, one in this lane and the other in that; each must come to the same verdict about who goes on, or both would end.
 
+use super::gather::Stream;
 use super::incident::Incident;
 use super::lane::{Event, Lane, Output, Phase};
 use crate::ledger::{LaneLedger, Owner};
@@ -32,13 +33,21 @@ pub(super) struct Ownership {
     retakes: VecDeque<Instant>,
     /// Whose signature was found when the lane was taken: until it is replaced by ours it is no sign of a successor.
     displaced: Option<Uuid>,
+    /// The same when the ledger was last asked: it may have been read before our signature came into it.
+    displaced_when_asked: Option<Uuid>,
     has_owned: bool,
     /// The coordinator has ended our own transaction for its age.
     is_expired: bool,
     /// Since when it is asked who signed.
     fenced_at: Option<Instant>,
     /// Incidents that nobody was told of yet. As many as the lane has partitions.
-    suspected: Vec<Incident>,
+    suspected: Vec<Suspicion>,
+}
+
+struct Suspicion {
+    incident: Incident,
+    /// The ledger's word is on its way.
+    is_asked: bool,
 }
 
 impl Lane {
@@ -93,6 +102,11 @@ impl Lane {
 
     fn ask(&mut self) {
         self.phase = Phase::Asking;
+        self.who_owns();
+    }
+
+    fn who_owns(&mut self) {
+        self.ownership.displaced_when_asked = self.ownership.displaced;
         self.output(Output::WhoOwns);
     }
 
@@ -108,8 +122,31 @@ impl Lane {
     /// was cut off does not know that a successor went on: it would hold its old positions against the copy or the source,
     /// and send its operator after what is all right.
     pub(super) fn suspect(&mut self, incident: Incident) {
-        self.ownership.suspected.push(incident);
-        self.output(Output::WhoOwns);
+        self.ownership.suspected.push(Suspicion { incident, is_asked: false });
+    }
+
+    /// After every input. An incident says that everything before it is copied. While some of that waits for its transaction,
+    /// it may yet come otherwise: should the lane have to be taken again, it reads from an earlier position, and may find
+    /// another place to stop, or none.
+    pub(super) fn question(&mut self) {
+        if self.phase != Phase::Copying {
+            return;
+        }
+        let mut suspected = std::mem::take(&mut self.ownership.suspected);
+        let mut ripe = suspected.iter_mut().filter(|it| !it.is_asked && !self.waits(&it.incident)).peekable();
+        let asks = ripe.peek().is_some();
+        ripe.for_each(|it| it.is_asked = true);
+        self.ownership.suspected = suspected;
+        if asks {
+            self.who_owns();
+        }
+    }
+
+    /// Something that lies before the incident is not committed yet.
+    fn waits(&self, incident: &Incident) -> bool {
+        let partition = &incident.partition;
+        self.in_flight.as_ref().is_some_and(|it| it.holds(partition))
+            || self.streams.get(partition).is_some_and(Stream::has_work)
     }
 
     /// Something waits for the ledger's word.
@@ -119,14 +156,24 @@ impl Lane {
 
     fn convict(&mut self, owner: Option<Owner>) {
         let suspected = std::mem::take(&mut self.ownership.suspected);
-        match self.other(owner.as_ref()).filter(|it| self.ownership.displaced != Some(it.instance)) {
-            Some(other) if !suspected.is_empty() && self.is_newer(&other) => self.end(Event::TakenOver(other)),
+        let is_suspicious = suspected.iter().any(|it| it.is_asked);
+        match self.other(owner.as_ref()).filter(|it| !self.has_displaced(it)) {
+            Some(other) if is_suspicious && self.is_newer(&other) => self.end(Event::TakenOver(other)),
             // Taken again, it finds them again.
-            Some(_) if !suspected.is_empty() => {
+            Some(_) if is_suspicious => {
                 self.forget();
                 self.take();
             }
-            _ => suspected.into_iter().for_each(|it| self.output(Output::Event(Event::Incident(it)))),
+            _ => {
+                for it in suspected {
+                    if it.is_asked && !self.waits(&it.incident) {
+                        self.output(Output::Event(Event::Incident(it.incident)));
+                    } else {
+                        // Put back meanwhile, it is asked for once more.
+                        self.ownership.suspected.push(Suspicion { is_asked: false, ..it });
+                    }
+                }
+            }
         }
     }
 
@@ -140,7 +187,7 @@ impl Lane {
         match self.other(owner.as_ref()) {
             Some(other) if self.is_newer(&other) => return self.end(Event::TakenOver(other)),
             // It reads our signature and gives way.
-            Some(other) if self.ownership.displaced != Some(other.instance) => return self.take(),
+            Some(other) if !self.has_displaced(&other) => return self.take(),
             _ => {}
         }
         let since = self.ownership.fenced_at.unwrap_or(self.now);
@@ -171,11 +218,16 @@ impl Lane {
         owner.filter(|it| it.instance != self.settings.owner.instance).cloned()
     }
 
+    /// It signed before us, and that is all that is known.
+    fn has_displaced(&self, other: &Owner) -> bool {
+        [self.ownership.displaced, self.ownership.displaced_when_asked].contains(&Some(other.instance))
+    }
+
     /// Whether this process gives way. Of two that start together both must find the same one newer.
     fn is_newer(&self, other: &Owner) -> bool {
         let own = &self.settings.owner;
         let is_settled = self.settings.started + SETTLED <= self.now;
-        self.ownership.displaced != Some(other.instance)
+        !self.has_displaced(other)
             && (is_settled || (other.started_ms, other.instance) > (own.started_ms, own.instance))
     }
 }
@@ -351,6 +403,32 @@ mod tests {
         let mut rig = Rig::new(owner(1, 100), None);
         rig.pass(SETTLED);
         rig.fence(Some(owner(2, 50)));
+        assert_eq!(rig.successor(), Some(2));
+    }
+
+    /// By a clock that was set back since, whoever signed before us is newer.
+    #[test]
+    fn a_ledger_that_was_read_before_our_signature_names_no_successor() {
+        let incident = || Incident {
+            partition: TopicPartition::new("t", 0),
+            target: TopicPartition::new("t", 0),
+            next_offset: 0,
+            time_ms: 0,
+            kind: crate::bridge::IncidentKind::NoPosition { end_offset: 1 },
+        };
+        let mut rig = Rig::new(owner(1, 100), Some(owner(2, 900)));
+        rig.lane.ownership.displaced = Some(Uuid::from_u128(2));
+        rig.lane.suspect(incident());
+        rig.lane.question();
+        assert_eq!(rig.lane.poll_output().map(|it| matches!(it, Output::WhoOwns)), Some(true));
+        rig.lane.signed();
+        rig.input(Input::Owner(Some(owner(2, 900))));
+        assert_eq!(rig.successor(), None);
+        assert!(matches!(rig.events.last(), Some(Event::Incident(_))), "{:?}", rig.events);
+        // The control: asked once more, the same answer means that it has come back.
+        rig.lane.suspect(incident());
+        rig.signed = Some(owner(2, 900));
+        rig.input(Input::Timeout);
         assert_eq!(rig.successor(), Some(2));
     }
 

@@ -43,6 +43,11 @@ impl Replay {
                 LedgerRecord::Position(key, None) => {
                     self.positions.remove(&key);
                 }
+                LedgerRecord::Position(_, Some(position)) if position.transaction == u64::MAX => {
+                    // No bridge gets there; the next transaction could not be numbered.
+                    let reason = "its transaction has the last number that there is".to_owned();
+                    return Err(LedgerError::Malformed { partition: partition(), offset, reason });
+                }
                 LedgerRecord::Position(key, Some(position)) => {
                     let known = self.positions.get(&key).map_or(0, |it| it.transaction);
                     if position.transaction < known {

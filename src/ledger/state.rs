@@ -97,7 +97,7 @@ impl LaneLedger {
     /// The record of the next transaction: its changes, or a full snapshot when the tail behind the last one is long, or
     /// when nothing changes but the owner.
     pub fn begin(&self, lane: u32, changes: Vec<Change>, time_ms: u64) -> Result<Pending, LedgerError> {
-        let transaction = self.transaction + 1;
+        let transaction = self.transaction.saturating_add(1);
         let changes: Vec<_> = changes
             .into_iter()
             .map(|change| {

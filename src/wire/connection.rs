@@ -3,6 +3,7 @@
 
 use super::certificate::Certificate;
 use super::error::WireError;
+use super::in_flight::{IN_FLIGHT_MAX, InFlight};
 use super::network::{Network, Stream};
 use super::security::{Identity, Security, Session};
 use super::shapes;
@@ -12,9 +13,9 @@ use crate::shape::{self, Misshapen};
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::{ApiVersionsRequest, RequestHeader};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
-use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, BufWriter};
@@ -23,8 +24,6 @@ use tokio::task::AbortHandle;
 use tokio_rustls::rustls::ClientConnection;
 use tokio_rustls::rustls::pki_types::ServerName;
 
-/// Far above what the machines keep in flight: five batches a partition and one fetch a node.
-const IN_FLIGHT_MAX: usize = 4_096;
 /// Metadata of some hundred thousand partitions.
 const ANSWER_BYTES_MAX: usize = 32 << 20;
 const FETCH: i16 = 1;
@@ -34,8 +33,8 @@ const UNSUPPORTED_VERSION: i16 = 35;
 /// A reader on a broken connection ends at once; this is for one that does not.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 const WRITE_BUFFER_BYTES: usize = 16 << 10;
-/// A TLS record of handshake failure and alert begins so; read as a frame's length it is over 300 MB.
-const TLS_ALERT: [u8; 2] = [0x15, 0x03];
+/// Behind length, API key and version, in every version of a request's header.
+const CORRELATION_ID: Range<usize> = 8..12;
 
 #[derive(Clone, Debug)]
 pub struct ConnectionSettings {
@@ -74,21 +73,15 @@ struct Shared {
     address: Arc<str>,
     /// None without TLS.
     identity: Option<Arc<Identity>>,
+    fetch_answer_bytes_max: usize,
     state: Mutex<State>,
 }
 
 struct State {
-    next_correlation_id: i32,
-    waiting: VecDeque<Waiting>,
-    dead: Option<WireError>,
+    /// A waiter is gone when the caller gave up; the answer is then read and thrown away, so that the next one finds its
+    /// owner.
+    in_flight: InFlight<oneshot::Sender<Result<Bytes, WireError>>>,
     outgoing: mpsc::Sender<Vec<Bytes>>,
-}
-
-struct Waiting {
-    correlation_id: i32,
-    bytes_max: usize,
-    /// Gone when the caller gave up; the answer is then read and thrown away, so that the next one finds its owner.
-    answer: oneshot::Sender<Result<Bytes, WireError>>,
 }
 
 impl Connection {
@@ -188,7 +181,7 @@ impl Connection {
     }
 
     pub fn is_dead(&self) -> bool {
-        self.inner.shared.state().dead.is_some()
+        self.inner.shared.state().in_flight.is_dead()
     }
 
     /// Closes the TCP connection at once; whatever waits learns it.
@@ -240,20 +233,9 @@ impl Inner {
         version: i16,
         body: Vec<Bytes>,
     ) -> Result<oneshot::Receiver<Result<Bytes, WireError>>, WireError> {
-        let mut state = self.shared.state();
-        if let Some(error) = &state.dead {
-            return Err(error.clone());
-        }
-        if state.waiting.len() >= IN_FLIGHT_MAX {
-            let address = Arc::clone(&self.shared.address);
-            return Err(WireError::Full { address, api: name(R::KEY), max: IN_FLIGHT_MAX });
-        }
-        let correlation_id = state.next_correlation_id;
-        state.next_correlation_id = correlation_id.wrapping_add(1);
         let header = RequestHeader::default()
             .with_request_api_key(R::KEY)
             .with_request_api_version(version)
-            .with_correlation_id(correlation_id)
             .with_client_id(Some(self.client_id.clone()));
         let unencodable = |reason: String| WireError::Unencodable { api: name(R::KEY), version, reason: reason.into() };
         let mut head = BytesMut::with_capacity(64);
@@ -263,8 +245,12 @@ impl Inner {
         let length = i32::try_from(length).map_err(|_| unencodable("it is larger than 2 GiB".to_owned()))?;
         head[..4].copy_from_slice(&length.to_be_bytes());
         let (answer, receiver) = oneshot::channel();
-        let bytes_max = if R::KEY == FETCH { usize::MAX } else { ANSWER_BYTES_MAX };
-        state.waiting.push_back(Waiting { correlation_id, bytes_max, answer });
+        let fetch_max = self.shared.fetch_answer_bytes_max;
+        let bytes_max = if R::KEY == FETCH { fetch_max } else { ANSWER_BYTES_MAX.min(fetch_max) };
+        // Until the frame is in the queue: requests go out in the order of their ids.
+        let mut state = self.shared.state();
+        let correlation_id = state.in_flight.queue(name(R::KEY), bytes_max, answer)?;
+        head[CORRELATION_ID].copy_from_slice(&correlation_id.to_be_bytes());
         let mut frame = Vec::with_capacity(1 + body.len());
         frame.push(head.freeze());
         frame.extend(body);
@@ -317,8 +303,9 @@ impl Shared {
         settings: &ConnectionSettings,
     ) -> (Arc<Self>, [AbortHandle; 2]) {
         let (outgoing, queue) = mpsc::channel(IN_FLIGHT_MAX);
-        let state = State { next_correlation_id: 0, waiting: VecDeque::new(), dead: None, outgoing };
-        let shared = Arc::new(Self { address, identity, state: Mutex::new(state) });
+        let state = Mutex::new(State { in_flight: InFlight::new(Arc::clone(&address)), outgoing });
+        let fetch_answer_bytes_max = settings.fetch_answer_bytes_max;
+        let shared = Arc::new(Self { address, identity, fetch_answer_bytes_max, state });
         let (reader, writer) = tokio::io::split(stream);
         let writing = tokio::spawn({
             let shared = Arc::clone(&shared);
@@ -332,10 +319,9 @@ impl Shared {
         });
         let reading = tokio::spawn({
             let shared = Arc::clone(&shared);
-            let bytes_max = settings.fetch_answer_bytes_max;
             let writing = writing.abort_handle();
             async move {
-                let error = shared.read(reader, bytes_max).await;
+                let error = shared.read(reader).await;
                 shared.fail(&error);
                 writing.abort();
             }
@@ -355,43 +341,30 @@ impl Shared {
     /// The first reason stays.
     fn fail(&self, error: &WireError) {
         let mut state = self.state();
-        let error = state.dead.get_or_insert_with(|| error.clone()).clone();
-        for waiting in state.waiting.drain(..) {
+        let (error, waiters) = state.in_flight.fail(error);
+        for waiter in waiters {
             // The caller may have given up waiting.
-            let _ = waiting.answer.send(Err(error.clone()));
+            let _ = waiter.send(Err(error.clone()));
         }
     }
 
-    async fn read(&self, mut reader: impl AsyncRead + Unpin, fetch_bytes_max: usize) -> WireError {
+    async fn read(&self, mut reader: impl AsyncRead + Unpin) -> WireError {
         loop {
-            match self.read_one(&mut reader, fetch_bytes_max).await {
+            match self.read_one(&mut reader).await {
                 Ok(()) => {}
                 Err(error) => return error,
             }
         }
     }
 
-    async fn read_one(&self, reader: &mut (impl AsyncRead + Unpin), fetch_bytes_max: usize) -> Result<(), WireError> {
+    async fn read_one(&self, reader: &mut (impl AsyncRead + Unpin)) -> Result<(), WireError> {
         let lost = |error: io::Error| match error.kind() {
             io::ErrorKind::UnexpectedEof => WireError::closed(&self.address, "the broker closed it"),
             _ => self.io(&error),
         };
-        let not_kafka =
-            |reason: String| WireError::NotKafka { address: Arc::clone(&self.address), reason: reason.into() };
         let mut prefix = [0; 4];
         reader.read_exact(&mut prefix).await.map_err(lost)?;
-        let limit = self.state().waiting.front().map(|it| it.bytes_max.min(fetch_bytes_max));
-        let length = i32::from_be_bytes(prefix);
-        let Some(limit) = limit else {
-            return Err(not_kafka("it sent something that nobody asked for".to_owned()));
-        };
-        let length = match usize::try_from(length) {
-            Ok(length) if (4..=limit).contains(&length) => length,
-            _ if prefix[..2] == TLS_ALERT => {
-                return Err(not_kafka("it answered by TLS: a tls table is missing in the config".to_owned()));
-            }
-            _ => return Err(not_kafka(format!("it sent a frame of {length} bytes, where at most {limit} can come"))),
-        };
+        let length = self.state().in_flight.length(prefix)?;
         let mut frame = BytesMut::with_capacity(length);
         while frame.len() < length {
             let left = length - frame.len();
@@ -401,21 +374,10 @@ impl Shared {
         }
         let frame = frame.freeze();
         let correlation_id = i32::from_be_bytes([frame[0], frame[1], frame[2], frame[3]]);
-        let waiting = self.state().waiting.pop_front();
-        match waiting {
-            Some(waiting) if waiting.correlation_id == correlation_id => {
-                // The caller may have given up waiting.
-                let _ = waiting.answer.send(Ok(frame));
-                Ok(())
-            }
-            Some(waiting) => {
-                let expected = waiting.correlation_id;
-                let error = not_kafka(format!("it answered request {correlation_id} where {expected} was due"));
-                let _ = waiting.answer.send(Err(error.clone()));
-                Err(error)
-            }
-            None => Err(not_kafka("it sent something that nobody asked for".to_owned())),
-        }
+        let waiter = self.state().in_flight.answered(correlation_id)?;
+        // The caller may have given up waiting.
+        let _ = waiter.send(Ok(frame));
+        Ok(())
     }
 }
 

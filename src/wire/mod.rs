@@ -5,6 +5,7 @@
 mod certificate;
 mod connection;
 mod error;
+mod in_flight;
 mod network;
 mod pem;
 mod release;
@@ -14,6 +15,8 @@ mod versions;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod transitions;
 
 pub use certificate::Certificate;
 pub use connection::{Connection, ConnectionSettings};

@@ -161,6 +161,16 @@ impl RawClient {
         Ok(found.leader_id.0)
     }
 
+    /// The leader of a partition as one node knows it.
+    pub fn leader_by(&mut self, node: i32, topic: &str, partition: i32) -> Result<i32> {
+        let asked = MetadataRequestTopic::default().with_name(Some(topic_name(topic)));
+        let request = MetadataRequest::default().with_topics(Some(vec![asked])).with_allow_auto_topic_creation(false);
+        let answer = self.send(node, METADATA_VERSION, &request)?;
+        let mut partitions = answer.topics.iter().flat_map(|it| &it.partitions);
+        let found = partitions.find(|it| it.partition_index == partition);
+        Ok(found.with_context(|| format!("node {node} knows no {topic}-{partition}"))?.leader_id.0)
+    }
+
     /// Repeats an operation while its error is one that passes by itself: a broker that starts, moves or was killed.
     pub fn retry<T>(&mut self, mut operation: impl FnMut(&mut RawClient) -> Result<T>) -> Result<T> {
         let start = Instant::now();

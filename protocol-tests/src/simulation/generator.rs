@@ -6,6 +6,7 @@
 use kafka_bridge::broker::{Coordinator, Fault, Loss};
 use kafka_protocol::ResponseError;
 
+use super::harsh;
 use super::network::{Direction, End};
 use super::schedule::{At, Producer, Schedule, Setup, Step, Verdict};
 use crate::raw::Codec;
@@ -107,7 +108,11 @@ pub fn schedule(seed: u64) -> Schedule {
         }
     }
     steps.sort_by_key(|it| it.0);
-    Schedule { seed, setup, steps }
+    let mut schedule = Schedule { seed, setup, steps };
+    harsh::add(&mut schedule);
+    let upgrades = schedule.steps.iter().any(|it| it.1 == Step::FinalizeV2);
+    schedule.setup.begins_with_v1 = schedule.setup.is_v2 && upgrades;
+    schedule
 }
 
 fn setup(random: &mut fastrand::Rng) -> Setup {
@@ -116,6 +121,7 @@ fn setup(random: &mut fastrand::Rng) -> Setup {
         source_nodes: random.i32(1..=3),
         target_nodes: random.i32(1..=3),
         is_v2: random.bool(),
+        begins_with_v1: false,
         lanes: random.u32(1..=3),
         commit_interval_ms: random.choice([1, 10, 50]).unwrap_or(10),
         request_timeout_ms,

@@ -8,6 +8,7 @@ mod bridges;
 mod client;
 pub mod command;
 mod generator;
+mod harsh;
 mod history;
 pub mod network;
 mod producer;
@@ -43,6 +44,10 @@ pub struct Statistics {
     /// Requests and answers that a rule struck.
     pub struck: u64,
     pub incidents: u64,
+    /// Protocol v2 was finalized while bridges ran.
+    pub upgrades: u64,
+    /// Of the source, in transactions that were aborted.
+    pub source_aborted: u64,
     pub records: u64,
     pub trace: Trace,
 }
@@ -55,6 +60,8 @@ impl Statistics {
         self.starts += other.starts;
         self.struck += other.struck;
         self.incidents += other.incidents;
+        self.upgrades += other.upgrades;
+        self.source_aborted += other.source_aborted;
         self.records += other.records;
         self.trace.chunks += other.trace.chunks;
         self.trace.bytes += other.trace.bytes;

@@ -75,6 +75,10 @@ impl Reference {
         self.copies.values().map(|it| it.copied).sum()
     }
 
+    pub(super) fn source_aborted(&self) -> u64 {
+        self.sources.values().flat_map(|it| &it.timelines).map(|it| it.aborted.len() as u64).sum()
+    }
+
     pub(super) fn next_at_source(&self, place: &Place) -> i64 {
         self.sources.get(place).map_or(0, History::next)
     }

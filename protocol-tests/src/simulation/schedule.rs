@@ -14,6 +14,8 @@ pub struct Setup {
     pub target_nodes: i32,
     /// The target finalizes transaction protocol v2; else it is like Kafka 3.9.
     pub is_v2: bool,
+    /// It finalizes protocol v2 only when a step says so.
+    pub begins_with_v1: bool,
     pub lanes: u32,
     pub commit_interval_ms: u64,
     pub request_timeout_ms: u64,

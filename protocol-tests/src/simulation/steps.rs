@@ -184,8 +184,9 @@ impl World {
                 }
             }
             Step::NewTopic { partitions } if self.topics.len() < TOPICS_MAX => self.create_topic(partitions, false)?,
-            Step::FinalizeV2 if self.setup.is_v2 => {
+            Step::FinalizeV2 if self.setup.begins_with_v1 => {
                 self.target.with(|cluster, _| cluster.set_transaction_version(2));
+                self.upgrades += u64::from(!self.bridges.running.is_empty());
             }
             _ => {}
         }

@@ -65,6 +65,7 @@ pub(super) struct World {
     pub(super) rules: Vec<(End, RuleId)>,
     /// Partitions of which something was taken: they may be stopped by an incident.
     pub(super) disturbed: BTreeSet<Place>,
+    pub(super) upgrades: u64,
 }
 
 pub(super) type Checked = Result<Result<(), Violation>>;
@@ -72,7 +73,11 @@ pub(super) type Checked = Result<Result<(), Violation>>;
 fn server(setup: &Setup, end: End, seed: u64) -> Arc<Server> {
     let nodes = if end == End::Source { setup.source_nodes } else { setup.target_nodes };
     let base = Settings::nodes(nodes);
-    let base = if end == End::Target && !setup.is_v2 { base.like_3_9() } else { base };
+    let base = match end {
+        End::Target if !setup.is_v2 => base.like_3_9(),
+        End::Target if setup.begins_with_v1 => Settings { transaction_version: 1, ..base },
+        _ => base,
+    };
     let settings = Settings {
         cluster_id: format!("{}-cluster", end.name()),
         seed: seed.rotate_left(end as u32),
@@ -112,6 +117,7 @@ impl World {
             began: Instant::now(),
             rules: Vec::new(),
             disturbed: BTreeSet::new(),
+            upgrades: 0,
             setup,
         };
         let topics = world.setup.topics.clone();
@@ -186,6 +192,8 @@ impl World {
             starts: total.starts,
             struck,
             incidents: total.incidents.len() as u64,
+            upgrades: self.upgrades,
+            source_aborted: self.reference.source_aborted(),
             records: self.reference.copied(),
             trace: self.network.trace(),
         }

@@ -123,7 +123,10 @@ fn partitions(probe: &mut Probe) -> Result<()> {
     Ok(())
 }
 
-fn described(probe: &mut Probe, question: &str, name: &str) -> Result<()> {
+/// Error code; name, value, type, and whether the topic has it of its own.
+type Configs = (i16, Vec<(String, Option<String>, i8, bool)>);
+
+fn configs_of(probe: &mut Probe, name: &str) -> Result<Configs> {
     let resource = DescribeConfigsResource::default()
         .with_resource_type(TOPIC_RESOURCE)
         .with_resource_name(text(name))
@@ -138,7 +141,12 @@ fn described(probe: &mut Probe, question: &str, name: &str) -> Result<()> {
         })
         .collect();
     configs.sort();
-    probe.note(question, result.error_code);
+    Ok((result.error_code, configs))
+}
+
+fn described(probe: &mut Probe, question: &str, name: &str) -> Result<()> {
+    let (code, configs) = configs_of(probe, name)?;
+    probe.note(question, code);
     for config in configs {
         probe.note(&format!("{question}: {}", config.0), (config.1, config.2, config.3));
     }
@@ -171,7 +179,22 @@ fn configs(probe: &mut Probe) -> Result<()> {
         let answer = probe.ask(1, &IncrementalAlterConfigsRequest::default().with_resources(vec![resource]))?;
         probe.note(question, answer.responses.first().context("no resource")?.error_code);
     }
+    until_altered(probe)?;
     described(probe, "altered", TOPIC)
+}
+
+/// The controller has answered; a broker's configs follow.
+fn until_altered(probe: &mut Probe) -> Result<()> {
+    let start = Instant::now();
+    let altered = |configs: &[(String, Option<String>, i8, bool)]| {
+        let is = |name: &str, value: &str| configs.iter().any(|it| it.0 == name && it.1.as_deref() == Some(value));
+        let is_default = |name: &str| configs.iter().any(|it| it.0 == name && !it.3);
+        is("retention.bytes", "777") && is("cleanup.policy", "delete") && is_default("retention.ms")
+    };
+    while !altered(&configs_of(probe, TOPIC)?.1) && start.elapsed() < METADATA_LIMIT {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
 }
 
 fn deletes(probe: &mut Probe) -> Result<()> {

@@ -8,6 +8,8 @@ mod admin;
 mod groups;
 mod idempotence;
 mod lookups;
+mod mover;
+mod moves;
 mod offsets;
 mod probe;
 mod produce;
@@ -20,6 +22,7 @@ use std::{env, fs};
 use anyhow::{Context, Result, bail, ensure};
 use kafka_bridge::broker::Settings;
 use libtest_mimic::Trial;
+use mover::{Cluster, Mover};
 use probe::Probe;
 use protocol_tests::embedded::EmbeddedCluster;
 use protocol_tests::kafka::{KafkaCluster, Spec};
@@ -47,6 +50,11 @@ const PARTS: [Part; 8] = [
 pub(super) fn trials() -> Vec<Trial> {
     let mut trials = vec![
         real("conformance", "kafka_4_4_0", &["4.4.0"], || against_kafka(Spec::kraft("4.4.0"), "4.4.0")),
+        real("conformance", "kafka_4_4_0_moves", &[MOVES_VERSION], moves_on_kafka),
+        trial("conformance", "embedded_like_4_4_0_moves", || {
+            let notes = moves_of(Cluster::Embedded(EmbeddedCluster::start(Settings::nodes(3))?))?;
+            compare("moves", &recorded(MOVES_VERSION, "moves")?, &notes)
+        }),
         real("conformance", "kafka_3_9_2", &["3.9.2"], || against_kafka(Spec::kraft("3.9.2"), "3.9.2")),
         trial("conformance", "a_different_answer_is_seen", || {
             let notes = vec!["a: 1".to_owned(), "b: 2".to_owned()];
@@ -94,6 +102,24 @@ fn against_kafka(spec: Spec, version: &str) -> Result<()> {
     }
     ensure!(wrong.is_empty(), "Kafka {version} does not answer as recorded:\n{}", wrong.join("\n"));
     Ok(())
+}
+
+/// Leaders move on three nodes, which one release is enough for.
+const MOVES_VERSION: &str = "4.4.0";
+
+fn moves_of(cluster: Cluster) -> Result<Vec<String>> {
+    let mut mover = Mover::new(cluster);
+    Probe::run(mover.bootstrap(), MOVES_VERSION, |probe| moves::ask(probe, &mut mover))
+}
+
+fn moves_on_kafka() -> Result<()> {
+    // Leaders move when the trial says so.
+    let spec = Spec::kraft(MOVES_VERSION).nodes(3).property("auto.leader.rebalance.enable", "false");
+    let notes = moves_of(Cluster::Kafka(KafkaCluster::start(spec)?))?;
+    if env::var_os(RECORD).is_some() {
+        fs::write(file(MOVES_VERSION, "moves"), notes.join("\n") + "\n")?;
+    }
+    compare("moves", &recorded(MOVES_VERSION, "moves")?, &notes)
 }
 
 fn file(version: &str, name: &str) -> PathBuf {

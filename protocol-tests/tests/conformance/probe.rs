@@ -1,4 +1,4 @@
-//! Questions to a cluster of one node, and the notes of its answers.
+//! Questions to a cluster, mostly of one node, and the notes of its answers.
 
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use kafka_protocol::messages::*;
 use kafka_protocol::protocol::{Decodable, HeaderVersion, Request, StrBytes};
 use protocol_tests::raw::{Codec, NewBatch, NewRecord, RawClient, topic_name};
 
-/// Every cluster of the suite has this node alone.
+/// Clusters have this node alone, unless leaders are to move.
 pub(super) const NODE: i32 = 0;
 /// Concurrent transactions, coordinators that load or are made: they pass by themselves.
 const PASSING: [i16; 4] = [14, 15, 16, 51];
@@ -78,7 +78,11 @@ pub(super) fn batch(who: Who, base_sequence: i32, transactional: bool, count: us
 }
 
 impl Probe {
-    pub(super) fn run(bootstrap: Vec<String>, version: &str, ask: fn(&mut Probe) -> Result<()>) -> Result<Vec<String>> {
+    pub(super) fn run(
+        bootstrap: Vec<String>,
+        version: &str,
+        ask: impl FnOnce(&mut Probe) -> Result<()>,
+    ) -> Result<Vec<String>> {
         let client = RawClient::new(bootstrap.clone());
         let is_v2 = !version.starts_with('3');
         let mut probe = Probe { client, bootstrap, notes: vec![], producer_ids: vec![], is_v2 };
@@ -112,10 +116,25 @@ impl Probe {
     where
         R::Response: HeaderVersion + Decodable,
     {
+        self.settle_at(NODE, &PASSING, version, request, code)
+    }
+
+    /// As above, at any node, and for other codes.
+    pub(super) fn settle_at<R: Request>(
+        &mut self,
+        node: i32,
+        passing: &[i16],
+        version: i16,
+        request: &R,
+        code: impl Fn(&R::Response) -> i16,
+    ) -> Result<R::Response>
+    where
+        R::Response: HeaderVersion + Decodable,
+    {
         let start = Instant::now();
         loop {
-            let answer = self.ask(version, request)?;
-            if !PASSING.contains(&code(&answer)) {
+            let answer = self.client.send(node, version, request)?;
+            if !passing.contains(&code(&answer)) {
                 return Ok(answer);
             }
             if start.elapsed() > SETTLE_LIMIT {

@@ -22,7 +22,6 @@ use std::collections::BTreeSet;
 const TOPIC_ID_VERSION: i16 = 13;
 /// Followers answer consumers that say where they are (KIP-392).
 const RACK_VERSION: i16 = 11;
-const LEADER_VERSION: i16 = 12;
 const ENDPOINTS_VERSION: i16 = 16;
 const READ_COMMITTED: i8 = 1;
 /// A new session is asked for by epoch 0, none by −1.
@@ -186,7 +185,7 @@ impl Cluster {
         self.answer::<FetchRequest>(caller, &response);
     }
 
-    /// KIP-951.
+    /// KIP-951; the field is older, and Kafka leaves it empty before.
     fn with_leader(
         &self,
         caller: &Caller,
@@ -196,7 +195,7 @@ impl Cluster {
     ) -> PartitionData {
         let moved = [ResponseError::NotLeaderOrFollower, ResponseError::FencedLeaderEpoch];
         let Ok(found) = self.topics.partition(topic, data.partition_index) else { return data };
-        if caller.version < LEADER_VERSION || !moved.iter().any(|it| it.code() == data.error_code) {
+        if caller.version < ENDPOINTS_VERSION || !moved.iter().any(|it| it.code() == data.error_code) {
             return data;
         }
         leaders.extend(found.leader);

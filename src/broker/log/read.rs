@@ -17,11 +17,18 @@ impl Log {
         self.batches.partition_point(|it| it.header().last_offset() < offset)
     }
 
+    /// The last stable offset may lie within a batch: where retention has reached into a transaction that is open. From there
+    /// on there is nothing to read.
+    fn readable(&self, offset: i64, upper: i64) -> impl Iterator<Item = &RawBatch> {
+        let from = if offset < upper { self.index_of(offset) } else { self.batches.len() };
+        self.batches.range(from..).take_while(move |it| it.header().base_offset < upper)
+    }
+
     /// Bytes from the batch that holds `offset` up to `upper`, cut at `bytes_max` wherever that falls, and the offset behind
     /// them. With `whole_first` the first batch comes whole however large it is (KIP-74); without, a first batch that does
     /// not fit is left out.
     pub(crate) fn read(&self, offset: i64, upper: i64, bytes_max: usize, whole_first: bool) -> (Bytes, i64) {
-        let batches = || self.batches.range(self.index_of(offset)..).take_while(|it| it.header().base_offset < upper);
+        let batches = || self.readable(offset, upper);
         let Some(first) = batches().next() else { return (Bytes::new(), offset) };
         if first.bytes().len() >= bytes_max {
             // One batch alone is not copied.
@@ -47,7 +54,7 @@ impl Log {
     /// How much `read` would give, without giving it.
     pub(crate) fn readable_bytes(&self, offset: i64, upper: i64, bytes_max: usize) -> usize {
         let mut bytes: usize = 0;
-        for batch in self.batches.range(self.index_of(offset)..).take_while(|it| it.header().base_offset < upper) {
+        for batch in self.readable(offset, upper) {
             bytes = bytes.saturating_add(batch.bytes().len());
             if bytes >= bytes_max {
                 break;

@@ -160,6 +160,20 @@ fn retention_takes_whole_segments_and_the_last_one_too() {
     assert!(bench.log.start() > 0 && bench.log.bytes() >= 150, "as much as is asked for is kept");
 }
 
+/// What is left of its batch can be fetched by its offset, and is as undecided as the rest of it was.
+#[test]
+fn retention_that_reaches_into_an_open_transaction_shows_nothing_of_it() {
+    let mut bench = Bench::new(TopicConfig::default());
+    bench.append_as(&[(NOW, "a", None), (NOW, "b", None), (NOW, "c", None)], 0, 0, true);
+    bench.log.move_start(2).unwrap();
+    let upper = bench.log.last_stable_offset();
+    assert_eq!((bench.log.start(), upper, bench.log.end()), (2, 2, 3));
+    assert!(bench.log.read(2, upper, 10_000, true).0.is_empty());
+    assert_eq!(bench.log.readable_bytes(2, upper, 10_000), 0);
+    bench.end(0, true);
+    assert!(!bench.log.read(2, bench.log.last_stable_offset(), 10_000, true).0.is_empty(), "the control");
+}
+
 #[test]
 fn truncation_forgets_producers_epochs_and_transactions_behind_the_end() {
     let mut bench = Bench::new(TopicConfig::default());
