@@ -6,6 +6,7 @@
 mod delayed;
 mod killed;
 mod lost;
+mod markers;
 mod mutants;
 mod nodes;
 mod outages;
@@ -20,6 +21,7 @@ pub(super) fn trials() -> Vec<Trial> {
         delayed::trials(),
         killed::trials(),
         lost::trials(),
+        markers::trials(),
         mutants::trials(),
         nodes::trials(),
         outages::trials(),
