@@ -6,7 +6,11 @@ use std::fmt;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+use crate::raw::records::ReadRecord;
 use crate::raw::{RawClient, ReadBatch, outcomes};
+
+/// How the keys of anchors, decisions and proofs begin: nothing that a lane goes on from.
+const BESIDE: &[u8] = b"{\"kind\":";
 
 /// A source partition.
 pub type Place = (String, i32);
@@ -101,6 +105,10 @@ impl Ledger {
 
     /// The next batch of a lane, in the order of the log.
     pub fn feed(&mut self, lane: i32, batch: &ReadBatch, committed: Option<bool>) -> Result<()> {
+        let is_beside = |record: &ReadRecord| record.key.as_deref().is_some_and(|it| it.starts_with(BESIDE));
+        if !batch.transactional && batch.records.iter().all(is_beside) {
+            return Ok(());
+        }
         ensure!(batch.transactional, "lane {lane}: the batch at {} is in no transaction", batch.base_offset);
         let mut entry = Entry {
             lane,
@@ -111,7 +119,7 @@ impl Ledger {
             changes: vec![],
             owner: None,
         };
-        for record in &batch.records {
+        for record in batch.records.iter().filter(|it| !is_beside(it)) {
             let place = format!("lane {lane}, offset {}", record.offset);
             let parsed = parse(record.key.as_deref(), record.value.as_deref()).context(place)?;
             match parsed {

@@ -3,6 +3,7 @@
 //! Positions are written in the transaction of the data they speak of, so the two cannot disagree. What the ledger says,
 //! read after InitProducerId, is true; no error code is.
 
+mod anchor;
 mod error;
 mod reader;
 mod record;
@@ -14,9 +15,10 @@ mod topic;
 #[cfg(test)]
 mod properties;
 
+pub use anchor::{Anchor, MilestoneKey};
 pub use error::LedgerError;
 pub use reader::{LedgerReader, Until, log_end};
-pub use record::{LedgerRecord, Owner, Position, PositionKey};
+pub use record::{Decision, LedgerRecord, Milestone, Owner, Position, PositionKey, Proof};
 pub use replay::Replay;
 pub use state::{Change, LaneLedger, Pending};
 pub use survey::survey;

@@ -275,6 +275,7 @@ mod tests {
             transaction: 1,
             time_ms: 0,
             decision: None,
+            anchor: None,
         });
         let other: Option<Arc<str>> = other.map(Arc::from);
         let (source, target) = (topic("a", 7), topic("b", 8));
