@@ -18,6 +18,8 @@ const LAYERS: &[&[&str]] = &[
     &["reader"],
     &["ledger", "topics", "avro"],
     &["bridge"],
+    &["verify"],
+    &["positions"],
     &["monitor"],
     &["demo"],
     &["cli"],

@@ -4,8 +4,10 @@ mod check;
 mod demo;
 mod exit;
 mod logging;
+mod positions;
 mod progress;
 mod run;
+mod verify;
 
 use clap::{Parser, Subcommand};
 use std::io::IsTerminal;
@@ -42,6 +44,12 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show lanes, owners and positions; translate offsets and consumer groups of the source to the target.
+    #[command(after_help = positions::HELP)]
+    Positions(positions::PositionsArguments),
+    /// Prove the copy: read both clusters, and compare them record by record.
+    #[command(after_help = verify::HELP)]
+    Verify(verify::VerifyArguments),
     /// See it work without any set-up: two in-process demo clusters, a producer, the bridge and a checking consumer.
     #[command(after_help = DEMO_HELP)]
     Demo(demo::DemoArguments),
@@ -59,6 +67,8 @@ pub fn main() -> ExitCode {
     let done = match arguments.command {
         Command::Run { config } => run::run(&config),
         Command::Check { config, json } => check::check(&config, json),
+        Command::Positions(arguments) => positions::positions(&arguments),
+        Command::Verify(arguments) => verify::verify(&arguments),
         Command::Demo(arguments) => demo::demo(&arguments),
     };
     match done {

@@ -5,6 +5,7 @@
 
 mod anchor;
 mod error;
+mod history;
 mod reader;
 mod record;
 mod replay;
@@ -17,9 +18,10 @@ mod properties;
 
 pub use anchor::{Anchor, MilestoneKey};
 pub use error::LedgerError;
+pub use history::History;
 pub use reader::{LedgerReader, Until, log_end};
 pub use record::{Decision, LedgerRecord, Milestone, Owner, Position, PositionKey, Proof};
 pub use replay::Replay;
-pub use state::{Change, LaneLedger, Pending};
+pub use state::{Change, LaneLedger, Pending, batch};
 pub use survey::survey;
 pub use topic::{ensure, fault, new_topic};

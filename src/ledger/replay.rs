@@ -8,7 +8,7 @@ use crate::types::TopicPartition;
 use std::collections::BTreeMap;
 
 /// A ledger batch is at most a megabyte of JSON, compressed; beyond this it is not one of ours.
-const UNCOMPRESSED_BYTES_MAX: usize = 64 << 20;
+pub(super) const UNCOMPRESSED_BYTES_MAX: usize = 64 << 20;
 
 pub struct Replay {
     partition: TopicPartition,

@@ -142,7 +142,7 @@ impl LaneLedger {
         }
         // Behind the snapshot, which a replay needs.
         records.extend(changes.iter().flat_map(|change| self.milestones(change)));
-        let batch = self.batch(&records, time_ms)?;
+        let batch = batch(&self.partition, &records, time_ms)?;
         let offset = fixed.map_or(CommitOffset::LedgerBase, CommitOffset::Fixed);
         Ok(Pending { batch, offset, changes, transaction, records: records.len(), is_snapshot: fixed.is_none() })
     }
@@ -166,37 +166,13 @@ impl LaneLedger {
         let Change { key, position } = change;
         let Some(anchor) = position.anchor else { return Vec::new() };
         let last = self.positions.get(key).and_then(|it| it.anchor);
-        let milestone =
-            Milestone { anchor, topic_id: position.topic_id, target_topic_id: position.target_topic_id };
+        let milestone = Milestone { anchor, topic_id: position.topic_id, target_topic_id: position.target_topic_id };
         let kept = places(last, anchor).into_iter();
         kept.map(|(level, slot)| {
             let of = MilestoneKey { of: key.clone(), level, slot };
             LedgerRecord::Milestone(of, Some(milestone.clone()))
         })
         .collect()
-    }
-
-    fn batch(&self, records: &[LedgerRecord], time_ms: u64) -> Result<RawBatch, LedgerError> {
-        let failed = |reason: String| LedgerError::Damaged { partition: self.partition.clone(), offset: -1, reason };
-        let encoded: Vec<_> =
-            records.iter().map(LedgerRecord::encode).collect::<Result<_, _>>().map_err(|e| failed(e.to_string()))?;
-        let bytes: usize = encoded.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len)).sum();
-        let compression = if bytes < COMPRESS_FROM_BYTES { Compression::None } else { Compression::Lz4 };
-        let mut builder = BatchBuilder::new(compression);
-        let time = i64::try_from(time_ms).unwrap_or(i64::MAX);
-        for (key, value) in &encoded {
-            builder.push(time, Some(key), value.as_deref(), &[]);
-        }
-        let batch = builder.build().map_err(|error: BatchError| failed(error.to_string()))?;
-        match batch.bytes().len() {
-            bytes if bytes > BATCH_BYTES_MAX => Err(LedgerError::TooLarge {
-                partition: self.partition.clone(),
-                records: records.len(),
-                bytes,
-                bytes_max: BATCH_BYTES_MAX,
-            }),
-            _ => Ok(batch),
-        }
     }
 
     /// `landed`: where the broker put the batches of the transaction, those of a partition in their order; −1 where it did not
@@ -228,5 +204,29 @@ impl LaneLedger {
         } else {
             self.tail_records += pending.records;
         }
+    }
+}
+
+/// Records for a partition of the ledger, as one batch.
+pub fn batch(partition: &TopicPartition, records: &[LedgerRecord], time_ms: u64) -> Result<RawBatch, LedgerError> {
+    let failed = |reason: String| LedgerError::Damaged { partition: partition.clone(), offset: -1, reason };
+    let encoded: Vec<_> =
+        records.iter().map(LedgerRecord::encode).collect::<Result<_, _>>().map_err(|e| failed(e.to_string()))?;
+    let bytes: usize = encoded.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len)).sum();
+    let compression = if bytes < COMPRESS_FROM_BYTES { Compression::None } else { Compression::Lz4 };
+    let mut builder = BatchBuilder::new(compression);
+    let time = i64::try_from(time_ms).unwrap_or(i64::MAX);
+    for (key, value) in &encoded {
+        builder.push(time, Some(key), value.as_deref(), &[]);
+    }
+    let batch = builder.build().map_err(|error: BatchError| failed(error.to_string()))?;
+    match batch.bytes().len() {
+        bytes if bytes > BATCH_BYTES_MAX => Err(LedgerError::TooLarge {
+            partition: partition.clone(),
+            records: records.len(),
+            bytes,
+            bytes_max: BATCH_BYTES_MAX,
+        }),
+        _ => Ok(batch),
     }
 }
