@@ -14,6 +14,7 @@ mod gaps;
 mod harness;
 mod house;
 mod logging;
+mod positions;
 mod simulation;
 mod topics;
 mod verify;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
     trials.extend(topics::trials());
     trials.extend(logging::trials());
     trials.extend(verify::trials());
+    trials.extend(positions::trials());
     trials.sort_by(|left, right| left.name().cmp(right.name()));
     let asked = arguments.filter.as_ref().is_some_and(|filter| filter.contains("protocol-tests"));
     if asked && !arguments.list && trials.iter().all(|trial| arguments.is_filtered_out(trial)) {
