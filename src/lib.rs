@@ -2,7 +2,7 @@
 //!
 //! Layers, lowest first; each may use those above it in this list, never those below:
 //! `types`, `clock`, `latest` and `planted`, `shape`, `wire`, `cluster`, `batch`, `source` and `target` (pure state machines),
-//! `reader`, `ledger` and `topics`, `bridge`, `verify`, `positions`, `demo`, `cli`.
+//! `reader`, `ledger` and `topics`, `bridge`, `verify`, `positions`, `incidents`, `demo`, `cli`.
 //! `broker`, the in-process demo cluster, stands beside them: it uses `types`, `shape` and `batch` alone.
 
 pub mod batch;
@@ -13,6 +13,7 @@ pub mod clock;
 pub mod cluster;
 pub mod config;
 pub mod demo;
+pub mod incidents;
 pub mod latest;
 pub mod ledger;
 #[cfg(not(feature = "planted-bugs"))]

@@ -26,6 +26,8 @@ pub struct Position {
     pub records: u64,
     /// The lane's number of the transaction that made it.
     pub transaction: u64,
+    /// Set by an operator.
+    pub decided: bool,
 }
 
 /// The ledger's part of one transaction.
@@ -139,6 +141,13 @@ impl Ledger {
         }
         let copied = position.records.saturating_sub(known.map_or(0, |known| known.records));
         // An aborted one too: it was made from the same position.
+        // An operator's decision may go back: to the beginning of a topic that was made anew.
+        if position.decided {
+            if entry.committed == Some(true) {
+                self.positions.insert(position.place.clone(), position);
+            }
+            return;
+        }
         let continues =
             known.is_none_or(|known| position.from == known.next_offset && position.transaction > known.transaction);
         if !continues || position.next_offset < position.from {
@@ -176,5 +185,6 @@ fn parse(key: Option<&[u8]>, value: Option<&[u8]>) -> Result<Parsed> {
         next_offset: number(&value, "next_offset")?,
         records: u64::try_from(number(&value, "records")?)?,
         transaction: u64::try_from(number(&value, "transaction")?)?,
+        decided: value.get("decision").is_some(),
     }))
 }

@@ -3,6 +3,7 @@
 use crate::bridge::RunError;
 use crate::cluster::ClusterError;
 use crate::config::ConfigError;
+use crate::incidents::IncidentsError;
 use crate::ledger::LedgerError;
 use crate::positions::PositionsError;
 use crate::reader::ReadError;
@@ -32,6 +33,12 @@ impl From<Exit> for ExitCode {
 pub(super) fn code_of(error: &anyhow::Error) -> Exit {
     if error.downcast_ref::<ConfigError>().is_some() {
         return Exit::Config;
+    }
+    if let Some(error) = error.downcast_ref::<IncidentsError>() {
+        return match error {
+            IncidentsError::Run(error) => of_run(error),
+            _ => Exit::Failed,
+        };
     }
     if let Some(error) = error.downcast_ref::<PositionsError>() {
         return match error {

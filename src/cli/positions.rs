@@ -81,11 +81,11 @@ pub(super) fn positions(arguments: &PositionsArguments) -> anyhow::Result<Exit> 
     }
 }
 
-/// Runs a question on the link of a config.
-pub(super) fn ask<T>(
-    file: &Path,
-    question: impl AsyncFnOnce(&Link<'_>) -> Result<T, PositionsError>,
-) -> anyhow::Result<T> {
+fn ask<T>(file: &Path, question: impl AsyncFnOnce(&Link<'_>) -> Result<T, PositionsError>) -> anyhow::Result<T> {
+    open(file, async |link| Ok(question(link).await?))
+}
+
+pub(super) fn open<T>(file: &Path, question: impl AsyncFnOnce(&Link<'_>) -> anyhow::Result<T>) -> anyhow::Result<T> {
     let config = Config::load(file)?;
     let filter = EnvFilter::try_from_env("KAFKA_BRIDGE_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr).init();
@@ -95,7 +95,7 @@ pub(super) fn ask<T>(
         question(&link).await
     });
     runtime.shutdown_background();
-    Ok(answer?)
+    answer
 }
 
 /// Who reads may have seen enough, as `head` does.

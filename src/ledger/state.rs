@@ -2,7 +2,7 @@
 
 use super::anchor::{Anchor, MilestoneKey, places};
 use super::error::LedgerError;
-use super::record::{LedgerRecord, Milestone, Owner, Position, PositionKey};
+use super::record::{Decision, LedgerRecord, Milestone, Owner, Position, PositionKey};
 use crate::batch::{BatchBuilder, BatchError, Compression, RawBatch};
 use crate::planted::{Bug, planted};
 use crate::target::CommitOffset;
@@ -55,6 +55,12 @@ pub struct LaneLedger {
 /// One is known, the other is another.
 fn differ(one: Uuid, other: Uuid) -> bool {
     !one.is_nil() && !other.is_nil() && one != other
+}
+
+fn is_of_same_topics(before: &Position, position: &Position) -> bool {
+    !differ(before.topic_id, position.topic_id)
+        && !differ(before.target_topic_id, position.target_topic_id)
+        && (&before.target_topic, before.target_partition) == (&position.target_topic, position.target_partition)
 }
 
 impl LaneLedger {
@@ -115,6 +121,23 @@ impl LaneLedger {
     /// The record of the next transaction: its changes, or a full snapshot when the tail behind the last one is long, or
     /// when nothing changes but the owner.
     pub fn begin(&self, lane: u32, changes: Vec<Change>, time_ms: u64) -> Result<Pending, LedgerError> {
+        self.begin_with(lane, changes, None, time_ms)
+    }
+
+    /// The record of a transaction that lets a partition go on past a gap, by an operator's word.
+    pub fn decide(&self, lane: u32, change: Change, decision: Decision, time_ms: u64) -> Result<Pending, LedgerError> {
+        let from = change.position.from;
+        let record = LedgerRecord::Decision(change.key.clone(), from, Some(decision));
+        self.begin_with(lane, vec![change], Some(record), time_ms)
+    }
+
+    fn begin_with(
+        &self,
+        lane: u32,
+        changes: Vec<Change>,
+        decision: Option<LedgerRecord>,
+        time_ms: u64,
+    ) -> Result<Pending, LedgerError> {
         let transaction = self.transaction + 1;
         let changes: Vec<_> = changes
             .into_iter()
@@ -142,6 +165,7 @@ impl LaneLedger {
         }
         // Behind the snapshot, which a replay needs.
         records.extend(changes.iter().flat_map(|change| self.milestones(change)));
+        records.extend(decision);
         let batch = batch(&self.partition, &records, time_ms)?;
         let offset = fixed.map_or(CommitOffset::LedgerBase, CommitOffset::Fixed);
         Ok(Pending { batch, offset, changes, transaction, records: records.len(), is_snapshot: fixed.is_none() })
@@ -155,17 +179,16 @@ impl LaneLedger {
             let begins = position.records == 0;
             return begins.then_some(Anchor { records: 0, source_offset: position.from, target_offset: 0 });
         };
-        let is_same = !differ(before.topic_id, position.topic_id)
-            && !differ(before.target_topic_id, position.target_topic_id)
-            && (&before.target_topic, before.target_partition) == (&position.target_topic, position.target_partition);
         let known = self.landed.get(key).copied().or(before.anchor);
-        known.filter(|_| is_same)
+        known.filter(|_| is_of_same_topics(before, position))
     }
 
     fn milestones(&self, change: &Change) -> Vec<LedgerRecord> {
         let Change { key, position } = change;
         let Some(anchor) = position.anchor else { return Vec::new() };
-        let last = self.positions.get(key).and_then(|it| it.anchor);
+        // Of topics that are there no more, nothing is kept.
+        let before = self.positions.get(key).filter(|it| is_of_same_topics(it, position));
+        let last = before.and_then(|it| it.anchor);
         let milestone = Milestone { anchor, topic_id: position.topic_id, target_topic_id: position.target_topic_id };
         let kept = places(last, anchor).into_iter();
         kept.map(|(level, slot)| {

@@ -67,6 +67,24 @@ impl<'a> Link<'a> {
         Ok(Self { config, ends, source, target, histories })
     }
 
+    pub fn config(&self) -> &'a Config {
+        self.config
+    }
+
+    pub fn ends(&self) -> &Ends {
+        &self.ends
+    }
+
+    /// The source's and the target's.
+    pub fn metadata(&self) -> (&Metadata, &Metadata) {
+        (&self.source, &self.target)
+    }
+
+    /// What the ledger says, by lane.
+    pub fn histories(&self) -> &BTreeMap<u32, History> {
+        &self.histories
+    }
+
     fn lane(&self, partition: &TopicPartition) -> u32 {
         lane(&partition.topic, partition.partition, self.config.delivery.lanes)
     }

@@ -17,6 +17,7 @@ mod state;
 pub use cut::{From, Options};
 pub(crate) use entry::Digest;
 pub use found::{Counts, Difference, Kind};
+pub(crate) use proof::produce;
 pub use report::{PartitionReport, Report};
 
 use crate::bridge::{Ends, RunError};

@@ -7,7 +7,7 @@ use super::VerifyError;
 use super::cut::{Cut, Job};
 use super::report::Report;
 use crate::bridge::{Ends, RunError, Surroundings};
-use crate::cluster::{Backoff, ClusterError, Use};
+use crate::cluster::{Backoff, Cluster, ClusterError, Use};
 use crate::config::Config;
 use crate::ledger::{self, LedgerRecord, Proof};
 use crate::types::TopicPartition;
@@ -78,7 +78,7 @@ fn began(job: &Job, report: &super::PartitionReport) -> (i64, i64, u64) {
 async fn write(ends: &Ends, partition: &TopicPartition, batch: bytes::Bytes) -> Result<(), ClusterError> {
     let (began, mut backoff) = (crate::clock::now(), Backoff::default());
     loop {
-        match produce(ends, partition, batch.clone()).await {
+        match produce(&ends.target, partition, batch.clone(), None).await {
             Err(error) if !error.is_permanent() && crate::clock::now() - began < PATIENCE => {
                 tracing::debug!(%error, "the proof is written again");
             }
@@ -88,8 +88,13 @@ async fn write(ends: &Ends, partition: &TopicPartition, batch: bytes::Bytes) -> 
     }
 }
 
-async fn produce(ends: &Ends, partition: &TopicPartition, batch: bytes::Bytes) -> Result<(), ClusterError> {
-    let cluster = &ends.target;
+/// One batch, in a transaction where an id is given.
+pub(crate) async fn produce(
+    cluster: &Cluster,
+    partition: &TopicPartition,
+    batch: bytes::Bytes,
+    transactional_id: Option<&str>,
+) -> Result<(), ClusterError> {
     let metadata = cluster.metadata(Some(std::slice::from_ref(&partition.topic))).await?;
     let answered = |api, code| ClusterError::Answered { end: cluster.end(), api, code };
     let leader = metadata.leader(partition).ok_or_else(|| answered("Metadata", LEADER_NOT_AVAILABLE))?;
@@ -97,8 +102,11 @@ async fn produce(ends: &Ends, partition: &TopicPartition, batch: bytes::Bytes) -
     let name = StrBytes::from_string(partition.topic.to_string());
     let topic = TopicProduceData::default().with_name(name.into()).with_partition_data(vec![data]);
     let timeout_ms = i32::try_from(cluster.request_timeout().as_millis()).unwrap_or(i32::MAX);
-    let request =
-        ProduceRequest::default().with_acks(ACKS_ALL).with_timeout_ms(timeout_ms).with_topic_data(vec![topic]);
+    let request = ProduceRequest::default()
+        .with_transactional_id(transactional_id.map(|it| StrBytes::from_string(it.to_owned()).into()))
+        .with_acks(ACKS_ALL)
+        .with_timeout_ms(timeout_ms)
+        .with_topic_data(vec![topic]);
     let connection = cluster.dial(leader, Use::Control).await?;
     let answer = cluster.ask(&connection, PRODUCE_VERSION_MAX, &request).await;
     connection.close();

@@ -1,6 +1,7 @@
 //! `kafka-bridge positions`: where a link stands, and that a reader who changes ends goes on with the right record.
 
 mod groups;
+mod incidents;
 mod translated;
 
 use std::path::Path;
@@ -19,7 +20,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 const LINK: &str = "orders-dmz";
 
 pub(super) fn trials() -> Vec<Trial> {
-    [translated::trials(), groups::trials()].into_iter().flatten().collect()
+    [translated::trials(), groups::trials(), incidents::trials()].into_iter().flatten().collect()
 }
 
 /// Two embedded clusters and a folder for the config.
@@ -44,9 +45,13 @@ impl Stage {
 
 /// `kafka-bridge positions …`, which must end with this code.
 fn positions(config: &Path, arguments: &[&str], code: i32) -> Result<Value> {
+    command("positions", config, arguments, code)
+}
+
+fn command(name: &str, config: &Path, arguments: &[&str], code: i32) -> Result<Value> {
     let folder = config.parent().context("a config is in a folder")?;
     let file = config.to_string_lossy();
-    let arguments = [&["positions"], arguments, &["--json", "--config", &file]].concat();
+    let arguments = [&[name], arguments, &["--json", "--config", &file]].concat();
     let done = Finished::run(folder, &arguments, LIMIT)?;
     ensure!(done.code == code, "{arguments:?}: {done:?}");
     if done.stdout.is_empty() {
