@@ -380,7 +380,3 @@ impl Comparer {
         }
     }
 }
-
-#[cfg(test)]
-#[path = "compare_tests.rs"]
-mod tests;

@@ -1,7 +1,9 @@
 //! Each difference is planted once, alone: it must be named as what it is, where it is, and nothing else with it.
 
-use super::*;
-use crate::batch::{BatchBuilder, Compression, split};
+use super::compare::{Comparer, End, Point, Rules, Step};
+use super::entry::Chain;
+use super::found::{Found, Kind};
+use crate::batch::{BatchBuilder, Compression, RawBatch, split};
 use bytes::Bytes;
 use proptest::prelude::*;
 

@@ -4,6 +4,8 @@
 mod align;
 mod compacted;
 mod compare;
+#[cfg(test)]
+mod compare_tests;
 mod cut;
 mod entry;
 mod feed;

@@ -1,6 +1,7 @@
 //! `kafka-bridge verify`: clean where the copy is, and every planted difference named as what it is, where it is.
 
 mod planted;
+mod recorded;
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use serde_json::Value;
 const LIMIT: Duration = Duration::from_secs(120);
 
 pub(super) fn trials() -> Vec<Trial> {
-    planted::trials()
+    [planted::trials(), recorded::trials()].into_iter().flatten().collect()
 }
 
 /// Exit code and report.
