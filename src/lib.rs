@@ -2,7 +2,7 @@
 //!
 //! Layers, lowest first; each may use those above it in this list, never those below:
 //! `types`, `clock`, `latest` and `planted`, `shape`, `wire`, `cluster`, `batch`, `source` and `target` (pure state machines),
-//! `reader`, `ledger` and `topics`, `bridge`, `demo`, `cli`.
+//! `reader`, `ledger` and `topics`, `bridge`, `verify`, `positions`, `incidents`, `demo`, `cli`.
 //! `broker`, the in-process demo cluster, stands beside them: it uses `types`, `shape` and `batch` alone.
 
 pub mod batch;
@@ -13,18 +13,21 @@ pub mod clock;
 pub mod cluster;
 pub mod config;
 pub mod demo;
+pub mod incidents;
 pub mod latest;
 pub mod ledger;
 #[cfg(not(feature = "planted-bugs"))]
 mod planted;
 #[cfg(feature = "planted-bugs")]
 pub mod planted;
+pub mod positions;
 pub mod reader;
 mod shape;
 pub mod source;
 pub mod target;
 pub mod topics;
 pub mod types;
+pub mod verify;
 pub mod wire;
 
 #[cfg(test)]

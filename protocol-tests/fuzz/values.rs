@@ -67,7 +67,7 @@ pub(crate) fn ledger(input: &[u8]) -> Verdict {
     let Ok(pending) = lane.begin(3, changes, 9) else { return Ok(Taken::No) };
     let mut again = Replay::new(TopicPartition::new("link.ledger", 0));
     again.feed(&pending.batch).map_err(|error| error.to_string())?;
-    lane.committed(pending, None);
+    lane.committed(pending, &[]);
     let again = again.finish();
     ensure(again.positions() == lane.positions() && again.owner() == lane.owner(), || {
         format!("written again it is {:?}, and was {:?}", again.positions(), lane.positions())

@@ -6,7 +6,11 @@ use std::fmt;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+use crate::raw::records::ReadRecord;
 use crate::raw::{RawClient, ReadBatch, outcomes};
+
+/// How the keys of anchors, decisions and proofs begin: nothing that a lane goes on from.
+const BESIDE: &[u8] = b"{\"kind\":";
 
 /// A source partition.
 pub type Place = (String, i32);
@@ -22,6 +26,8 @@ pub struct Position {
     pub records: u64,
     /// The lane's number of the transaction that made it.
     pub transaction: u64,
+    /// Set by an operator.
+    pub decided: bool,
 }
 
 /// The ledger's part of one transaction.
@@ -101,6 +107,10 @@ impl Ledger {
 
     /// The next batch of a lane, in the order of the log.
     pub fn feed(&mut self, lane: i32, batch: &ReadBatch, committed: Option<bool>) -> Result<()> {
+        let is_beside = |record: &ReadRecord| record.key.as_deref().is_some_and(|it| it.starts_with(BESIDE));
+        if !batch.transactional && batch.records.iter().all(is_beside) {
+            return Ok(());
+        }
         ensure!(batch.transactional, "lane {lane}: the batch at {} is in no transaction", batch.base_offset);
         let mut entry = Entry {
             lane,
@@ -111,7 +121,7 @@ impl Ledger {
             changes: vec![],
             owner: None,
         };
-        for record in &batch.records {
+        for record in batch.records.iter().filter(|it| !is_beside(it)) {
             let place = format!("lane {lane}, offset {}", record.offset);
             let parsed = parse(record.key.as_deref(), record.value.as_deref()).context(place)?;
             match parsed {
@@ -131,6 +141,13 @@ impl Ledger {
         }
         let copied = position.records.saturating_sub(known.map_or(0, |known| known.records));
         // An aborted one too: it was made from the same position.
+        // An operator's decision may go back: to the beginning of a topic that was made anew.
+        if position.decided {
+            if entry.committed == Some(true) {
+                self.positions.insert(position.place.clone(), position);
+            }
+            return;
+        }
         let continues =
             known.is_none_or(|known| position.from == known.next_offset && position.transaction > known.transaction);
         if !continues || position.next_offset < position.from {
@@ -168,5 +185,6 @@ fn parse(key: Option<&[u8]>, value: Option<&[u8]>) -> Result<Parsed> {
         next_offset: number(&value, "next_offset")?,
         records: u64::try_from(number(&value, "records")?)?,
         transaction: u64::try_from(number(&value, "transaction")?)?,
+        decided: value.get("decision").is_some(),
     }))
 }

@@ -16,8 +16,10 @@ mod golden;
 mod harness;
 mod house;
 mod logging;
+mod positions;
 mod simulation;
 mod topics;
+mod verify;
 
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
@@ -49,6 +51,8 @@ fn main() -> ExitCode {
     trials.extend(house::trials());
     trials.extend(topics::trials());
     trials.extend(logging::trials());
+    trials.extend(verify::trials());
+    trials.extend(positions::trials());
     trials.sort_by(|left, right| left.name().cmp(right.name()));
     let asked = arguments.filter.as_ref().is_some_and(|filter| filter.contains("protocol-tests"));
     if asked && !arguments.list && trials.iter().all(|trial| arguments.is_filtered_out(trial)) {

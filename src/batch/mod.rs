@@ -29,7 +29,7 @@ pub use header::Header;
 pub use prepare::{
     LogAppendTimePolicy, MergeLimits, PrepareError, Prepared, PreparedBatches, ReencodeReason, Rules, prepare,
 };
-pub use raw::{DecodedBatch, RawBatch, SplitBatches, split};
+pub use raw::{DecodedBatch, Place, RawBatch, SplitBatches, split};
 pub use record::{Headers, RecordView, Records};
 pub(crate) use stamp::unstamped;
 pub use stamp::{StampedBatch, stamp};

@@ -119,6 +119,15 @@ impl Iterator for SplitBatches {
 
 impl FusedIterator for SplitBatches {}
 
+/// Between two records of a batch; the default is before the first one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    byte: usize,
+    index: usize,
+    /// Of the record before.
+    offset_delta: i32,
+}
+
 /// A batch whose records can be walked.
 #[derive(Clone)]
 pub struct DecodedBatch {
@@ -151,6 +160,29 @@ impl DecodedBatch {
         });
         walk.enumerate()
             .map(move |(index, record)| record.map_err(|problem| BatchError::Record { base_offset, index, problem }))
+    }
+
+    /// The record at `place`, and the place behind it; None behind the last one. For whoever has to stop between two records.
+    pub fn record_at(&self, place: Place) -> Option<Result<(RecordView<'_>, Place), BatchError>> {
+        let Header { base_offset, last_offset_delta, record_count, .. } = self.header;
+        let Place { byte, index, .. } = place;
+        let failed = |problem| BatchError::Record { base_offset, index, problem };
+        let mut rest = self.body.get(byte..).unwrap_or_default();
+        if index >= usize::try_from(record_count).unwrap_or(0) {
+            return (!rest.is_empty()).then(|| Err(failed(RecordProblem::TrailingInBatch)));
+        }
+        let read = RecordView::read(&mut rest).and_then(|record| {
+            // As above.
+            let is_behind = index == 0 || record.offset_delta > place.offset_delta;
+            let is_in = (0..=last_offset_delta).contains(&record.offset_delta);
+            if is_behind && is_in { Ok(record) } else { Err(RecordProblem::OffsetDelta) }
+        });
+        let behind = |record: RecordView<'_>| Place {
+            byte: self.body.len() - rest.len(),
+            index: index + 1,
+            offset_delta: record.offset_delta,
+        };
+        Some(read.map(|record| (record, behind(record))).map_err(failed))
     }
 
     pub fn offset(&self, record: &RecordView<'_>) -> i64 {
@@ -206,6 +238,19 @@ mod tests {
         let mut batches = split(bytes.into());
         assert!(matches!(batches.next(), Some(Err(BatchError::Length { .. }))));
         assert_eq!(batches.next(), None);
+    }
+
+    #[test]
+    fn a_walk_in_steps_sees_what_a_walk_at_once_sees() {
+        let decoded = samples::batch(Compression::Lz4, 7, 50).decode(1 << 20).unwrap();
+        let (mut place, mut seen) = (Place::default(), Vec::new());
+        while let Some(next) = decoded.record_at(place) {
+            let (record, behind) = next.unwrap();
+            seen.push(record);
+            place = behind;
+        }
+        assert_eq!(seen, decoded.records().map(Result::unwrap).collect::<Vec<_>>());
+        assert_eq!(seen.len(), 50);
     }
 
     #[test]

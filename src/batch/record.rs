@@ -28,8 +28,15 @@ impl<'a> RecordView<'a> {
         Headers { rest: self.raw_headers, count: self.header_count }
     }
 
+    /// Key, value and headers in their order are the same.
+    pub fn has_contents_of(&self, other: &RecordView<'_>) -> bool {
+        // Lengths need not be written the shortest way, and every negative one is null.
+        self.payload == other.payload
+            || (self.key == other.key && self.value == other.value && self.headers().eq(other.headers()))
+    }
+
     /// Takes one record from the front of `input`.
-    fn read(input: &mut &'a [u8]) -> Result<Self, RecordProblem> {
+    pub(super) fn read(input: &mut &'a [u8]) -> Result<Self, RecordProblem> {
         let length = read_varint(input)?;
         let length = usize::try_from(length).map_err(|_| RecordProblem::Length)?;
         let mut record = take(input, length)?;

@@ -31,6 +31,17 @@ impl World {
                 }
                 before = written.offset;
             }
+            if let Some(anchor) = position.and_then(|it| it.anchor) {
+                let below = self.target.copied_before(&name, usize::try_from(anchor.target_offset).unwrap()).len();
+                let offset = |index: usize| copied.get(index).map(|value| log.written[value].offset);
+                let at = usize::try_from(anchor.records).unwrap();
+                let is_exact = at == below
+                    && offset(at).is_none_or(|it| it >= anchor.source_offset)
+                    && at.checked_sub(1).and_then(offset).is_none_or(|it| it < anchor.source_offset);
+                if !is_exact {
+                    broken.push(("AnchorIsExact", format!("{name}: {anchor:?}, {below} records lie before it")));
+                }
+            }
             let chain: Vec<_> = history.iter().filter_map(|it| it.get(&key(&name))).collect();
             let torn = chain.windows(2).find(|it| it[0] != it[1] && it[0].next_offset != it[1].from);
             if let Some([before, after]) = torn {

@@ -70,6 +70,8 @@ pub(super) enum Input {
     Target(target::Input),
     Ledger(LaneLedger),
     Owner(Option<Owner>),
+    /// What an onlooker finds in the ledger; None: it could not be read.
+    Decisions(Option<LaneLedger>),
     /// Where the log of a target partition ends; it is named by its source partition.
     TargetEnd {
         partition: TopicPartition,
@@ -93,6 +95,8 @@ pub(super) enum Output {
     ReadLedger,
     /// Who signed the ledger last, for an onlooker.
     WhoOwns,
+    /// What the ledger says by now of partitions that stand still, for an onlooker.
+    Decisions,
     TargetEnd {
         partition: TopicPartition,
         target: TopicPartition,
@@ -153,6 +157,8 @@ pub(super) struct Lane {
     /// The ledger does not say yet who owns the lane.
     pub(super) is_unsigned: bool,
     pub(super) not_before: Instant,
+    /// When decisions were looked for last.
+    pub(super) looked_at: Instant,
     aborts: u32,
     pub(super) ownership: Ownership,
     /// Held back while the ledger is being read.
@@ -192,6 +198,7 @@ impl Lane {
             held_wants: VecDeque::new(),
             is_unsigned: true,
             not_before: now,
+            looked_at: now,
             aborts: 0,
             ownership: Ownership::default(),
             wanted_protocol: None,
@@ -239,6 +246,7 @@ impl Lane {
             Input::Target(input) => self.transact(input),
             Input::Ledger(ledger) => self.replayed(ledger),
             Input::Owner(owner) => self.asked(owner),
+            Input::Decisions(ledger) => ledger.iter().for_each(|it| self.decided(it)),
             Input::TargetEnd { partition, end_offset } => self.target_end(&partition, end_offset),
             Input::Drain => self.drain(),
             Input::Broken(reason) => self.end(Event::Failed(reason)),
@@ -246,6 +254,7 @@ impl Lane {
                 self.fetcher.handle(self.now, source::Input::Timeout);
                 self.transact(target::Input::Timeout);
                 self.ask_again();
+                self.look();
             }
         }
         self.pump();
@@ -265,7 +274,7 @@ impl Lane {
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let machines = [self.transactor.poll_timeout().map(|it| it.0), self.fetcher.poll_timeout().map(|it| it.0)];
         let waiting = if let Phase::Waiting(until) = self.phase { Some(until) } else { None };
-        machines.into_iter().chain([self.due(), waiting]).flatten().min()
+        machines.into_iter().chain([self.due(), self.look_due(), waiting]).flatten().min()
     }
 
     fn pump(&mut self) {

@@ -56,10 +56,11 @@ fn known(cluster: &str, next_offset: i64) -> LaneLedger {
         transaction: 0,
         time_ms: 0,
         decision: None,
+        anchor: None,
     };
     let key = PositionKey { cluster_id: cluster.into(), topic: "orders".into(), partition: 0 };
     let pending = ledger.begin(0, vec![Change { key, position }], 0).unwrap();
-    ledger.committed(pending, None);
+    ledger.committed(pending, &[]);
     ledger
 }
 

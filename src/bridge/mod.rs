@@ -4,6 +4,7 @@ mod age;
 #[cfg(test)]
 mod auditor;
 pub mod check;
+mod decisions;
 mod dispatch;
 mod ends;
 mod error;

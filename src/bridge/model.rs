@@ -106,8 +106,13 @@ impl Target {
 
     /// The values of the records that a read_committed consumer of the copy sees.
     pub(super) fn copied(&self, source: &TopicPartition) -> Vec<u64> {
+        self.copied_before(source, usize::MAX)
+    }
+
+    /// Below an offset of the target.
+    pub(super) fn copied_before(&self, source: &TopicPartition, offset: usize) -> Vec<u64> {
         let mut values = Vec::new();
-        for batch in self.committed(&target(source), 0, usize::MAX) {
+        for batch in self.committed(&target(source), 0, offset) {
             let decoded = batch.decode(1 << 20).unwrap();
             for record in decoded.records() {
                 values.push(u64::from_be_bytes(record.unwrap().value.unwrap().try_into().unwrap()));

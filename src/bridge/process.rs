@@ -182,6 +182,8 @@ impl Process {
             Output::Target(_) => {}
             Output::ReadLedger => self.questions.push(Question::Ledger { owner: true, from: None, to: None }),
             Output::WhoOwns => self.questions.push(Question::Ledger { owner: false, from: None, to: None }),
+            // Nobody decides anything there.
+            Output::Decisions => {}
             Output::TargetEnd { partition, target } => self.questions.push(Question::TargetEnd { partition, target }),
             Output::Event(event) => self.event(event),
         }

@@ -150,12 +150,13 @@ fn too_large() -> LaneLedger {
                 transaction: 0,
                 time_ms: 0,
                 decision: None,
+                anchor: None,
             };
             let partition = chunk * 1_000 + index + 1;
             Change { key: PositionKey { partition, ..key(&source(0)) }, position }
         });
         let pending = ledger.begin(0, changes.collect(), 0).unwrap();
-        ledger.committed(pending, Some(0));
+        ledger.committed(pending, &[(super::model::ledger(), 0)]);
     }
     let owner = ledger.owner().cloned();
     assert_eq!(owner, None);

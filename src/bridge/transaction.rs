@@ -232,6 +232,7 @@ impl Lane {
             transaction: 0,
             time_ms: 0,
             decision: None,
+            anchor: None,
         };
         let part =
             Part { partition: partition.clone(), deliveries, sent: before, leader_epoch: epoch_before, is_unrecorded };
@@ -243,9 +244,8 @@ impl Lane {
         self.is_unsigned = false;
         self.signed();
         self.give_back(in_flight.charged_bytes());
-        let of_ledger = landed.iter().rev().find(|it| it.0 == self.settings.ledger_partition).map(|it| it.1);
         if let Some(ledger) = &mut self.ledger {
-            ledger.committed(in_flight.pending, of_ledger);
+            ledger.committed(in_flight.pending, landed);
         }
         for part in &in_flight.parts {
             let Some(stream) = self.streams.get_mut(&part.partition) else { continue };

@@ -142,6 +142,7 @@ fn told(output: &Output) -> Option<String> {
         Output::ReturnBudget { bytes } => format!("return {bytes}"),
         Output::ReadLedger => "read the ledger".to_owned(),
         Output::WhoOwns => "ask who owns it".to_owned(),
+        Output::Decisions => "look for decisions".to_owned(),
         Output::TargetEnd { .. } => "ask for the target's end".to_owned(),
         Output::Event(event) => match event {
             Event::Taken { .. } => "TAKEN",

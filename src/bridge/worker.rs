@@ -47,6 +47,7 @@ pub(super) struct Shared {
 enum Found {
     Ledger(Result<LaneLedger, LedgerError>),
     Owner(Result<Option<Owner>, LedgerError>),
+    Decisions(Option<LaneLedger>),
     TargetEnd(TopicPartition, i64),
     /// A grant that finds no lane any more goes back by being dropped.
     Budget(NodeId, OwnedSemaphorePermit),
@@ -212,6 +213,10 @@ impl Worker {
                     Found::Owner(ledger.map(|ledger| ledger.owner().cloned()))
                 });
             }
+            Output::Decisions => {
+                let reader = Arc::clone(&self.reader);
+                self.find(async move { Found::Decisions(reader.read(Until::Stable).await.ok()) });
+            }
             Output::TargetEnd { partition, target } => {
                 let cluster = self.shared.target.clone();
                 self.find(async move {
@@ -248,6 +253,7 @@ impl Worker {
         match found {
             Found::Ledger(Ok(ledger)) => Input::Ledger(ledger),
             Found::Owner(Ok(owner)) => Input::Owner(owner),
+            Found::Decisions(ledger) => Input::Decisions(ledger),
             Found::Ledger(Err(error)) | Found::Owner(Err(error)) => Input::Broken(error.to_string()),
             Found::TargetEnd(partition, end_offset) => Input::TargetEnd { partition, end_offset },
             Found::Budget(node, permit) => {

@@ -3,13 +3,19 @@
 use crate::bridge::RunError;
 use crate::cluster::ClusterError;
 use crate::config::ConfigError;
+use crate::incidents::IncidentsError;
 use crate::ledger::LedgerError;
+use crate::positions::PositionsError;
+use crate::reader::ReadError;
+use crate::verify::VerifyError;
 use std::process::ExitCode;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Exit {
     Done = 0,
     Failed = 1,
+    /// As for arguments that cannot be read.
+    Usage = 2,
     /// EX_UNAVAILABLE: a cluster cannot be reached.
     Unavailable = 69,
     /// EX_NOPERM: a right is missing.
@@ -27,6 +33,27 @@ impl From<Exit> for ExitCode {
 pub(super) fn code_of(error: &anyhow::Error) -> Exit {
     if error.downcast_ref::<ConfigError>().is_some() {
         return Exit::Config;
+    }
+    if let Some(error) = error.downcast_ref::<IncidentsError>() {
+        return match error {
+            IncidentsError::Run(error) => of_run(error),
+            _ => Exit::Failed,
+        };
+    }
+    if let Some(error) = error.downcast_ref::<PositionsError>() {
+        return match error {
+            PositionsError::Run(error) => of_run(error),
+            PositionsError::Read(ReadError::Cluster(error)) => of_cluster(error),
+            _ => Exit::Failed,
+        };
+    }
+    if let Some(error) = error.downcast_ref::<VerifyError>() {
+        return match error {
+            VerifyError::Run(error) => of_run(error),
+            VerifyError::Read(ReadError::Cluster(error)) => of_cluster(error),
+            VerifyError::Read(_) | VerifyError::State { .. } => Exit::Failed,
+            VerifyError::NoTopic { .. } => Exit::Usage,
+        };
     }
     match error.downcast_ref::<RunError>() {
         Some(error) => of_run(error),

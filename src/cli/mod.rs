@@ -3,9 +3,12 @@
 mod check;
 mod demo;
 mod exit;
+mod incidents;
 mod logging;
+mod positions;
 mod progress;
 mod run;
+mod verify;
 
 use clap::{Parser, Subcommand};
 use std::io::IsTerminal;
@@ -20,7 +23,7 @@ struct Arguments {
     command: Command,
 }
 
-const AFTER_HELP: &str = "Exit codes: 0 done and all well; 1 failed, or taken over by a newer bridge; 2 wrong usage; \
+const AFTER_HELP: &str = "Exit codes: 0 done and all well; 1 failed, found a difference, or taken over by a newer bridge; 2 wrong usage; \
 69 a cluster cannot be reached; 77 a right is missing; 78 wrong config.";
 
 #[derive(Subcommand)]
@@ -42,6 +45,15 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show lanes, owners and positions; translate offsets and consumer groups of the source to the target.
+    #[command(after_help = positions::HELP)]
+    Positions(positions::PositionsArguments),
+    /// Show what stands still and why; let it go on past a gap.
+    #[command(after_help = incidents::HELP)]
+    Incidents(incidents::IncidentsArguments),
+    /// Prove the copy: read both clusters, and compare them record by record.
+    #[command(after_help = verify::HELP)]
+    Verify(verify::VerifyArguments),
     /// See it work without any set-up: two in-process demo clusters, a producer, the bridge and a checking consumer.
     #[command(after_help = DEMO_HELP)]
     Demo(demo::DemoArguments),
@@ -59,6 +71,9 @@ pub fn main() -> ExitCode {
     let done = match arguments.command {
         Command::Run { config } => run::run(&config),
         Command::Check { config, json } => check::check(&config, json),
+        Command::Positions(arguments) => positions::positions(&arguments),
+        Command::Incidents(arguments) => incidents::incidents(&arguments),
+        Command::Verify(arguments) => verify::verify(&arguments),
         Command::Demo(arguments) => demo::demo(&arguments),
     };
     match done {

@@ -5,6 +5,7 @@ mod admin;
 mod backoff;
 mod courier;
 mod error;
+mod groups;
 mod keeper;
 mod metadata;
 mod offsets;

@@ -3,7 +3,9 @@
 //! Positions are written in the transaction of the data they speak of, so the two cannot disagree. What the ledger says,
 //! read after InitProducerId, is true; no error code is.
 
+mod anchor;
 mod error;
+mod history;
 mod reader;
 mod record;
 mod replay;
@@ -14,10 +16,12 @@ mod topic;
 #[cfg(test)]
 mod properties;
 
+pub use anchor::{Anchor, MilestoneKey};
 pub use error::LedgerError;
+pub use history::History;
 pub use reader::{LedgerReader, Until, log_end};
-pub use record::{LedgerRecord, Owner, Position, PositionKey};
+pub use record::{Decision, LedgerRecord, Milestone, Owner, Position, PositionKey, Proof};
 pub use replay::Replay;
-pub use state::{Change, LaneLedger, Pending};
+pub use state::{Change, LaneLedger, Pending, batch};
 pub use survey::survey;
 pub use topic::{ensure, fault, new_topic};

@@ -31,6 +31,7 @@ fn change(number: i32, next_offset: i64) -> Change {
         transaction: 0,
         time_ms: 0,
         decision: None,
+        anchor: None,
     };
     Change { key: PositionKey { cluster_id: "c".into(), topic: "orders".into(), partition: number }, position }
 }
@@ -106,7 +107,7 @@ proptest! {
                         CommitOffset::LedgerBase => at,
                         CommitOffset::Fixed(offset) => offset,
                     });
-                    ledger.committed(pending, Some(at));
+                    ledger.committed(pending, &[(partition(), at)]);
                     committed = ledger.clone();
                 }
                 // Nothing reaches the log that a reader sees.
@@ -142,7 +143,7 @@ fn the_tail_behind_a_snapshot_is_bounded() {
             CommitOffset::Fixed(offset) => offset,
         };
         assert!(log.end - from <= 1_100, "{from} {}", log.end);
-        ledger.committed(pending, Some(at));
+        ledger.committed(pending, &[(partition(), at)]);
     }
 }
 
@@ -182,7 +183,7 @@ fn an_older_transaction_behind_a_newer_one_is_an_error() {
     for next_offset in [1, 2] {
         let pending = ledger.begin(0, vec![change(0, next_offset)], 5).unwrap();
         let at = log.append(&pending.batch);
-        ledger.committed(pending, Some(at));
+        ledger.committed(pending, &[(partition(), at)]);
     }
     let mut replay = Replay::new(partition());
     replay.feed(&log.batches[1]).unwrap();

@@ -122,6 +122,9 @@ impl LedgerReader {
             ReadError::Damaged { partition, offset, problem } => {
                 LedgerError::Damaged { partition, offset, reason: format!("{problem:?}") }
             }
+            ReadError::Gone { partition, offset } => {
+                LedgerError::Damaged { partition, offset, reason: "the log was cut while it was read".to_owned() }
+            }
         })?;
         for batch in &read.batches {
             replay.feed(batch)?;

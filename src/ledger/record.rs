@@ -1,5 +1,6 @@
 //! The ledger's records: JSON, so that `kafka-console-consumer.sh --property print.key=true` shows where a link stands.
 
+use super::anchor::{Anchor, MilestoneKey};
 use crate::types::{TopicName, TopicPartition};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -52,6 +53,19 @@ pub struct Position {
     /// An operator's word, where the position was set by one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<String>,
+    /// The last one that is known. None: the position is of a kafka-bridge that had none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anchor: Option<Anchor>,
+}
+
+/// A point of the exact map, kept beyond the position that it was first written with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Milestone {
+    #[serde(flatten)]
+    pub anchor: Anchor,
+    /// As in the position. A topic that was made anew begins at offset 0 again: an anchor of the one before is none of it.
+    pub topic_id: Uuid,
+    pub target_topic_id: Uuid,
 }
 
 /// Who works on a lane. A bridge that was fenced reads here who took over.
@@ -70,6 +84,47 @@ pub enum LedgerRecord {
     /// None: a tombstone; the position was given up.
     Position(PositionKey, Option<Position>),
     Owner(u32, Option<Owner>),
+    Milestone(MilestoneKey, Option<Milestone>),
+    /// An operator's, about the gap that begins at this offset.
+    Decision(PositionKey, i64, Option<Decision>),
+    Proof(PositionKey, Option<Proof>),
+}
+
+/// What a partition was allowed to go on past.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision {
+    /// The incident's.
+    pub kind: String,
+    pub reason: String,
+    /// Source offsets from the key's on and before this one are not copied.
+    pub next_offset: i64,
+    /// Of the source's topic, as it was before.
+    pub topic_id: Uuid,
+    pub host: String,
+    pub time_ms: u64,
+}
+
+/// A statement: these records were read at both ends, and are the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proof {
+    pub target_topic: TopicName,
+    pub target_partition: i32,
+    pub topic_id: Uuid,
+    pub target_topic_id: Uuid,
+    /// Clusters and topics may bear the same names elsewhere.
+    pub target_cluster_id: String,
+    pub source_from: i64,
+    /// Behind the last one.
+    pub source_to: i64,
+    pub target_from: i64,
+    pub target_to: i64,
+    /// Since the first proof, as the hash.
+    pub records: u64,
+    /// A chain of SHA-256 over all records in their order, in hexadecimal digits.
+    pub sha256: String,
+    pub host: String,
+    pub version: String,
+    pub time_ms: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -77,6 +132,27 @@ pub enum LedgerRecord {
 enum Key {
     Owner { owner: u32 },
     Position(PositionKey),
+}
+
+/// Keys of what a lane does not need to go on. Whoever does not know a kind passes over it.
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+enum Beside {
+    Anchor(MilestoneKey),
+    Decision {
+        #[serde(flatten)]
+        of: PositionKey,
+        from: i64,
+    },
+    Proof(PositionKey),
+}
+
+/// How keys of a `Beside` begin: a replay passes over them without parsing them.
+const BESIDE: &[u8] = br#"{"kind":"#;
+
+/// Nothing that a lane goes on from.
+pub(super) fn is_beside(key: Option<&[u8]>) -> bool {
+    key.is_some_and(|it| it.starts_with(BESIDE))
 }
 
 #[derive(Deserialize)]
@@ -95,6 +171,8 @@ struct Versioned<'a, T> {
 pub(super) enum Unreadable {
     Newer(u64),
     Malformed(String),
+    /// A newer kafka-bridge's, and nothing that a lane needs.
+    UnknownKind,
 }
 
 impl LedgerRecord {
@@ -110,6 +188,16 @@ impl LedgerRecord {
             Self::Owner(lane, value) => {
                 (serde_json::to_vec(&Key::Owner { owner: *lane })?, value.as_ref().map(json).transpose()?)
             }
+            Self::Milestone(key, value) => {
+                (serde_json::to_vec(&Beside::Anchor(key.clone()))?, value.as_ref().map(json).transpose()?)
+            }
+            Self::Decision(of, from, value) => {
+                let key = Beside::Decision { of: of.clone(), from: *from };
+                (serde_json::to_vec(&key)?, value.as_ref().map(json).transpose()?)
+            }
+            Self::Proof(of, value) => {
+                (serde_json::to_vec(&Beside::Proof(of.clone()))?, value.as_ref().map(json).transpose()?)
+            }
         })
     }
 
@@ -123,6 +211,14 @@ impl LedgerRecord {
             }
         }
         let Some(key) = key else { return Err(Unreadable::Malformed("it has no key".to_owned())) };
+        if is_beside(Some(key)) {
+            let key = serde_json::from_slice(key).map_err(|_| Unreadable::UnknownKind)?;
+            return Ok(match key {
+                Beside::Anchor(key) => Self::Milestone(key, parsed(value)?),
+                Beside::Decision { of, from } => Self::Decision(of, from, parsed(value)?),
+                Beside::Proof(of) => Self::Proof(of, parsed(value)?),
+            });
+        }
         let key = serde_json::from_slice(key).map_err(|error| Unreadable::Malformed(format!("its key: {error}")))?;
         Ok(match key {
             Key::Position(key) => Self::Position(key, parsed(value)?),
@@ -149,6 +245,42 @@ mod tests {
             transaction: 9,
             time_ms: 1_700_000_000_000,
             decision: None,
+            anchor: None,
+        }
+    }
+
+    fn milestone() -> Milestone {
+        let anchor = Anchor { records: 9_000, source_offset: 9_400, target_offset: 9_100 };
+        Milestone { anchor, topic_id: Uuid::from_u128(7), target_topic_id: Uuid::nil() }
+    }
+
+    fn decision() -> Decision {
+        Decision {
+            kind: "retention".into(),
+            reason: "known".into(),
+            next_offset: 9,
+            topic_id: Uuid::from_u128(7),
+            host: "h".into(),
+            time_ms: 3,
+        }
+    }
+
+    fn proof() -> Proof {
+        Proof {
+            target_topic: "copy".into(),
+            target_partition: 1,
+            topic_id: Uuid::from_u128(7),
+            target_topic_id: Uuid::nil(),
+            target_cluster_id: "t".into(),
+            source_from: 0,
+            source_to: 9,
+            target_from: 1,
+            target_to: 8,
+            records: 7,
+            sha256: "00".into(),
+            host: "h".into(),
+            version: "0.1.0".into(),
+            time_ms: 3,
         }
     }
 
@@ -165,7 +297,11 @@ mod tests {
             LedgerRecord::Position(key(), Some(Position { decision: Some("by hand".into()), ..position(4) })),
             LedgerRecord::Position(key(), Some(Position { target_topic_id: Uuid::from_u128(8), ..position(4) })),
             LedgerRecord::Position(key(), None),
+            LedgerRecord::Position(key(), Some(Position { anchor: Some(milestone().anchor), ..position(4) })),
             LedgerRecord::Owner(5, Some(owner)),
+            LedgerRecord::Milestone(MilestoneKey { of: key(), level: 1, slot: 5 }, Some(milestone())),
+            LedgerRecord::Decision(key(), 4, Some(decision())),
+            LedgerRecord::Proof(key(), Some(proof())),
         ];
         for record in records {
             let (key, value) = record.encode().unwrap();
@@ -184,6 +320,23 @@ mod tests {
         );
         let (key, _) = LedgerRecord::Owner(5, None).encode().unwrap();
         assert_eq!(String::from_utf8(key).unwrap(), r#"{"owner":5}"#);
+        let of = MilestoneKey { of: super::tests::key(), level: 1, slot: 5 };
+        let (key, value) = LedgerRecord::Milestone(of, Some(milestone())).encode().unwrap();
+        assert_eq!(
+            String::from_utf8(key).unwrap(),
+            r#"{"kind":"anchor","source":"c","topic":"orders","partition":1,"level":1,"slot":5}"#
+        );
+        assert_eq!(
+            String::from_utf8(value.unwrap()).unwrap(),
+            r#"{"v":1,"records":9000,"source_offset":9400,"target_offset":9100,"topic_id":"00000000-0000-0000-0000-000000000007","target_topic_id":"00000000-0000-0000-0000-000000000000"}"#
+        );
+        for (record, kind) in [
+            (LedgerRecord::Decision(super::tests::key(), 4, None), r#"{"kind":"decision","source":"c""#),
+            (LedgerRecord::Proof(super::tests::key(), None), r#"{"kind":"proof","source":"c""#),
+        ] {
+            let (key, _) = record.encode().unwrap();
+            assert!(is_beside(Some(&key)) && String::from_utf8(key).unwrap().starts_with(kind), "{record:?}");
+        }
     }
 
     #[test]
@@ -194,6 +347,8 @@ mod tests {
         assert!(LedgerRecord::decode(Some(&key), Some(more.as_bytes())).is_ok());
         let newer = text.replacen("\"v\":1", "\"v\":2", 1);
         assert_eq!(LedgerRecord::decode(Some(&key), Some(newer.as_bytes())), Err(Unreadable::Newer(2)));
+        let later = br#"{"kind":"later","x":1}"#;
+        assert_eq!(LedgerRecord::decode(Some(later), Some(b"x")), Err(Unreadable::UnknownKind));
         for (key, value) in [(None, None), (Some(&b"x"[..]), None), (Some(&key[..]), Some(&b"{}"[..]))] {
             assert!(matches!(LedgerRecord::decode(key, value), Err(Unreadable::Malformed(_))));
         }

@@ -1,14 +1,14 @@
 //! From the ledger's records back to positions.
 
 use super::error::LedgerError;
-use super::record::{LedgerRecord, Owner, Position, PositionKey, Unreadable, VERSION};
+use super::record::{LedgerRecord, Owner, Position, PositionKey, Unreadable, VERSION, is_beside};
 use super::state::LaneLedger;
 use crate::batch::RawBatch;
 use crate::types::TopicPartition;
 use std::collections::BTreeMap;
 
 /// A ledger batch is at most a megabyte of JSON, compressed; beyond this it is not one of ours.
-const UNCOMPRESSED_BYTES_MAX: usize = 64 << 20;
+pub(super) const UNCOMPRESSED_BYTES_MAX: usize = 64 << 20;
 
 pub struct Replay {
     partition: TopicPartition,
@@ -30,6 +30,9 @@ impl Replay {
         let before = self.transaction;
         for record in decoded.records() {
             let record = record.map_err(|error| damaged(error.to_string()))?;
+            if is_beside(record.key) {
+                continue;
+            }
             let offset = decoded.offset(&record);
             let partition = || self.partition.clone();
             let parsed = LedgerRecord::decode(record.key, record.value).map_err(|error| match error {
@@ -37,6 +40,9 @@ impl Replay {
                     LedgerError::Newer { partition: partition(), offset, found, known: VERSION }
                 }
                 Unreadable::Malformed(reason) => LedgerError::Malformed { partition: partition(), offset, reason },
+                Unreadable::UnknownKind => {
+                    LedgerError::Malformed { partition: partition(), offset, reason: "its key".to_owned() }
+                }
             })?;
             match parsed {
                 LedgerRecord::Owner(_, owner) => self.owner = owner,
@@ -61,6 +67,7 @@ impl Replay {
                     self.transaction = self.transaction.max(position.transaction);
                     self.positions.insert(key, position);
                 }
+                LedgerRecord::Milestone(..) | LedgerRecord::Decision(..) | LedgerRecord::Proof(..) => {}
             }
         }
         Ok(())

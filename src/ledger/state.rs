@@ -1,13 +1,15 @@
 //! A lane's positions in memory, and the record of the next transaction.
 
+use super::anchor::{Anchor, MilestoneKey, places};
 use super::error::LedgerError;
-use super::record::{LedgerRecord, Owner, Position, PositionKey};
+use super::record::{Decision, LedgerRecord, Milestone, Owner, Position, PositionKey};
 use crate::batch::{BatchBuilder, BatchError, Compression, RawBatch};
 use crate::planted::{Bug, planted};
 use crate::target::CommitOffset;
 use crate::types::TopicPartition;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use uuid::Uuid;
 
 /// A restart reads at most about so many records behind the last snapshot.
 const TAIL_RECORDS_MAX: usize = 1_000;
@@ -45,11 +47,33 @@ pub struct LaneLedger {
     /// Where the last full snapshot of this incarnation begins.
     snapshot_at: Option<i64>,
     tail_records: usize,
+    /// Of the last committed transaction of a partition; written with its next one, for where a transaction's records land
+    /// is known only when they have landed.
+    landed: BTreeMap<PositionKey, Anchor>,
+}
+
+/// One is known, the other is another.
+fn differ(one: Uuid, other: Uuid) -> bool {
+    !one.is_nil() && !other.is_nil() && one != other
+}
+
+fn is_of_same_topics(before: &Position, position: &Position) -> bool {
+    !differ(before.topic_id, position.topic_id)
+        && !differ(before.target_topic_id, position.target_topic_id)
+        && (&before.target_topic, before.target_partition) == (&position.target_topic, position.target_partition)
 }
 
 impl LaneLedger {
     pub fn new(partition: TopicPartition) -> Self {
-        Self { partition, positions: BTreeMap::new(), owner: None, transaction: 0, snapshot_at: None, tail_records: 0 }
+        Self {
+            partition,
+            positions: BTreeMap::new(),
+            owner: None,
+            transaction: 0,
+            snapshot_at: None,
+            tail_records: 0,
+            landed: BTreeMap::new(),
+        }
     }
 
     pub(super) fn replayed(
@@ -97,13 +121,31 @@ impl LaneLedger {
     /// The record of the next transaction: its changes, or a full snapshot when the tail behind the last one is long, or
     /// when nothing changes but the owner.
     pub fn begin(&self, lane: u32, changes: Vec<Change>, time_ms: u64) -> Result<Pending, LedgerError> {
+        self.begin_with(lane, changes, None, time_ms)
+    }
+
+    /// The record of a transaction that lets a partition go on past a gap, by an operator's word.
+    pub fn decide(&self, lane: u32, change: Change, decision: Decision, time_ms: u64) -> Result<Pending, LedgerError> {
+        let from = change.position.from;
+        let record = LedgerRecord::Decision(change.key.clone(), from, Some(decision));
+        self.begin_with(lane, vec![change], Some(record), time_ms)
+    }
+
+    fn begin_with(
+        &self,
+        lane: u32,
+        changes: Vec<Change>,
+        decision: Option<LedgerRecord>,
+        time_ms: u64,
+    ) -> Result<Pending, LedgerError> {
         let transaction = self.transaction.saturating_add(1);
         let changes: Vec<_> = changes
             .into_iter()
             .map(|change| {
                 let before = self.positions.get(&change.key).map_or(0, |it| it.records);
+                let anchor = change.position.anchor.or_else(|| self.anchor(&change));
                 let records = before.saturating_add(change.position.records);
-                Change { position: Position { transaction, time_ms, records, ..change.position }, ..change }
+                Change { position: Position { transaction, time_ms, records, anchor, ..change.position }, ..change }
             })
             .collect();
         let tail_max = TAIL_RECORDS_MAX.max(4 * self.positions.len());
@@ -121,44 +163,93 @@ impl LaneLedger {
             let of = |change: &Change| LedgerRecord::Position(change.key.clone(), Some(change.position.clone()));
             records.extend(changes.iter().map(of));
         }
-        let batch = self.batch(&records, time_ms)?;
+        // Behind the snapshot, which a replay needs.
+        records.extend(changes.iter().flat_map(|change| self.milestones(change)));
+        records.extend(decision);
+        let batch = batch(&self.partition, &records, time_ms)?;
         let offset = fixed.map_or(CommitOffset::LedgerBase, CommitOffset::Fixed);
         Ok(Pending { batch, offset, changes, transaction, records: records.len(), is_snapshot: fixed.is_none() })
     }
 
-    fn batch(&self, records: &[LedgerRecord], time_ms: u64) -> Result<RawBatch, LedgerError> {
-        let failed = |reason: String| LedgerError::Damaged { partition: self.partition.clone(), offset: -1, reason };
-        let encoded: Vec<_> =
-            records.iter().map(LedgerRecord::encode).collect::<Result<_, _>>().map_err(|e| failed(e.to_string()))?;
-        let bytes: usize = encoded.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len)).sum();
-        let compression = if bytes < COMPRESS_FROM_BYTES { Compression::None } else { Compression::Lz4 };
-        let mut builder = BatchBuilder::new(compression);
-        let time = i64::try_from(time_ms).unwrap_or(i64::MAX);
-        for (key, value) in &encoded {
-            builder.push(time, Some(key), value.as_deref(), &[]);
-        }
-        let batch = builder.build().map_err(|error: BatchError| failed(error.to_string()))?;
-        match batch.bytes().len() {
-            bytes if bytes > BATCH_BYTES_MAX => Err(LedgerError::TooLarge {
-                partition: self.partition.clone(),
-                records: records.len(),
-                bytes,
-                bytes_max: BATCH_BYTES_MAX,
-            }),
-            _ => Ok(batch),
-        }
+    /// The newest one that is known of the partition as it is.
+    fn anchor(&self, change: &Change) -> Option<Anchor> {
+        let Change { key, position } = change;
+        let Some(before) = self.positions.get(key) else {
+            // A partition begins with its position alone, and only where the target holds nothing.
+            let begins = position.records == 0;
+            return begins.then_some(Anchor { records: 0, source_offset: position.from, target_offset: 0 });
+        };
+        let known = self.landed.get(key).copied().or(before.anchor);
+        known.filter(|_| is_of_same_topics(before, position))
     }
 
-    /// `landed`: where the broker put the ledger's batch.
-    pub fn committed(&mut self, pending: Pending, landed: Option<i64>) {
+    fn milestones(&self, change: &Change) -> Vec<LedgerRecord> {
+        let Change { key, position } = change;
+        let Some(anchor) = position.anchor else { return Vec::new() };
+        // Of topics that are there no more, nothing is kept.
+        let before = self.positions.get(key).filter(|it| is_of_same_topics(it, position));
+        let last = before.and_then(|it| it.anchor);
+        let milestone = Milestone { anchor, topic_id: position.topic_id, target_topic_id: position.target_topic_id };
+        let kept = places(last, anchor).into_iter();
+        kept.map(|(level, slot)| {
+            let of = MilestoneKey { of: key.clone(), level, slot };
+            LedgerRecord::Milestone(of, Some(milestone.clone()))
+        })
+        .collect()
+    }
+
+    /// `landed`: where the broker put the batches of the transaction, those of a partition in their order; −1 where it did not
+    /// say.
+    pub fn committed(&mut self, pending: Pending, landed: &[(TopicPartition, i64)]) {
         self.transaction = pending.transaction;
+        for Change { key, position } in &pending.changes {
+            let before = self.positions.get(key).map_or(0, |it| it.records);
+            let is_target = |it: &&(TopicPartition, i64)| {
+                (&it.0.topic, it.0.partition) == (&position.target_topic, position.target_partition)
+            };
+            let first = landed.iter().find(is_target).filter(|it| it.1 >= 0 && position.records > before);
+            match first {
+                Some((_, target_offset)) => {
+                    let source_offset = position.from;
+                    let anchor = Anchor { records: before, source_offset, target_offset: *target_offset };
+                    self.landed.insert(key.clone(), anchor);
+                }
+                // What was known of an earlier transaction is in this position.
+                None => drop(self.landed.remove(key)),
+            }
+        }
+        let of_ledger = landed.iter().rev().find(|it| it.0 == self.partition).map(|it| it.1);
         self.positions.extend(pending.changes.into_iter().map(|change| (change.key, change.position)));
         if pending.is_snapshot {
             // Without its place the next transaction is a snapshot again.
-            self.snapshot_at = landed.filter(|offset| *offset >= 0);
+            self.snapshot_at = of_ledger.filter(|offset| *offset >= 0);
             self.tail_records = 0;
         } else {
             self.tail_records += pending.records;
         }
+    }
+}
+
+/// Records for a partition of the ledger, as one batch.
+pub fn batch(partition: &TopicPartition, records: &[LedgerRecord], time_ms: u64) -> Result<RawBatch, LedgerError> {
+    let failed = |reason: String| LedgerError::Damaged { partition: partition.clone(), offset: -1, reason };
+    let encoded: Vec<_> =
+        records.iter().map(LedgerRecord::encode).collect::<Result<_, _>>().map_err(|e| failed(e.to_string()))?;
+    let bytes: usize = encoded.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len)).sum();
+    let compression = if bytes < COMPRESS_FROM_BYTES { Compression::None } else { Compression::Lz4 };
+    let mut builder = BatchBuilder::new(compression);
+    let time = i64::try_from(time_ms).unwrap_or(i64::MAX);
+    for (key, value) in &encoded {
+        builder.push(time, Some(key), value.as_deref(), &[]);
+    }
+    let batch = builder.build().map_err(|error: BatchError| failed(error.to_string()))?;
+    match batch.bytes().len() {
+        bytes if bytes > BATCH_BYTES_MAX => Err(LedgerError::TooLarge {
+            partition: partition.clone(),
+            records: records.len(),
+            bytes,
+            bytes_max: BATCH_BYTES_MAX,
+        }),
+        _ => Ok(batch),
     }
 }

@@ -9,6 +9,8 @@ use std::collections::BTreeSet;
 pub struct Selection {
     /// Committed data at or behind the position.
     pub batches: Vec<RawBatch>,
+    /// Data of aborted transactions there: not to be copied, but it tells a phantom from what never was.
+    pub aborted: Vec<RawBatch>,
     /// Behind everything that was passed; the position itself where nothing was.
     pub next: Position,
     /// Where the first batch at or behind the position begins. Beyond the position: something is missing between them.
@@ -24,7 +26,14 @@ pub fn select(records: Bytes, mut aborted: Vec<AbortedTransaction>, position: Po
     aborted.sort_by_key(|it| it.first_offset);
     let mut aborted = aborted.into_iter().peekable();
     let mut aborted_producers = BTreeSet::new();
-    let mut selection = Selection { batches: Vec::new(), next: position, first_base: None, any: false, problem: None };
+    let mut selection = Selection {
+        batches: Vec::new(),
+        aborted: Vec::new(),
+        next: position,
+        first_base: None,
+        any: false,
+        problem: None,
+    };
     let mut expected_from = 0;
     let mut rest = records.clone();
     for batch in split(records) {
@@ -74,6 +83,8 @@ pub fn select(records: Bytes, mut aborted: Vec<AbortedTransaction>, position: Po
             selection.next = Position { offset: header.next_offset(), leader_epoch: header.partition_leader_epoch };
             if is_data {
                 selection.batches.push(batch);
+            } else if !header.is_control() && header.record_count > 0 {
+                selection.aborted.push(batch);
             }
         }
     }

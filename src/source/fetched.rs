@@ -130,7 +130,7 @@ impl Fetcher {
         }
         let bytes = fetched.records.len();
         let aborted = if keeps_aborted { Vec::new() } else { fetched.aborted_transactions };
-        let Selection { batches, next, first_base, any, problem } = select(fetched.records, aborted, position);
+        let Selection { batches, next, first_base, any, problem, .. } = select(fetched.records, aborted, position);
         if next.offset <= position.offset {
             return match problem {
                 Some(problem) => self.corrupt(name, problem),

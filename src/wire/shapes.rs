@@ -104,6 +104,15 @@ pub(super) static TABLES: &[Table] = &[
         ],
         tags: &[],
     },
+    // OffsetCommit
+    Table {
+        key: 8,
+        first: 2,
+        last: 9,
+        flexible: 8,
+        fields: &[i32().since(3), list(&[text(), list(&[i32(), i16()])])],
+        tags: &[],
+    },
     // OffsetFetch: v8 asks for several groups.
     Table {
         key: 9,

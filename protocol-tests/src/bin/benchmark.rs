@@ -103,6 +103,28 @@ fn main() -> Result<()> {
     );
     println!("fresh start to the first committed record: {} ms", first.as_millis());
 
+    let file = config.write(pair.folder(), "verify")?;
+    let start = Instant::now();
+    let mut verify = Bridge::command("verify", &file, &[])?;
+    let mut used = usage(&mut verify)?;
+    let code = loop {
+        if let Some(code) = verify.process().exit_code()? {
+            break code;
+        }
+        // What the kernel has counted is gone with the process; the last look is a moment old.
+        used = usage(&mut verify).unwrap_or(used);
+        std::thread::sleep(POLL);
+    };
+    let wall = start.elapsed().as_secs_f64();
+    ensure!(code == 0 && verify.log().contains(&format!("compared   {expected} records")), "{}", verify.log());
+    println!(
+        "verify: {wall:.1} s, {:.2} CPU-s = {:.0} MB uncompressed ({:.0} MB on the wire of each end) per CPU-s, peak memory {:.0} MiB",
+        used.cpu_seconds,
+        megabytes / used.cpu_seconds,
+        wire_megabytes / used.cpu_seconds,
+        used.peak_mebibytes
+    );
+
     let mut times = Vec::new();
     for number in 0..arguments.starts {
         let before = copied(&mut target, arguments.partitions)?;

@@ -4,6 +4,9 @@ mod end;
 mod positions;
 pub mod report;
 mod settings;
+mod standing;
+
+pub use standing::{Resume, Standing, standing};
 
 use super::ends::Ends;
 use super::error::RunError;

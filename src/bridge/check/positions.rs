@@ -4,12 +4,12 @@ use super::report::{Level, Note, OwnerReport, PartitionReport, PositionsReport};
 use crate::bridge::age::since_1970;
 use crate::bridge::ends::Ends;
 use crate::bridge::incident::{Incident, IncidentKind};
-use crate::bridge::survey::{Prospect, Survey};
+use crate::bridge::survey::Survey;
 use crate::cluster::{At, Metadata};
 use crate::config::Config;
 use crate::ledger::{LaneLedger, LedgerError, LedgerReader, Owner, Position, PositionKey, Until};
 use crate::source;
-use crate::topics::plan::lane;
+use crate::topics::plan::{PlanEntry, lane};
 use crate::types::{TopicName, TopicPartition};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -47,7 +47,8 @@ pub(super) async fn look(
     let foreign = |key: &&PositionKey| *key.cluster_id != *source.cluster_id;
     let foreign: BTreeMap<_, _> =
         positions.keys().filter(foreign).map(|it| (it.topic_partition(), Arc::clone(&it.cluster_id))).collect();
-    let offsets = Known::ask(ends, survey, source, target).await;
+    let entries: Vec<_> = survey.prospects.iter().map(|it| it.entry.clone()).collect();
+    let offsets = Known::ask(ends, &entries, source, target).await;
     let mut report = PositionsReport { owner: owner.map(|it| signed(&it)), ..PositionsReport::default() };
     for prospect in &survey.prospects {
         for number in 0..prospect.entry.partitions {
@@ -63,7 +64,7 @@ pub(super) async fn look(
             let next = position.map(|it| it.next_offset);
             let lag = end.zip(next.or(log_start)).map(|(end, from)| (end - from).max(0));
             let seen = Seen { source, target, offsets: &offsets, other_source: foreign.get(&partition) };
-            if let Some(incident) = foreseen(prospect, &partition, position, &seen) {
+            if let Some(incident) = foreseen(&prospect.entry.target, &partition, position, &seen) {
                 let name = incident.kind.name();
                 notes.push(Note::new(Level::Stopped, name, Some(&partition.to_string()), incident.to_string()));
             }
@@ -133,7 +134,7 @@ fn signed(owner: &Owner) -> OwnerReport {
 /// The last year that the form has room for; a ledger says what somebody wrote into it.
 const YEAR_9999_MS: u64 = 253_402_300_799_000;
 
-struct Known {
+pub(super) struct Known {
     earliest: Offsets,
     last_stable: Offsets,
     /// Of the copies, by their partition at the target.
@@ -141,17 +142,17 @@ struct Known {
 }
 
 impl Known {
-    async fn ask(ends: &Ends, survey: &Survey, source: &Metadata, target: &Metadata) -> Self {
-        let all = |at: At, of: fn(&Prospect) -> &Arc<str>| {
-            let each = survey.prospects.iter().flat_map(move |it| {
+    pub(super) async fn ask(ends: &Ends, entries: &[PlanEntry], source: &Metadata, target: &Metadata) -> Self {
+        let all = |at: At, of: fn(&PlanEntry) -> &Arc<str>| {
+            let each = entries.iter().flat_map(move |it| {
                 let topic = Arc::clone(of(it));
-                (0..it.entry.partitions).map(move |number| (TopicPartition::new(Arc::clone(&topic), number), at))
+                (0..it.partitions).map(move |number| (TopicPartition::new(Arc::clone(&topic), number), at))
             });
             each.collect::<Vec<_>>()
         };
-        let earliest = ends.source.offsets(source, &all(At::Earliest, |it| &it.entry.source)).await;
-        let last_stable = ends.source.offsets(source, &all(At::LastStable, |it| &it.entry.source)).await;
-        let copies = ends.target.offsets(target, &all(At::Latest, |it| &it.entry.target)).await;
+        let earliest = ends.source.offsets(source, &all(At::Earliest, |it| &it.source)).await;
+        let last_stable = ends.source.offsets(source, &all(At::LastStable, |it| &it.source)).await;
+        let copies = ends.target.offsets(target, &all(At::Latest, |it| &it.target)).await;
         let told = |found: BTreeMap<_, Result<crate::cluster::Listed, _>>| {
             found.into_iter().filter_map(|(partition, it)| Some((partition, it.ok()?.offset))).collect()
         };
@@ -160,23 +161,23 @@ impl Known {
 }
 
 /// What a partition's position is compared with.
-struct Seen<'a> {
-    source: &'a Metadata,
-    target: &'a Metadata,
-    offsets: &'a Known,
+pub(super) struct Seen<'a> {
+    pub(super) source: &'a Metadata,
+    pub(super) target: &'a Metadata,
+    pub(super) offsets: &'a Known,
     /// The cluster of which the ledger knows a partition of this name.
-    other_source: Option<&'a Arc<str>>,
+    pub(super) other_source: Option<&'a Arc<str>>,
 }
 
 /// What a run would stop this partition for at once.
-fn foreseen(
-    prospect: &Prospect,
+pub(super) fn foreseen(
+    target: &TopicName,
     partition: &TopicPartition,
     position: Option<&Position>,
     seen: &Seen<'_>,
 ) -> Option<Incident> {
     let offsets = seen.offsets;
-    let target = TopicPartition::new(Arc::clone(&prospect.entry.target), partition.partition);
+    let target = TopicPartition::new(Arc::clone(target), partition.partition);
     let time_ms = since_1970(SystemTime::now()).unsigned_abs();
     let incident = |next_offset, kind| {
         let (partition, target) = (partition.clone(), target.clone());
@@ -223,10 +224,7 @@ fn foreseen(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bridge::age::Oldest;
     use crate::cluster::TopicMetadata;
-    use crate::config::Start;
-    use crate::topics::plan::PlanEntry;
 
     /// Next offset, target, and the ids of the topics at source and target that the position was made of.
     type Stands = (i64, &'static str, u128, u128);
@@ -240,23 +238,6 @@ mod tests {
     }
 
     fn kind(stands: Option<Stands>, range: (i64, i64), copy_end: i64, other: Option<&str>) -> Option<&'static str> {
-        let entry = PlanEntry {
-            source: "a".into(),
-            target: "b".into(),
-            partitions: 1,
-            rule: 0,
-            pattern: "a".to_owned(),
-            start: Start::Earliest,
-        };
-        let prospect = Prospect {
-            entry,
-            source: None,
-            step: None,
-            configs: BTreeMap::new(),
-            replication_factor: None,
-            oldest: Oldest::Nothing,
-            refused: None,
-        };
         let (partition, copy) = (TopicPartition::new("a", 0), TopicPartition::new("b", 0));
         let offsets = Known {
             earliest: Offsets::from([(partition.clone(), range.0)]),
@@ -276,11 +257,12 @@ mod tests {
             transaction: 1,
             time_ms: 0,
             decision: None,
+            anchor: None,
         });
         let other: Option<Arc<str>> = other.map(Arc::from);
         let (source, target) = (topic("a", 7), topic("b", 8));
         let seen = Seen { source: &source, target: &target, offsets: &offsets, other_source: other.as_ref() };
-        foreseen(&prospect, &partition, position.as_ref(), &seen).map(|it| it.kind.name())
+        foreseen(&"b".into(), &partition, position.as_ref(), &seen).map(|it| it.kind.name())
     }
 
     #[test]

@@ -1,4 +1,8 @@
-//! Reads what is committed in one partition, one answer at a time: for those who read beside the lanes.
+//! Reads what is committed in one partition: for those who read beside the lanes.
+
+mod stream;
+
+pub use stream::{Part, Stream};
 
 use crate::batch::RawBatch;
 use crate::cluster::{Cluster, ClusterError};
@@ -11,6 +15,7 @@ use uuid::Uuid;
 
 const FETCH_WAIT: Duration = Duration::from_millis(100);
 const FETCH_BYTES_MAX: i32 = 1 << 20;
+const OFFSET_OUT_OF_RANGE: i16 = 1;
 
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ReadError {
@@ -18,12 +23,21 @@ pub enum ReadError {
     Cluster(#[from] ClusterError),
     #[error("{partition}: the batch at offset {offset} is damaged: {problem:?}")]
     Damaged { partition: TopicPartition, offset: i64, problem: CorruptProblem },
+    #[error(
+        "{partition}: offset {offset} is not there any more: the log was cut by its retention, or truncated, while it was read. \
+         Begin anew"
+    )]
+    Gone { partition: TopicPartition, offset: i64 },
 }
 
 /// Committed data from a position on; nothing where nothing has come within a moment.
 pub struct Committed {
     pub batches: Vec<RawBatch>,
+    /// Data of aborted transactions between them.
+    pub aborted: Vec<RawBatch>,
     pub next: Position,
+    /// −1: no answer about the partition.
+    pub last_stable_offset: i64,
 }
 
 /// `leader`: a connection to the partition's leader that is not shared, for a Fetch waits at the broker.
@@ -33,17 +47,27 @@ pub async fn read_committed(
     partition: &TopicPartition,
     from: Position,
 ) -> Result<Committed, ReadError> {
+    read_up_to(cluster, leader, partition, from, FETCH_BYTES_MAX).await
+}
+
+async fn read_up_to(
+    cluster: &Cluster,
+    leader: &Connection,
+    partition: &TopicPartition,
+    from: Position,
+    bytes_max: i32,
+) -> Result<Committed, ReadError> {
     let request = FetchRequest {
         max_wait: FETCH_WAIT,
         min_bytes: 1,
-        max_bytes: FETCH_BYTES_MAX,
+        max_bytes: bytes_max,
         partitions: vec![FetchPartition {
             partition: partition.clone(),
             topic_id: Uuid::nil(),
             current_leader_epoch: -1,
             fetch_offset: from.offset,
             last_fetched_epoch: -1,
-            partition_max_bytes: FETCH_BYTES_MAX,
+            partition_max_bytes: bytes_max,
         }],
     };
     let wire = |error| ClusterError::Wire { end: cluster.end(), error };
@@ -51,18 +75,27 @@ pub async fn read_committed(
     let version = protocol::fetch_version(&request, most);
     let sent = leader.send(version, &protocol::fetch_request(&request, version), cluster.request_timeout());
     let answer = protocol::fetch_answer(&request, sent.await.map_err(wire)?, version);
-    let nothing = Committed { batches: Vec::new(), next: from };
+    let nothing = Committed { batches: Vec::new(), aborted: Vec::new(), next: from, last_stable_offset: -1 };
     let Answer::Fetch { partitions } = answer else { return Ok(nothing) };
     let Some((_, fetched)) = partitions.into_iter().next() else { return Ok(nothing) };
+    if fetched.error_code == OFFSET_OUT_OF_RANGE {
+        return Err(ReadError::Gone { partition: partition.clone(), offset: from.offset });
+    }
     if fetched.error_code != 0 {
         return Err(ClusterError::Answered { end: cluster.end(), api: "Fetch", code: fetched.error_code }.into());
     }
+    let last_stable_offset = fetched.last_stable_offset;
     let selection = select(fetched.records, fetched.aborted_transactions, from);
     match selection.problem {
         Some(problem) if selection.next.offset == from.offset => {
             Err(ReadError::Damaged { partition: partition.clone(), offset: from.offset, problem })
         }
         // What is whole counts; the rest is read again from there.
-        _ => Ok(Committed { batches: selection.batches, next: selection.next }),
+        _ => Ok(Committed {
+            batches: selection.batches,
+            aborted: selection.aborted,
+            next: selection.next,
+            last_stable_offset,
+        }),
     }
 }

@@ -1,0 +1,116 @@
+//! A gap that an operator accepts: beside a bridge that runs, and while none does.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use libtest_mimic::Trial;
+use protocol_tests::bridge::Bridge;
+use protocol_tests::kafka::Spec;
+use protocol_tests::pair::{Pair, differences, until_none};
+use protocol_tests::raw::{Codec, Isolation, NewRecord, RawClient};
+
+use super::{LIMIT, LINK, Stage, command};
+use crate::{real, trial};
+
+const TOPIC: &str = "orders";
+const REASON: &str = "known, ticket 4711";
+
+pub(super) fn trials() -> Vec<Trial> {
+    vec![
+        trial("positions", "an_accepted_gap_is_gone_past", || {
+            let stage = Stage::new()?;
+            let file = stage.config(&[TOPIC]).write(stage.folder.path(), "bridge")?;
+            accepts(&mut stage.source.client(), &mut stage.target.client(), &file)
+        }),
+        real("positions", "kafka_4_4_0_to_3_9_2_an_accepted_gap_is_gone_past", &["4.4.0", "3.9.2"], || {
+            let pair = Pair::start(Spec::kraft("4.4.0"), Spec::kraft("3.9.2"))?;
+            let file = pair.config(LINK, &[TOPIC]).write(pair.folder(), "bridge")?;
+            accepts(&mut pair.source.client(), &mut pair.target.client(), &file)
+        }),
+    ]
+}
+
+fn write(source: &mut RawClient, partition: i32, count: i64) -> Result<()> {
+    let record = |number: i64| NewRecord {
+        timestamp: 1_700_000_000_000,
+        value: Some(format!("id={partition}-{}-{number}\n", fastrand::u64(..)).into_bytes()),
+        ..NewRecord::default()
+    };
+    source.write(TOPIC, partition, Codec::None, (0..count).map(record).collect())?;
+    Ok(())
+}
+
+fn read(client: &mut RawClient, partition: i32) -> Result<Vec<Option<Vec<u8>>>> {
+    Ok(client.read(TOPIC, partition, Isolation::ReadCommitted)?.into_iter().map(|it| it.value).collect())
+}
+
+fn accepts(source: &mut RawClient, target: &mut RawClient, file: &Path) -> Result<()> {
+    source.create_topic(TOPIC, 2, 1, &[("retention.ms", "-1")])?;
+    write(source, 0, 20)?;
+    write(source, 1, 20)?;
+    let topics = [TOPIC.to_owned()];
+    let mut bridge = Bridge::run(file)?;
+    until_none(LIMIT, || differences(source, target, &topics)).with_context(|| bridge.log())?;
+    ensure!(bridge.terminate(LIMIT)? == 0, "{}", bridge.log());
+    let nothing = command("incidents", file, &[], 0)?;
+    ensure!(nothing["incidents"].as_array().is_some_and(Vec::is_empty), "{nothing:#}");
+
+    // 20 to 24 of partition 0 are gone before anybody has read them.
+    write(source, 0, 10)?;
+    source.delete_records(TOPIC, 0, 25)?;
+    let mut bridge = Bridge::run(file)?;
+    bridge.process().wait_for_log("incident: ", LIMIT)?;
+    let found = command("incidents", file, &[], 1)?;
+    let incident = &found["incidents"][0];
+    let id = incident["id"].as_str().context("no id")?.to_owned();
+    ensure!(id == "retention:orders-0:20" && incident["resume_at"] == 25, "{found:#}");
+    ensure!(incident["first_lost"] == 20 && incident["last_lost"] == 24, "{found:#}");
+    let other = command("incidents", file, &["accept", "retention:orders-0:19", "--reason", REASON], 1)?;
+    ensure!(other.as_str().is_some_and(|it| it.contains("no such incident")), "{other:#}");
+
+    // Beside the bridge that has stopped the partition.
+    let accepted = command("incidents", file, &["accept", &id, "--reason", REASON], 0)?;
+    ensure!(accepted["from_offset"] == 20 && accepted["next_offset"] == 25, "{accepted:#}");
+    let rest = read(source, 0)?;
+    ensure!(rest.len() == 5, "{} records are left", rest.len());
+    until(target, 0, 25).with_context(|| bridge.log())?;
+    ensure!(read(target, 0)?[20..] == rest[..], "the copy went on with something else");
+    // It still owns the lane, and what comes later is copied too.
+    write(source, 0, 3)?;
+    write(source, 1, 3)?;
+    until(target, 0, 28).with_context(|| bridge.log())?;
+    until(target, 1, 23).with_context(|| bridge.log())?;
+    ensure!(!bridge.log().contains("taken over"), "{}", bridge.log());
+    bridge.terminate(LIMIT)?;
+    let found = command("incidents", file, &[], 0)?;
+    let decision = &found["decisions"][0];
+    ensure!(decision["reason"] == REASON && decision["from_offset"] == 20, "{found:#}");
+    let proved = command("verify", file, &[], 0)?;
+    ensure!(proved["total"]["missing"] == 0, "{proved:#}");
+
+    // While no bridge runs; the next one begins with it.
+    write(source, 1, 10)?;
+    source.delete_records(TOPIC, 1, 30)?;
+    command("incidents", file, &["accept", "retention:orders-1:23", "--reason", REASON], 0)?;
+    let mut bridge = Bridge::run(file)?;
+    until(target, 1, 26).with_context(|| bridge.log())?;
+    ensure!(bridge.terminate(LIMIT)? == 0, "{}", bridge.log());
+    ensure!(read(target, 1)?[23..] == read(source, 1)?[..], "the copy went on with something else");
+    let row = command("positions", file, &["translate", "--topic", TOPIC, "--partition", "1", "--offset", "31"], 0)?;
+    let expected = target.read(TOPIC, 1, Isolation::ReadCommitted)?[24].offset;
+    ensure!(row["target_offset"] == expected, "{row:#}, not {expected}");
+    Ok(())
+}
+
+fn until(target: &mut RawClient, partition: i32, count: usize) -> Result<()> {
+    let start = std::time::Instant::now();
+    loop {
+        let found = read(target, partition)?.len();
+        if found >= count {
+            ensure!(found == count, "{found} records of partition {partition} instead of {count}");
+            return Ok(());
+        }
+        ensure!(start.elapsed() < LIMIT, "{found} records of partition {partition} after {LIMIT:?}, {count} are due");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+}

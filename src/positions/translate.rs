@@ -1,0 +1,244 @@
+//! The exact offset map: from the nearest anchor on, committed records are counted at both ends.
+
+use super::{Link, PositionsError};
+use crate::batch::{BatchError, RawBatch, UNCOMPRESSED_BYTES_MAX};
+use crate::cluster::{Cluster, TopicConfigs};
+use crate::ledger::Anchor;
+use crate::reader::Stream;
+use crate::types::TopicPartition;
+use crate::verify::Digest;
+use serde::Serialize;
+use std::collections::{BTreeSet, VecDeque};
+use uuid::Uuid;
+
+/// Of a compacted topic, where counting is no use: so many source records before the offset are looked for at the target.
+const DIGESTS_MAX: usize = 100_000;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Translation {
+    pub topic: String,
+    pub partition: i32,
+    pub offset: i64,
+    pub target_topic: String,
+    pub target_partition: i32,
+    /// Whoever reads on from here reads the copy of what whoever reads on from `offset` reads.
+    pub target_offset: i64,
+}
+
+/// Exact, whatever was re-encoded, aborted or compacted in between: nothing that comes behind the offset is left out.
+pub async fn translate(
+    link: &Link<'_>,
+    partition: &TopicPartition,
+    offset: i64,
+) -> Result<Translation, PositionsError> {
+    let (history, position) = link.position(partition)?;
+    let target = TopicPartition::new(position.target_topic.clone(), position.target_partition);
+    let id = |metadata: &crate::cluster::Metadata, topic| metadata.topics.get(topic).map(|it| it.topic_id);
+    for (end, known, found) in [
+        ("source", position.topic_id, id(&link.source, &partition.topic)),
+        ("target", position.target_topic_id, id(&link.target, &target.topic)),
+    ] {
+        let is_other = |found: Uuid| !known.is_nil() && !found.is_nil() && found != known;
+        if found.is_none_or(is_other) {
+            let reason = format!("the {end}'s topic is not the one that was copied any more");
+            return Err(PositionsError::Other { partition: partition.clone(), reason });
+        }
+    }
+    let (source_start, source_end) = link.bounds(true, partition).await?;
+    let (target_start, target_end) = link.bounds(false, &target).await?;
+    let anchors = history.anchors.get(&link.key(partition)).map_or(&[][..], Vec::as_slice);
+    let anchors = anchors.iter().map(|it| it.anchor);
+    let is_usable = |it: &Anchor| {
+        (it.source_offset >= source_start || it.source_offset == offset) && it.target_offset >= target_start
+    };
+    let usable: Vec<_> = anchors.clone().filter(is_usable).collect();
+    // Before everything that was copied, the first record is the next one.
+    let before_all = anchors.clone().next().filter(|it| it.records == 0 && offset <= it.source_offset && is_usable(it));
+    let anchor = match usable.iter().rfind(|it| it.source_offset <= offset).copied().or(before_all) {
+        Some(anchor) => anchor,
+        None => {
+            let partition = partition.clone();
+            return Err(match usable.first() {
+                Some(first) => PositionsError::Gone { partition, offset, first: first.source_offset },
+                None => PositionsError::NoAnchor { partition },
+            });
+        }
+    };
+    let walk = Walk {
+        link,
+        source: partition,
+        target: &target,
+        anchor,
+        offset,
+        next_offset: position.next_offset,
+        gaps: history
+            .decisions
+            .iter()
+            .filter(|it| it.0.0 == link.key(partition))
+            .map(|it| (it.0.1, it.1.next_offset))
+            .collect(),
+    };
+    let is_compacted = link.is_compacted(partition, &target).await;
+    let target_offset = if is_compacted {
+        walk.by_digest(source_end, target_end).await?
+    } else {
+        walk.by_count(source_end, target_end).await?
+    };
+    Ok(Translation {
+        topic: partition.topic.to_string(),
+        partition: partition.partition,
+        offset,
+        target_topic: target.topic.to_string(),
+        target_partition: target.partition,
+        target_offset,
+    })
+}
+
+impl Link<'_> {
+    async fn is_compacted(&self, source: &TopicPartition, target: &TopicPartition) -> bool {
+        let of = async |cluster: &Cluster, topic: &str| {
+            let is_cleaned = |it: &TopicConfigs| it.get("cleanup.policy").is_some_and(|it| it.contains("compact"));
+            cluster.topic_configs(topic).await.is_ok_and(|it| is_cleaned(&it))
+        };
+        of(&self.ends.source, &source.topic).await || of(&self.ends.target, &target.topic).await
+    }
+}
+
+struct Walk<'a> {
+    link: &'a Link<'a>,
+    source: &'a TopicPartition,
+    target: &'a TopicPartition,
+    anchor: Anchor,
+    offset: i64,
+    next_offset: i64,
+    /// Offsets that were left out by decision.
+    gaps: Vec<(i64, i64)>,
+}
+
+impl Walk<'_> {
+    fn at_source(&self, source_end: i64) -> Stream {
+        let to = self.offset.min(source_end);
+        Stream::open(self.link.ends.source.clone(), self.source.clone(), self.anchor.source_offset, to)
+    }
+
+    fn at_target(&self, target_end: i64) -> Stream {
+        Stream::open(self.link.ends.target.clone(), self.target.clone(), self.anchor.target_offset, target_end)
+    }
+
+    fn damaged(&self, error: BatchError) -> PositionsError {
+        PositionsError::Other { partition: self.source.clone(), reason: error.to_string() }
+    }
+
+    /// One that was copied, of those before the offset. An error where it lies behind the copy.
+    fn is_copied(&self, offset: i64) -> Result<bool, PositionsError> {
+        if offset < self.anchor.source_offset || offset >= self.offset {
+            return Ok(false);
+        }
+        if offset >= self.next_offset {
+            let (partition, offset, next_offset) = (self.source.clone(), self.offset, self.next_offset);
+            return Err(PositionsError::NotCopied { partition, offset, next_offset });
+        }
+        Ok(!self.gaps.iter().any(|(from, to)| (*from..*to).contains(&offset)))
+    }
+
+    fn is_beyond(&self, source_end: i64) -> Result<(), PositionsError> {
+        if self.offset <= source_end {
+            return Ok(());
+        }
+        let reason = format!("offset {} lies behind the source's last stable offset {source_end}", self.offset);
+        Err(PositionsError::Other { partition: self.source.clone(), reason })
+    }
+
+    async fn by_count(&self, source_end: i64, target_end: i64) -> Result<i64, PositionsError> {
+        self.is_beyond(source_end)?;
+        let (mut count, mut stream) = (0_i64, self.at_source(source_end));
+        while let Some(part) = stream.next().await {
+            for batch in part?.batches {
+                count += self.count(&batch)?;
+            }
+        }
+        let mut stream = self.at_target(target_end);
+        while let Some(part) = stream.next().await {
+            for batch in part?.batches {
+                let header = batch.header();
+                let is_whole = header.base_offset >= self.anchor.target_offset && !header.has_gaps();
+                if is_whole && count >= i64::from(header.record_count) {
+                    count -= i64::from(header.record_count);
+                    continue;
+                }
+                let decoded = batch.decode(UNCOMPRESSED_BYTES_MAX).map_err(|error| self.damaged(error))?;
+                for record in decoded.records() {
+                    let offset = decoded.offset(&record.map_err(|error| self.damaged(error))?);
+                    if offset < self.anchor.target_offset {
+                        continue;
+                    }
+                    if count == 0 {
+                        return Ok(offset);
+                    }
+                    count -= 1;
+                }
+            }
+        }
+        // Everything was copied; what comes next comes here.
+        Ok(target_end)
+    }
+
+    fn count(&self, batch: &RawBatch) -> Result<i64, PositionsError> {
+        let header = batch.header();
+        let is_whole = header.base_offset >= self.anchor.source_offset
+            && header.next_offset() <= self.offset.min(self.next_offset)
+            && !header.has_gaps()
+            && self.gaps.is_empty();
+        if is_whole {
+            return Ok(i64::from(header.record_count));
+        }
+        let decoded = batch.decode(UNCOMPRESSED_BYTES_MAX).map_err(|error| self.damaged(error))?;
+        let mut count = 0;
+        for record in decoded.records() {
+            let offset = decoded.offset(&record.map_err(|error| self.damaged(error))?);
+            count += i64::from(self.is_copied(offset)?);
+        }
+        Ok(count)
+    }
+
+    /// Behind the last record at the target that is one of those before the offset: what a cleaner has taken at one end alone
+    /// does not count then. Records that the source has no more may be read again.
+    async fn by_digest(&self, source_end: i64, target_end: i64) -> Result<i64, PositionsError> {
+        self.is_beyond(source_end)?;
+        let (mut order, mut stream) = (VecDeque::new(), self.at_source(source_end));
+        while let Some(part) = stream.next().await {
+            for batch in part?.batches {
+                let decoded = batch.decode(UNCOMPRESSED_BYTES_MAX).map_err(|error| self.damaged(error))?;
+                for record in decoded.records() {
+                    let record = record.map_err(|error| self.damaged(error))?;
+                    if self.is_copied(decoded.offset(&record))? {
+                        order.push_back(Digest::of(decoded.timestamp(&record), &record));
+                    }
+                    if order.len() > DIGESTS_MAX {
+                        order.pop_front();
+                    }
+                }
+            }
+        }
+        let before: BTreeSet<Digest> = order.into_iter().collect();
+        let (mut next, mut stream) = (None, self.at_target(target_end));
+        while let Some(part) = stream.next().await {
+            for batch in part?.batches {
+                let decoded = batch.decode(UNCOMPRESSED_BYTES_MAX).map_err(|error| self.damaged(error))?;
+                for record in decoded.records() {
+                    let record = record.map_err(|error| self.damaged(error))?;
+                    let offset = decoded.offset(&record);
+                    if offset < self.anchor.target_offset {
+                        continue;
+                    }
+                    if before.contains(&Digest::of(decoded.timestamp(&record), &record)) {
+                        next = None;
+                    } else if next.is_none() {
+                        next = Some(offset);
+                    }
+                }
+            }
+        }
+        Ok(next.unwrap_or(target_end))
+    }
+}

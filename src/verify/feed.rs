@@ -1,0 +1,134 @@
+//! One end of a comparison: batches come in, records go out in their order, from one offset to another.
+
+use super::entry::Entry;
+use crate::batch::{BatchError, DecodedBatch, Place, RawBatch, RecordView, UNCOMPRESSED_BYTES_MAX};
+use std::collections::VecDeque;
+
+pub(super) struct Feed {
+    /// Records before it are not looked at.
+    from: i64,
+    /// Nor those from here on.
+    to: i64,
+    /// What the producers wrote, where the broker's own time is not to be compared.
+    with_create_time: bool,
+    batches: VecDeque<RawBatch>,
+    current: Option<(DecodedBatch, Place)>,
+    /// Looked at before it was their turn, to find where the ends agree again.
+    pub(super) ahead: VecDeque<Entry>,
+    /// Nothing more will come.
+    is_ended: bool,
+    /// The offset behind everything that was taken.
+    pub(super) next: i64,
+}
+
+/// The next record of a feed.
+pub(super) struct Head<'a> {
+    pub(super) offset: i64,
+    pub(super) timestamp: i64,
+    pub(super) record: RecordView<'a>,
+    pub(super) behind: Place,
+}
+
+impl Feed {
+    pub(super) fn new(from: i64, to: i64, with_create_time: bool) -> Self {
+        Self {
+            from,
+            to,
+            with_create_time,
+            batches: VecDeque::new(),
+            current: None,
+            ahead: VecDeque::new(),
+            is_ended: from >= to,
+            next: from,
+        }
+    }
+
+    pub(super) fn push(&mut self, batches: Vec<RawBatch>) {
+        if !self.is_ended {
+            self.batches.extend(batches);
+        }
+    }
+
+    pub(super) fn end(&mut self) {
+        self.is_ended = true;
+    }
+
+    pub(super) fn is_ended(&self) -> bool {
+        self.is_ended
+    }
+
+    /// There is a record that was not taken yet, beside those `ahead`.
+    pub(super) fn ready(&mut self) -> Result<bool, BatchError> {
+        loop {
+            let Some((batch, place)) = &mut self.current else {
+                let Some(batch) = self.batches.pop_front() else { return Ok(false) };
+                self.current = Some((batch.decode(UNCOMPRESSED_BYTES_MAX)?, Place::default()));
+                continue;
+            };
+            match batch.record_at(*place).transpose()? {
+                None => self.current = None,
+                Some((record, behind)) => match batch.offset(&record) {
+                    offset if offset < self.from => *place = behind,
+                    offset if offset >= self.to => {
+                        self.batches.clear();
+                        self.current = None;
+                        self.is_ended = true;
+                    }
+                    _ => return Ok(true),
+                },
+            }
+        }
+    }
+
+    /// The record that `ready` found.
+    pub(super) fn head(&self) -> Result<Option<Head<'_>>, BatchError> {
+        let Some((batch, place)) = &self.current else { return Ok(None) };
+        let Some((record, behind)) = batch.record_at(*place).transpose()? else { return Ok(None) };
+        let offset = batch.offset(&record);
+        if offset >= self.to {
+            return Ok(None);
+        }
+        let timestamp = if self.with_create_time { batch.create_time(&record) } else { batch.timestamp(&record) };
+        Ok(Some(Head { offset, timestamp, record, behind }))
+    }
+
+    /// The head was taken.
+    pub(super) fn took(&mut self, offset: i64, behind: Place) {
+        self.next = offset + 1;
+        if let Some((_, place)) = &mut self.current {
+            *place = behind;
+        }
+    }
+
+    /// The next record goes `ahead`; false: there is none yet.
+    pub(super) fn look_ahead(&mut self) -> Result<bool, BatchError> {
+        if !self.ready()? {
+            return Ok(false);
+        }
+        let Some(head) = self.head()? else { return Ok(false) };
+        let (entry, behind) = (Entry::of(head.offset, head.timestamp, &head.record), head.behind);
+        if let Some((_, place)) = &mut self.current {
+            *place = behind;
+        }
+        self.ahead.push_back(entry);
+        Ok(true)
+    }
+
+    /// A whole batch that comes next and lies within the bounds.
+    pub(super) fn whole(&self) -> Option<&RawBatch> {
+        let batch = self.batches.front().filter(|_| self.current.is_none() && self.ahead.is_empty())?;
+        let header = batch.header();
+        (header.base_offset >= self.from && header.next_offset() <= self.to).then_some(batch)
+    }
+
+    pub(super) fn took_whole(&mut self) {
+        if let Some(batch) = self.batches.pop_front() {
+            self.next = batch.header().next_offset();
+        }
+    }
+
+    /// Compares the broker's time with nothing but the broker's time: such a batch is the same only record by record.
+    pub(super) fn stamps(&self, batch: &RawBatch) -> bool {
+        batch.header().is_log_append_time() && !self.with_create_time
+    }
+}

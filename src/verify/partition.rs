@@ -1,0 +1,101 @@
+//! Reads both ends of one partition and has them compared.
+
+use super::Progress;
+use super::VerifyError;
+use super::compare::{Comparer, End, Point, Rules, Step};
+use super::cut::Job;
+use super::entry::Chain;
+use super::found::Found;
+use super::resolve::resolve;
+use super::state::{Saved, State};
+use crate::bridge::Ends;
+use crate::reader::{ReadError, Stream};
+use std::sync::atomic::Ordering;
+use tokio::sync::Mutex;
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Outcome {
+    pub(super) found: Found,
+    pub(super) chain: Option<Chain>,
+    /// Behind the last records that were compared; what was compared is whole up to here.
+    pub(super) source_to: i64,
+    pub(super) target_to: i64,
+    pub(super) stopped: Option<String>,
+}
+
+pub(super) async fn compare(
+    ends: &Ends,
+    job: &Job,
+    progress: &Progress,
+    state: &Mutex<State>,
+) -> Result<Outcome, VerifyError> {
+    let mut outcome =
+        Outcome { found: job.found.clone(), chain: job.chain, stopped: job.stopped.clone(), ..Outcome::default() };
+    for rules in &job.ranges {
+        match range(ends, job, rules.clone(), outcome.clone(), progress, state).await {
+            Ok(compared) => outcome = compared,
+            Err(VerifyError::Read(error @ (ReadError::Damaged { .. } | ReadError::Gone { .. }))) => {
+                outcome.stopped = Some(error.to_string());
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    outcome.found.pair_moved();
+    resolve(ends, job, &mut outcome.found).await?;
+    outcome.found.differences.sort_by_key(|it| (it.source_offset, it.target_offset));
+    // A sample is not gone on with: another one is taken.
+    if job.ranges.len() == 1 && outcome.stopped.is_none() {
+        let to = Point { source_offset: outcome.source_to, target_offset: outcome.target_to };
+        state.lock().await.put(&job.key, Saved::new(job, &outcome.found, to, outcome.chain));
+    }
+    Ok(outcome)
+}
+
+async fn range(
+    ends: &Ends,
+    job: &Job,
+    rules: Rules,
+    before: Outcome,
+    progress: &Progress,
+    state: &Mutex<State>,
+) -> Result<Outcome, VerifyError> {
+    let is_whole = job.ranges.len() == 1;
+    let mut source = Stream::open(ends.source.clone(), job.source.clone(), rules.source.start, rules.source.end);
+    let mut target = Stream::open(ends.target.clone(), job.target.clone(), rules.target.start, rules.target.end);
+    let (due_before, starts) = (rules.due_before, (rules.source.start, rules.target.start));
+    let mut comparer = Comparer::new(rules, before.chain, before.found);
+    let mut told = (comparer.records(), 0);
+    loop {
+        let end = match comparer.step() {
+            Ok(Step::Done) => break,
+            Ok(Step::Want(end)) => end,
+            // Its checksum is right, so it was written like this.
+            Err(error) => {
+                let stopped = Some(format!("a batch of {} or {} cannot be read: {error}", job.source, job.target));
+                return Ok(Outcome { found: comparer.found().clone(), stopped, ..Outcome::default() });
+            }
+        };
+        if let Some(point) = comparer.point().filter(|_| is_whole) {
+            state.lock().await.put(&job.key, Saved::new(job, comparer.found(), point, comparer.chain()));
+        }
+        let stream = if end == End::Source { &mut source } else { &mut target };
+        match stream.next().await {
+            Some(part) => comparer.push(end, part?.batches),
+            None => comparer.end(end),
+        }
+        let now = (comparer.records(), comparer.bytes());
+        progress.records.fetch_add(now.0 - told.0, Ordering::Relaxed);
+        progress.bytes.fetch_add(now.1 - told.1, Ordering::Relaxed);
+        told = now;
+    }
+    let point = comparer.point();
+    progress.records.fetch_add(comparer.records() - told.0, Ordering::Relaxed);
+    Ok(Outcome {
+        found: comparer.found().clone(),
+        chain: comparer.chain(),
+        // Behind the last record there may be markers and aborted ones, which are done with.
+        source_to: point.map_or(starts.0, |it| it.source_offset.max(due_before)),
+        target_to: point.map_or(starts.1, |it| it.target_offset),
+        stopped: before.stopped,
+    })
+}

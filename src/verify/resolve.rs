@@ -1,0 +1,77 @@
+//! Where a record comes from that only the target has: read the source once more, its aborted records too.
+
+use super::VerifyError;
+use super::cut::Job;
+use super::entry::Digest;
+use super::found::{Difference, Found, Kind};
+use crate::batch::{BatchError, RawBatch, UNCOMPRESSED_BYTES_MAX};
+use crate::bridge::Ends;
+use crate::reader::{ReadError, Stream};
+use std::collections::BTreeMap;
+
+/// Where a record was found at the source.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Committed(i64),
+    Aborted(i64),
+}
+
+/// Only partitions with such records pay for it, and then it is one pass.
+pub(super) async fn resolve(ends: &Ends, job: &Job, found: &mut Found) -> Result<(), VerifyError> {
+    let surplus = std::mem::take(&mut found.surplus);
+    if surplus.is_empty() {
+        return Ok(());
+    }
+    let mut origins: BTreeMap<Digest, Option<Origin>> = surplus.iter().map(|it| (it.digest, None)).collect();
+    let end = job.ranges.iter().map(|it| it.source.end).max().unwrap_or(0);
+    let with_create_time = job.ranges.iter().any(|it| it.with_create_time);
+    let mut stream = Stream::open(ends.source.clone(), job.source.clone(), job.source_start, end);
+    while let Some(part) = stream.next().await {
+        let part = match part {
+            Ok(part) => part,
+            // What was found until then counts.
+            Err(ReadError::Gone { .. } | ReadError::Damaged { .. }) => break,
+            Err(error) => return Err(error.into()),
+        };
+        let committed = part.batches.iter().map(|it| (it, true));
+        for (batch, is_committed) in committed.chain(part.aborted.iter().map(|it| (it, false))) {
+            // A batch that cannot be unpacked has stopped the comparison already.
+            let _ = look(batch, is_committed, with_create_time, &mut origins);
+        }
+    }
+    for lone in surplus {
+        let origin = origins.get(&lone.digest).copied().flatten();
+        let (kind, source_offset, what) = match origin {
+            Some(Origin::Committed(offset)) => (Kind::Doubled, Some(offset), ""),
+            Some(Origin::Aborted(offset)) => (Kind::Phantom, Some(offset), "aborted at the source"),
+            None => (Kind::Phantom, None, "the source has no such record"),
+        };
+        let target_offset = Some(lone.offset);
+        found.difference(Difference { kind, source_offset, target_offset, what: what.to_owned() });
+    }
+    Ok(())
+}
+
+fn look(
+    batch: &RawBatch,
+    is_committed: bool,
+    with_create_time: bool,
+    origins: &mut BTreeMap<Digest, Option<Origin>>,
+) -> Result<(), BatchError> {
+    let decoded = batch.decode(UNCOMPRESSED_BYTES_MAX)?;
+    for record in decoded.records() {
+        let record = record?;
+        let timestamp = if with_create_time { decoded.create_time(&record) } else { decoded.timestamp(&record) };
+        if let Some(origin) = origins.get_mut(&Digest::of(timestamp, &record)) {
+            let offset = decoded.offset(&record);
+            // Written again after its transaction was aborted, it is a committed one.
+            match origin {
+                Some(Origin::Committed(_)) => {}
+                _ if is_committed => *origin = Some(Origin::Committed(offset)),
+                Some(Origin::Aborted(_)) => {}
+                None => *origin = Some(Origin::Aborted(offset)),
+            }
+        }
+    }
+    Ok(())
+}
