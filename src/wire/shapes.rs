@@ -108,7 +108,7 @@ pub(super) static TABLES: &[Table] = &[
     Table {
         key: 8,
         first: 2,
-        last: 9,
+        last: 8,
         flexible: 8,
         fields: &[i32().since(3), list(&[text(), list(&[i32(), i16()])])],
         tags: &[],

@@ -174,6 +174,13 @@ fn samples(version_of: impl Fn(i16) -> Vec<i16>) -> Vec<(i16, i16, Bytes)> {
             CreatePartitionsTopicResult::default().with_name(text("t").into()).with_error_message(Some(text("m")));
         encoded(&CreatePartitionsResponse::default().with_results(vec![result]), v)
     });
+    add(8, &|v| {
+        use offset_commit_response::*;
+        let topic = OffsetCommitResponseTopic::default()
+            .with_name(text("t").into())
+            .with_partitions(vec![OffsetCommitResponsePartition::default().with_partition_index(1)]);
+        encoded(&OffsetCommitResponse::default().with_topics(vec![topic]), v)
+    });
     add(65, &|v| {
         use describe_transactions_response::*;
         let topic = TopicData::default().with_topic(text("t").into()).with_partitions(vec![1, 2]);
@@ -204,7 +211,7 @@ fn decodes(key: i16, version: i16, mut bytes: Bytes) -> bool {
         };
     }
     decode!(0 => ProduceResponse, 1 => FetchResponse, 2 => ListOffsetsResponse, 3 => MetadataResponse,
-        9 => OffsetFetchResponse, 10 => FindCoordinatorResponse, 12 => HeartbeatResponse, 18 => ApiVersionsResponse, 19 => CreateTopicsResponse,
+        8 => OffsetCommitResponse, 9 => OffsetFetchResponse, 10 => FindCoordinatorResponse, 12 => HeartbeatResponse, 18 => ApiVersionsResponse, 19 => CreateTopicsResponse,
         22 => InitProducerIdResponse, 23 => OffsetForLeaderEpochResponse, 24 => AddPartitionsToTxnResponse,
         25 => AddOffsetsToTxnResponse, 26 => EndTxnResponse, 28 => TxnOffsetCommitResponse, 32 => DescribeConfigsResponse,
         37 => CreatePartitionsResponse, 44 => IncrementalAlterConfigsResponse, 65 => DescribeTransactionsResponse)
