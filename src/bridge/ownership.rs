@@ -33,8 +33,11 @@ pub(super) struct Ownership {
     retakes: VecDeque<Instant>,
     /// Whose signature was found when the lane was taken: until it is replaced by ours it is no sign of a successor.
     displaced: Option<Uuid>,
-    /// The same when the ledger was last asked: it may have been read before our signature came into it.
+    /// The same when the first question was asked that the ledger has not answered yet: it may have been read before our
+    /// signature came into it.
     displaced_when_asked: Option<Uuid>,
+    questions: u32,
+    has_signed: bool,
     has_owned: bool,
     /// The coordinator has ended our own transaction for its age.
     is_expired: bool,
@@ -67,8 +70,12 @@ impl Lane {
                 return self.end(Event::TakenOver(other));
             }
             self.ownership.displaced = Some(other.instance);
+        } else if ledger.owner().is_some() {
+            // Our own signature: whoever signs now has come after it.
+            self.ownership.displaced = None;
         }
         self.ownership.has_owned = true;
+        self.ownership.has_signed = false;
         self.ownership.suspected.clear();
         self.is_unsigned = true;
         let (transaction, positions) = (ledger.transaction(), ledger.positions().len());
@@ -87,9 +94,12 @@ impl Lane {
         self.ownership.has_owned
     }
 
-    /// After every commit.
+    /// After every commit. The first one's markers may still be on their way, and the signature cannot be read before they are
+    /// there; the second transaction could not begin without them.
     pub(super) fn signed(&mut self) {
-        self.ownership.displaced = None;
+        if std::mem::replace(&mut self.ownership.has_signed, true) {
+            self.ownership.displaced = None;
+        }
     }
 
     pub(super) fn fenced(&mut self) {
@@ -106,7 +116,10 @@ impl Lane {
     }
 
     fn who_owns(&mut self) {
-        self.ownership.displaced_when_asked = self.ownership.displaced;
+        if self.ownership.questions == 0 || self.ownership.displaced.is_some() {
+            self.ownership.displaced_when_asked = self.ownership.displaced;
+        }
+        self.ownership.questions += 1;
         self.output(Output::WhoOwns);
     }
 
@@ -179,6 +192,7 @@ impl Lane {
 
     /// Who signed last, for a lane that was fenced or has a suspicion.
     pub(super) fn asked(&mut self, owner: Option<Owner>) {
+        self.ownership.questions = self.ownership.questions.saturating_sub(1);
         match self.phase {
             Phase::Asking => {}
             Phase::Copying => return self.convict(owner),
@@ -421,10 +435,18 @@ mod tests {
         rig.lane.suspect(incident());
         rig.lane.question();
         assert_eq!(rig.lane.poll_output().map(|it| matches!(it, Output::WhoOwns)), Some(true));
+        // Two commits: whoever asks from now on reads our signature.
         rig.lane.signed();
-        rig.input(Input::Owner(Some(owner(2, 900))));
-        assert_eq!(rig.successor(), None);
-        assert!(matches!(rig.events.last(), Some(Event::Incident(_))), "{:?}", rig.events);
+        rig.lane.signed();
+        rig.lane.suspect(incident());
+        rig.lane.question();
+        assert_eq!(rig.lane.poll_output().map(|it| matches!(it, Output::WhoOwns)), Some(true));
+        for told in 1..=2 {
+            rig.input(Input::Owner(Some(owner(2, 900))));
+            assert_eq!(rig.successor(), None);
+            let incidents = rig.events.iter().filter(|it| matches!(it, Event::Incident(_))).count();
+            assert!(incidents >= told, "{:?}", rig.events);
+        }
         // The control: asked once more, the same answer means that it has come back.
         rig.lane.suspect(incident());
         rig.signed = Some(owner(2, 900));
