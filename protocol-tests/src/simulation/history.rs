@@ -116,15 +116,22 @@ impl History {
     /// The log ends before what was read of it; `view` is all of it.
     pub(super) fn truncated(&mut self, view: &LogView) -> Result<()> {
         let old = self.now();
+        // What compaction has taken of the common beginning is not there to be read again, and may have been copied before.
+        let is_common =
+            |it: &&ReadRecord| it.offset < view.start || it.offset < view.end && old.compacted.contains(&it.offset);
         let timeline = Timeline {
-            records: old.records.iter().filter(|it| it.offset < view.start).cloned().collect(),
+            records: old.records.iter().filter(is_common).cloned().collect(),
             aborted: Vec::new(),
             compacted: old.compacted.clone(),
             starts: old.starts.clone(),
         };
         self.timelines.push(timeline);
         self.reader = LogReader::default();
-        self.observe(view)
+        self.observe(view)?;
+        if let Some(timeline) = self.timelines.last_mut() {
+            timeline.records.sort_by_key(|it| it.offset);
+        }
+        Ok(())
     }
 
     /// After a compaction; `view` is all of the log.

@@ -44,6 +44,8 @@ impl World {
         let Some(name) = self.topics.get(topic % self.topics.len().max(1)).cloned() else { return Ok(()) };
         let Some(partitions) = self.source.with(|cluster, _| cluster.partitions(&name)) else { return Ok(()) };
         let places: Vec<_> = (0..partitions).map(|it| (name.clone(), it)).collect();
+        // A marker that is due in this very instant comes before the deletion.
+        self.source.with(|cluster, now_ms| cluster.handle_timeout(now_ms));
         for place in &places {
             self.observe_source(place)?;
         }

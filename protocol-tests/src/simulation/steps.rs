@@ -178,6 +178,8 @@ impl World {
                 }
                 self.source.with(|cluster, now_ms| cluster.run_upkeep(now_ms));
                 for place in self.places() {
+                    // A marker that was due in this very instant has decided what was cleaned with it.
+                    self.observe_source(&place)?;
                     if let Some(view) = self.view(End::Source, &place.0, place.1, 0) {
                         self.reference.source(&place).compacted(&view)?;
                     }
