@@ -78,12 +78,13 @@ struct Mending {
     call: Call,
     partitions: Vec<TopicPartition>,
     commit: bool,
+    /// AddPartitionsToTxn is through, EndTxn is called.
+    is_registered: bool,
 }
 
 enum Step {
     Asking,
-    Registering(Mending),
-    Ending(Mending),
+    Mending(Mending),
 }
 
 pub(super) struct Settling {
@@ -147,8 +148,7 @@ impl Settling {
                 self.told(context, id, answer);
                 self.next(context)
             }
-            Step::Registering(it) if it.call.owns(id) => self.registered(context, it, answer),
-            Step::Ending(it) if it.call.owns(id) => self.ended(context, it, answer),
+            Step::Mending(it) if it.call.owns(id) => self.mended(context, it, answer),
             step => {
                 self.step = step;
                 State::Settling(self)
@@ -231,12 +231,13 @@ impl Settling {
             partitions: partitions.clone(),
         };
         let call = Call::start(context, Destination::TransactionCoordinator, request);
-        self.step = Step::Registering(Mending { call, partitions, commit });
+        self.step = Step::Mending(Mending { call, partitions, commit, is_registered: false });
         State::Settling(self)
     }
 
-    fn registered(mut self, context: &mut Context, mut it: Mending, answer: Result<Answer, Failure>) -> State {
+    fn mended(mut self, context: &mut Context, mut it: Mending, answer: Result<Answer, Failure>) -> State {
         match it.call.answered(context, answer) {
+            Verdict::Done(_) if it.is_registered => return self.ended(context, it),
             Verdict::Done(_) => {
                 let request = TxnRequest::EndTxn {
                     transactional_id: context.settings.transactional_id.clone(),
@@ -246,32 +247,9 @@ impl Settling {
                     protocol: TransactionProtocol::V1,
                 };
                 it.call = Call::start(context, Destination::TransactionCoordinator, request);
-                self.step = Step::Ending(it);
+                it.is_registered = true;
             }
-            Verdict::Again => self.step = Step::Registering(it),
-            Verdict::Fenced(cause) => {
-                ended(context, Event::Fenced { cause });
-                return State::Fenced;
-            }
-            Verdict::Abort(cause) | Verdict::OutcomeUnknown(cause) | Verdict::Stop(cause) => {
-                if it.call.attempts() >= ATTEMPTS_MAX {
-                    ended(context, Event::Fenced { cause });
-                    return State::Fenced;
-                }
-                it.call.again(context, Backoff::Growing);
-                self.step = Step::Registering(it);
-            }
-        }
-        State::Settling(self)
-    }
-
-    fn ended(mut self, context: &mut Context, mut it: Mending, answer: Result<Answer, Failure>) -> State {
-        match it.call.answered(context, answer) {
-            Verdict::Done(_) => {}
-            Verdict::Again => {
-                self.step = Step::Ending(it);
-                return State::Settling(self);
-            }
+            Verdict::Again => {}
             Verdict::Fenced(cause) => {
                 ended(context, Event::Fenced { cause });
                 return State::Fenced;
@@ -282,10 +260,13 @@ impl Settling {
                     return State::Unknown;
                 }
                 it.call.again(context, Backoff::Growing);
-                self.step = Step::Ending(it);
-                return State::Settling(self);
             }
         }
+        self.step = Step::Mending(it);
+        State::Settling(self)
+    }
+
+    fn ended(mut self, context: &mut Context, it: Mending) -> State {
         for partition in &it.partitions {
             let Some(left) = self.unsettled.get_mut(partition) else { continue };
             left.mended += 1;
@@ -304,7 +285,7 @@ impl Settling {
 
     pub(super) fn timeout(mut self, context: &mut Context) -> State {
         match &mut self.step {
-            Step::Registering(it) | Step::Ending(it) => it.call.timeout(context),
+            Step::Mending(it) => it.call.timeout(context),
             Step::Asking if self.retry.is_some_and(|at| at <= context.now) => self.ask(context),
             Step::Asking => {}
         }
@@ -313,7 +294,7 @@ impl Settling {
 
     pub(super) fn timer(&self) -> Option<(Instant, Timer)> {
         match &self.step {
-            Step::Registering(it) | Step::Ending(it) => it.call.timer(),
+            Step::Mending(it) => it.call.timer(),
             Step::Asking => self.retry.map(|at| (at, Timer::Retry)),
         }
     }
