@@ -27,7 +27,7 @@ const LAYERS: &[&[&str]] = &[
 const BROKER_MAY_USE: &[&str] = &["types", "shape", "batch"];
 
 /// What the harness must not take from the bridge, for the same reason.
-const PROTOCOL_LAYERS: &[&str] = &["wire", "cluster", "batch", "source", "target", "reader", "ledger"];
+const PROTOCOL_LAYERS: &[&str] = &["wire", "cluster", "batch", "source", "target", "group", "reader", "ledger"];
 
 /// The simulation runs the shipping code: it stands in for its sockets, and reads why it ended.
 const SIMULATION_MAY_USE: &[(&str, &str)] =
@@ -38,6 +38,7 @@ const PURE: &[&str] = &[
     "src/batch/",
     "src/source/",
     "src/target/",
+    "src/group/",
     "src/bridge/gather.rs",
     "src/bridge/lane.rs",
     "src/bridge/ownership.rs",
