@@ -1,14 +1,17 @@
 //! Puts the machines' requests on a connection, in the version that it speaks.
 
+use super::roster::REBALANCE_TIMEOUT;
 use crate::cluster::Pending;
+use crate::group::{self, GroupRequest, protocol as member};
 use crate::source::{self, SourceRequest};
 use crate::target::protocol as produce;
 use crate::target::{self, TxnRequest};
 use crate::types::ProducerIdentity;
 use crate::wire::{Connection, WireError};
 use kafka_protocol::messages::{
-    AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, EndTxnRequest, FetchRequest, InitProducerIdRequest,
-    ListOffsetsRequest, OffsetForLeaderEpochRequest, ProduceRequest, TxnOffsetCommitRequest,
+    AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, EndTxnRequest, FetchRequest, HeartbeatRequest,
+    InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest, ListOffsetsRequest, OffsetForLeaderEpochRequest,
+    ProduceRequest, SyncGroupRequest, TxnOffsetCommitRequest,
 };
 use kafka_protocol::protocol::Request;
 use std::future::Future;
@@ -129,6 +132,41 @@ pub(super) fn target(connection: &Connection, request: TxnRequest, timeout: Dura
         TxnRequest::EndTxn { transactional_id, identity, commit, protocol } => {
             end_txn(connection, &transactional_id, identity, commit, produce::end_txn_version_max(protocol), timeout)
         }
+    }
+}
+
+pub(super) fn group(connection: &Connection, request: GroupRequest, timeout: Duration) -> Pending<group::Answer> {
+    // The coordinator holds these two until everybody has come.
+    let held = timeout + REBALANCE_TIMEOUT;
+    match request.api() {
+        group::Api::JoinGroup => ask::<JoinGroupRequest, _>(
+            connection,
+            member::JOIN_GROUP_VERSION_MAX,
+            held,
+            |_| member::join_group(&request).unwrap_or_default(),
+            |answer, _| member::join_group_answer(answer),
+        ),
+        group::Api::SyncGroup => ask::<SyncGroupRequest, _>(
+            connection,
+            member::SYNC_GROUP_VERSION_MAX,
+            held,
+            |version| member::sync_group(&request, version).unwrap_or_default(),
+            |answer, _| member::sync_group_answer(answer),
+        ),
+        group::Api::Heartbeat => ask::<HeartbeatRequest, _>(
+            connection,
+            member::HEARTBEAT_VERSION_MAX,
+            timeout,
+            |_| member::heartbeat(&request).unwrap_or_default(),
+            |answer, _| member::heartbeat_answer(&answer),
+        ),
+        group::Api::LeaveGroup => ask::<LeaveGroupRequest, _>(
+            connection,
+            member::LEAVE_GROUP_VERSION_MAX,
+            timeout,
+            |version| member::leave_group(&request, version).unwrap_or_default(),
+            |answer, _| member::leave_group_answer(&answer),
+        ),
     }
 }
 

@@ -38,6 +38,16 @@ pub enum RunError {
         owner.host, owner.pid, owner.version
     )]
     TakenOver { link: String, owner: Box<Owner> },
+    #[error(
+        "link {link} was taken over by a newer kafka-bridge with the same instance id, {instance_id:?}. Bridges that run at \
+         once need ids of their own: delivery.instance_id"
+    )]
+    Superseded { link: String, instance_id: String },
+    #[error(
+        "the target does not take delivery.session_timeout_ms = {0} (INVALID_SESSION_TIMEOUT): choose one between its \
+         group.min.session.timeout.ms and group.max.session.timeout.ms"
+    )]
+    SessionTimeout(u128),
     #[error("no lane is left that can work; the last one stopped because: {0}")]
     NoLane(String),
 }

@@ -9,6 +9,7 @@ use super::incident::{Incident, IncidentKind};
 use super::ownership::Ownership;
 use super::transaction::{Counts, InFlight};
 use crate::batch::LogAppendTimePolicy;
+use crate::group::Membership;
 use crate::ledger::{LaneLedger, Owner, PositionKey};
 use crate::source::{self, Fetcher, FetcherSettings, LeaderView, StartAt};
 use crate::target::{self, AbortClass, Cause, Transactor, TransactorSettings};
@@ -61,6 +62,8 @@ pub(super) struct Route {
 #[derive(Debug)]
 pub(super) enum Input {
     Take,
+    /// The lane is shared out by a group, of which this is the newest generation.
+    Membership(Membership),
     /// All partitions of the lane.
     Routes(BTreeMap<TopicPartition, Route>),
     Leaders(BTreeMap<TopicPartition, LeaderView>),
@@ -109,8 +112,10 @@ pub(super) enum Event {
     Committed(Counts),
     Aborted(Cause),
     Incident(Incident),
-    /// Terminal, as the two below: a newer bridge has this lane.
+    /// Terminal, as those below: a newer bridge has this lane.
     TakenOver(Owner),
+    /// Of a shared lane: somebody took it. Whether it is to be taken back is for the group to say.
+    Fenced,
     Failed(String),
     Drained,
 }
@@ -148,6 +153,8 @@ pub(super) struct Lane {
     pub(super) not_before: Instant,
     aborts: u32,
     pub(super) ownership: Ownership,
+    /// None: all lanes are this process's.
+    pub(super) membership: Option<Membership>,
     /// Held back while the ledger is being read.
     pub(super) wanted_protocol: Option<target::TransactionProtocol>,
     pub(super) is_draining: bool,
@@ -187,6 +194,7 @@ impl Lane {
             not_before: now,
             aborts: 0,
             ownership: Ownership::default(),
+            membership: None,
             wanted_protocol: None,
             is_draining: false,
             outputs: VecDeque::new(),
@@ -215,6 +223,7 @@ impl Lane {
             // Only once: a lane that works would forget what it has in its transaction.
             Input::Take if self.phase == Phase::Idle => self.take(),
             Input::Take => {}
+            Input::Membership(membership) => self.membership = Some(membership),
             Input::Routes(routes) => {
                 self.routes = routes;
                 self.apply_routes();

@@ -12,6 +12,7 @@ mod incident;
 mod lane;
 #[cfg(test)]
 mod lane_tests;
+mod link;
 #[cfg(test)]
 mod model;
 mod ownership;
@@ -24,6 +25,7 @@ mod purse;
 mod report;
 #[cfg(test)]
 mod rig;
+mod roster;
 mod run;
 #[cfg(test)]
 mod situations;

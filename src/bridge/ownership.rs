@@ -54,6 +54,9 @@ impl Lane {
             return;
         }
         if let Some(other) = self.other(ledger.owner()) {
+            if self.ownership.has_owned && self.membership.is_some() {
+                return self.end(Event::Fenced);
+            }
             if self.ownership.has_owned && self.is_newer(&other) {
                 return self.end(Event::TakenOver(other));
             }
@@ -84,6 +87,9 @@ impl Lane {
     }
 
     pub(super) fn fenced(&mut self) {
+        if self.membership.is_some() {
+            return self.end(Event::Fenced);
+        }
         let timeout = self.settings.transactor.transaction_timeout;
         self.ownership.is_expired = self.in_flight.as_ref().is_some_and(|it| it.began() + timeout <= self.now);
         self.ownership.fenced_at = Some(self.now);
@@ -120,6 +126,7 @@ impl Lane {
     fn convict(&mut self, owner: Option<Owner>) {
         let suspected = std::mem::take(&mut self.ownership.suspected);
         match self.other(owner.as_ref()).filter(|it| self.ownership.displaced != Some(it.instance)) {
+            Some(_) if !suspected.is_empty() && self.membership.is_some() => self.end(Event::Fenced),
             Some(other) if !suspected.is_empty() && self.is_newer(&other) => self.end(Event::TakenOver(other)),
             // Taken again, it finds them again.
             Some(_) if !suspected.is_empty() => {
