@@ -14,6 +14,7 @@ mod gaps;
 mod harness;
 mod house;
 mod logging;
+mod sharing;
 mod simulation;
 mod topics;
 
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
     trials.extend(faults::trials());
     trials.extend(foreign::trials());
     trials.extend(gaps::trials());
+    trials.extend(sharing::trials());
     trials.extend(simulation::trials());
     trials.extend(house::trials());
     trials.extend(topics::trials());

@@ -9,6 +9,9 @@ use crate::wire::SecurityError;
 use std::fmt::Display;
 use std::sync::Arc;
 
+/// Several bridges of a link may start at once on a fresh target, and each makes what it finds missing.
+const TOPIC_ALREADY_EXISTS: i16 = 36;
+
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum RunError {
     #[error("{end}.tls: {error}")]
@@ -56,7 +59,9 @@ impl RunError {
     /// A broker or a topic that is just coming up: waiting may help.
     pub(super) fn may_pass(&self) -> bool {
         match self {
-            Self::Cluster(error) | Self::Ledger(LedgerError::Cluster(error)) => !error.is_permanent(),
+            Self::Cluster(error) | Self::Ledger(LedgerError::Cluster(error)) => {
+                !error.is_permanent() || error.code() == Some(TOPIC_ALREADY_EXISTS)
+            }
             _ => false,
         }
     }

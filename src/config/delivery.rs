@@ -202,6 +202,9 @@ impl Delivery {
 
 /// A broker takes any, Kafka's own clients do not.
 fn instance_id(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<String> {
+    if reader.is_empty(section, "instance_id") {
+        return Some(String::new());
+    }
     let value = reader.string(section, "instance_id")?;
     let is_legal = |it: char| it.is_ascii_alphanumeric() || matches!(it, '.' | '_' | '-');
     if value.text.len() > INSTANCE_ID_LENGTH_MAX || !value.text.chars().all(is_legal) {
