@@ -50,7 +50,7 @@ pub enum RunError {
         "the target does not take delivery.session_timeout_ms = {0} (INVALID_SESSION_TIMEOUT): choose one between its \
          group.min.session.timeout.ms and group.max.session.timeout.ms"
     )]
-    SessionTimeout(u128),
+    SessionTimeout(u64),
     #[error("no lane is left that can work; the last one stopped because: {0}")]
     NoLane(String),
 }

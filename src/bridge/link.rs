@@ -187,7 +187,8 @@ impl<'a, S: Fn(u32) -> LaneSettings> Link<'a, S> {
                 return Err(RunError::Superseded { link, instance_id });
             }
             group::Event::Failed(Trouble::SessionTimeout) => {
-                return Err(RunError::SessionTimeout(self.session_timeout.as_millis()));
+                let ms = u64::try_from(self.session_timeout.as_millis()).unwrap_or(u64::MAX);
+                return Err(RunError::SessionTimeout(ms));
             }
             group::Event::Failed(Trouble::Refused { api, code }) => {
                 let api = match api {

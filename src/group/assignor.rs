@@ -46,7 +46,7 @@ pub(super) fn assign(lanes: u32, claims: &BTreeMap<Arc<str>, Claim>) -> BTreeMap
 }
 
 /// Of several who say that they have a lane, the one of the highest generation: the others missed a round.
-fn owners<'a>(lanes: u32, claims: &'a BTreeMap<Arc<str>, Claim>) -> BTreeMap<u32, &'a Arc<str>> {
+fn owners(lanes: u32, claims: &BTreeMap<Arc<str>, Claim>) -> BTreeMap<u32, &Arc<str>> {
     let mut owners: BTreeMap<u32, (&Arc<str>, i32)> = BTreeMap::new();
     for (id, claim) in claims {
         for lane in claim.lanes.range(..lanes) {
