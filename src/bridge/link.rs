@@ -42,6 +42,8 @@ pub(super) struct Link<'a, S> {
     revoked: BTreeMap<u32, Instant>,
     /// Fenced lanes, and when the group is asked whether they are to be taken back.
     doubted: BTreeMap<u32, Instant>,
+    /// Those that it was asked for.
+    asked: BTreeSet<u32>,
     fences: BTreeMap<u32, (u32, Instant)>,
     is_draining: bool,
 }
@@ -81,6 +83,7 @@ impl<'a, S: Fn(u32) -> LaneSettings> Link<'a, S> {
             is_introduced: false,
             revoked: BTreeMap::new(),
             doubted: BTreeMap::new(),
+            asked: BTreeSet::new(),
             fences: BTreeMap::new(),
             is_draining: false,
         }
@@ -117,6 +120,7 @@ impl<'a, S: Fn(u32) -> LaneSettings> Link<'a, S> {
     pub(super) fn drain(&mut self) {
         self.is_draining = true;
         self.doubted.clear();
+        self.asked.clear();
         self.working.drain_all();
     }
 
@@ -157,6 +161,7 @@ impl<'a, S: Fn(u32) -> LaneSettings> Link<'a, S> {
                 self.own = lanes;
                 self.taken.retain(|lane| self.own.contains(lane));
                 self.doubted.retain(|lane, _| self.own.contains(lane));
+                self.asked.retain(|lane| self.own.contains(lane));
                 if self.roster.is_shared() && (is_new || !self.is_introduced) {
                     self.is_introduced = true;
                     self.introduce(generation_id, members);
@@ -180,6 +185,7 @@ impl<'a, S: Fn(u32) -> LaneSettings> Link<'a, S> {
                 self.taken.clear();
                 self.revoked.clear();
                 self.doubted.clear();
+                self.asked.clear();
             }
             group::Event::Confirmed => self.take_back(),
             group::Event::Superseded => {
@@ -225,17 +231,16 @@ impl<'a, S: Fn(u32) -> LaneSettings> Link<'a, S> {
             self.revoked.remove(&lane);
             self.roster.ended(lane);
         }
-        // Asked again should the answer get lost.
-        if self.doubted.values().any(|due| *due <= now) {
+        let ripe: Vec<_> = self.doubted.iter().filter(|(_, due)| **due <= now).map(|(lane, _)| *lane).collect();
+        if !ripe.is_empty() {
+            self.doubted.retain(|lane, _| !ripe.contains(lane));
+            self.asked.extend(ripe);
             self.roster.doubt();
-            for due in self.doubted.values_mut().filter(|due| **due <= now) {
-                *due = now + RETAKE_BACKOFF_MAX;
-            }
         }
     }
 
     fn take_back(&mut self) {
-        for (lane, _) in std::mem::take(&mut self.doubted) {
+        for lane in std::mem::take(&mut self.asked) {
             if self.own.contains(&lane) && !self.working.works(lane) {
                 tracing::info!(lane, "the group confirms that the lane is this bridge's: it is taken back");
                 self.start(lane);

@@ -213,6 +213,18 @@ proptest! {
     }
 }
 
+/// The checker's own proof.
+#[test]
+fn a_lane_with_two_owners_is_seen() {
+    let mut world = World::new();
+    world.start();
+    world.start();
+    for at in 0..2 {
+        world.event(at, Event::Assigned { lanes: BTreeSet::from([3]), generation_id: 1, members: None });
+    }
+    assert!(world.verdict().is_err_and(|it| it.contains("two owners")));
+}
+
 /// The control: the choices are rich enough that sessions end and lanes move.
 #[test]
 fn sessions_end_and_lanes_move() {
