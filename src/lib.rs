@@ -1,7 +1,7 @@
 //! Copies topics between two isolated Kafka clusters, each record exactly once.
 //!
 //! Layers, lowest first; each may use those above it in this list, never those below:
-//! `types`, `clock`, `latest` and `planted`, `shape`, `wire`, `cluster`, `batch`, `source` and `target` (pure state machines),
+//! `types`, `clock`, `latest` and `planted`, `shape`, `wire`, `cluster`, `batch`, `source`, `target` and `group` (pure state machines),
 //! `reader`, `ledger` and `topics`, `bridge`, `verify`, `positions`, `incidents`, `demo`, `cli`.
 //! `broker`, the in-process demo cluster, stands beside them: it uses `types`, `shape` and `batch` alone.
 
@@ -13,6 +13,7 @@ pub mod clock;
 pub mod cluster;
 pub mod config;
 pub mod demo;
+pub mod group;
 pub mod incidents;
 pub mod latest;
 pub mod ledger;

@@ -31,7 +31,7 @@ const LAYERS: &[&[&str]] = &[
 const BROKER_MAY_USE: &[&str] = &["types", "shape", "batch", "testing"];
 
 /// What the harness must not take from the bridge, for the same reason.
-const PROTOCOL_LAYERS: &[&str] = &["wire", "cluster", "batch", "source", "target", "reader", "ledger"];
+const PROTOCOL_LAYERS: &[&str] = &["wire", "cluster", "batch", "source", "target", "group", "reader", "ledger"];
 
 /// The simulation runs the shipping code: it stands in for its sockets, and reads why it ended.
 const SIMULATION_MAY_USE: &[(&str, &str)] =
@@ -43,9 +43,11 @@ const PURE: &[&str] = &[
     "src/source/",
     "src/target/",
     "src/bridge/decisions.rs",
+    "src/group/",
     "src/bridge/gather.rs",
     "src/bridge/lane.rs",
     "src/bridge/ownership.rs",
+    "src/bridge/routing.rs",
     "src/bridge/transaction.rs",
     "src/ledger/record.rs",
     "src/ledger/replay.rs",

@@ -17,6 +17,7 @@ mod harness;
 mod house;
 mod logging;
 mod positions;
+mod sharing;
 mod simulation;
 mod topics;
 mod verify;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
     trials.extend(fuzz::trials());
     trials.extend(gaps::trials());
     trials.extend(golden::trials());
+    trials.extend(sharing::trials());
     trials.extend(simulation::trials());
     trials.extend(house::trials());
     trials.extend(topics::trials());

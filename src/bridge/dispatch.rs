@@ -1,6 +1,8 @@
 //! Puts the machines' requests on a connection, in the version that it speaks.
 
+use super::roster::REBALANCE_TIMEOUT;
 use crate::cluster::Pending;
+use crate::group::{self, GroupRequest, protocol as member};
 use crate::source::{self, Isolation, ListOffsetsPartition, SourceRequest};
 use crate::target::protocol as produce;
 use crate::target::{self, TxnRequest};
@@ -8,7 +10,8 @@ use crate::types::{ProducerIdentity, TopicPartition};
 use crate::wire::{Connection, WireError};
 use kafka_protocol::messages::{
     AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, DescribeTransactionsRequest, EndTxnRequest, FetchRequest,
-    InitProducerIdRequest, ListOffsetsRequest, OffsetForLeaderEpochRequest, ProduceRequest, TxnOffsetCommitRequest,
+    HeartbeatRequest, InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest, ListOffsetsRequest,
+    OffsetForLeaderEpochRequest, ProduceRequest, SyncGroupRequest, TxnOffsetCommitRequest,
 };
 use kafka_protocol::protocol::Request;
 use std::future::Future;
@@ -171,6 +174,41 @@ fn list_offsets(
             target::Answer::ListOffsets { offsets: offsets.collect() }
         },
     )
+}
+
+pub(super) fn group(connection: &Connection, request: GroupRequest, timeout: Duration) -> Pending<group::Answer> {
+    // The coordinator holds these two until everybody has come.
+    let held = timeout + REBALANCE_TIMEOUT;
+    match request.api() {
+        group::Api::JoinGroup => ask::<JoinGroupRequest, _>(
+            connection,
+            member::JOIN_GROUP_VERSION_MAX,
+            held,
+            |_| member::join_group(&request).unwrap_or_default(),
+            |answer, _| member::join_group_answer(answer),
+        ),
+        group::Api::SyncGroup => ask::<SyncGroupRequest, _>(
+            connection,
+            member::SYNC_GROUP_VERSION_MAX,
+            held,
+            |version| member::sync_group(&request, version).unwrap_or_default(),
+            |answer, _| member::sync_group_answer(answer),
+        ),
+        group::Api::Heartbeat => ask::<HeartbeatRequest, _>(
+            connection,
+            member::HEARTBEAT_VERSION_MAX,
+            timeout,
+            |_| member::heartbeat(&request).unwrap_or_default(),
+            |answer, _| member::heartbeat_answer(&answer),
+        ),
+        group::Api::LeaveGroup => ask::<LeaveGroupRequest, _>(
+            connection,
+            member::LEAVE_GROUP_VERSION_MAX,
+            timeout,
+            |version| member::leave_group(&request, version).unwrap_or_default(),
+            |answer, _| member::leave_group_answer(&answer),
+        ),
+    }
 }
 
 fn end_txn(

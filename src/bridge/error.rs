@@ -9,6 +9,9 @@ use crate::wire::SecurityError;
 use std::fmt::Display;
 use std::sync::Arc;
 
+/// Several bridges of a link may start at once on a fresh target, and each makes what it finds missing.
+const TOPIC_ALREADY_EXISTS: i16 = 36;
+
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum RunError {
     #[error("{end}.tls: {error}")]
@@ -38,6 +41,16 @@ pub enum RunError {
         owner.host, owner.pid, owner.version
     )]
     TakenOver { link: String, owner: Box<Owner> },
+    #[error(
+        "link {link} was taken over by a newer kafka-bridge with the same instance id, {instance_id:?}. Bridges that run at \
+         once need ids of their own: delivery.instance_id"
+    )]
+    Superseded { link: String, instance_id: String },
+    #[error(
+        "the target does not take delivery.session_timeout_ms = {0} (INVALID_SESSION_TIMEOUT): choose one between its \
+         group.min.session.timeout.ms and group.max.session.timeout.ms"
+    )]
+    SessionTimeout(u64),
     #[error("no lane is left that can work; the last one stopped because: {0}")]
     NoLane(String),
 }
@@ -46,7 +59,9 @@ impl RunError {
     /// A broker or a topic that is just coming up: waiting may help.
     pub(super) fn may_pass(&self) -> bool {
         match self {
-            Self::Cluster(error) | Self::Ledger(LedgerError::Cluster(error)) => !error.is_permanent(),
+            Self::Cluster(error) | Self::Ledger(LedgerError::Cluster(error)) => {
+                !error.is_permanent() || error.code() == Some(TOPIC_ALREADY_EXISTS)
+            }
             _ => false,
         }
     }

@@ -9,6 +9,7 @@ use super::incident::{Incident, IncidentKind};
 use super::ownership::Ownership;
 use super::transaction::{Counts, InFlight};
 use crate::batch::LogAppendTimePolicy;
+use crate::group::Membership;
 use crate::ledger::{LaneLedger, Owner, PositionKey};
 use crate::source::{self, Fetcher, FetcherSettings, LeaderView, StartAt};
 use crate::target::{self, AbortClass, Cause, Transactor, TransactorSettings};
@@ -61,6 +62,8 @@ pub(super) struct Route {
 #[derive(Debug)]
 pub(super) enum Input {
     Take,
+    /// The lane is shared out by a group, of which this is the newest generation.
+    Membership(Membership),
     /// All partitions of the lane.
     Routes(BTreeMap<TopicPartition, Route>),
     Leaders(BTreeMap<TopicPartition, LeaderView>),
@@ -120,8 +123,10 @@ pub(super) enum Event {
     /// Somebody else's transaction is open in this partition of the target.
     Undecided(TopicPartition),
     Incident(Incident),
-    /// Terminal, as the two below: a newer bridge has this lane.
+    /// Terminal, as those below: a newer bridge has this lane.
     TakenOver(Owner),
+    /// Of a shared lane: somebody took it. Whether it is to be taken back is for the group to say.
+    Fenced,
     Failed(String),
     Drained,
 }
@@ -146,8 +151,8 @@ pub(super) struct Lane {
     pub(super) fetcher: Fetcher,
     pub(super) phase: Phase,
     pub(super) ledger: Option<LaneLedger>,
-    routes: BTreeMap<TopicPartition, Route>,
-    leaders: BTreeMap<TopicPartition, LeaderView>,
+    pub(super) routes: BTreeMap<TopicPartition, Route>,
+    pub(super) leaders: BTreeMap<TopicPartition, LeaderView>,
     pub(super) streams: BTreeMap<TopicPartition, Stream>,
     pub(super) in_flight: Option<InFlight>,
     /// Charged to deliveries that are not committed yet.
@@ -161,6 +166,8 @@ pub(super) struct Lane {
     pub(super) looked_at: Instant,
     aborts: u32,
     pub(super) ownership: Ownership,
+    /// None: all lanes are this process's.
+    pub(super) membership: Option<Membership>,
     /// Held back while the ledger is being read.
     pub(super) wanted_protocol: Option<target::TransactionProtocol>,
     pub(super) is_draining: bool,
@@ -201,6 +208,7 @@ impl Lane {
             looked_at: now,
             aborts: 0,
             ownership: Ownership::default(),
+            membership: None,
             wanted_protocol: None,
             is_draining: false,
             outputs: VecDeque::new(),
@@ -229,6 +237,7 @@ impl Lane {
             // Only once: a lane that works would forget what it has in its transaction.
             Input::Take if self.phase == Phase::Idle => self.take(),
             Input::Take => {}
+            Input::Membership(membership) => self.membership = Some(membership),
             Input::Routes(routes) => {
                 self.routes = routes;
                 self.apply_routes();
@@ -328,106 +337,6 @@ impl Lane {
             topic: Arc::clone(&partition.topic),
             partition: partition.partition,
         }
-    }
-
-    pub(super) fn apply_routes(&mut self) {
-        if self.phase != Phase::Copying || self.is_draining {
-            return;
-        }
-        let gone: Vec<_> = self.streams.keys().filter(|it| !self.routes.contains_key(*it)).cloned().collect();
-        for partition in gone {
-            self.leave(&partition);
-        }
-        for (partition, route) in self.routes.clone() {
-            if self.streams.contains_key(&partition) {
-                self.reroute(&partition, route);
-            } else {
-                self.start(&partition, route);
-            }
-        }
-        self.fetcher.handle(self.now, source::Input::Metadata(self.leaders.clone()));
-    }
-
-    /// Only when nothing of the partition waits or is in the open transaction is it forgotten: started anew before that, it
-    /// would begin at a position that the transaction is about to move, and be copied twice.
-    fn leave(&mut self, partition: &TopicPartition) {
-        self.fetcher.handle(self.now, source::Input::Remove(partition.clone()));
-        let is_in_flight = self.in_flight.as_ref().is_some_and(|it| it.holds(partition));
-        let Some(stream) = self.streams.get_mut(partition) else { return };
-        match stream.state {
-            StreamState::Reading | StreamState::Emptying if is_in_flight || stream.has_work() => {
-                stream.state = StreamState::Leaving;
-            }
-            StreamState::Leaving => {}
-            StreamState::Stopped if is_in_flight => {}
-            _ => self.left(partition),
-        }
-    }
-
-    /// The topic may be back by now.
-    pub(super) fn left(&mut self, partition: &TopicPartition) {
-        if let Some(stream) = self.streams.remove(partition) {
-            self.give_back(stream.charged_bytes());
-        }
-        if !self.is_draining
-            && let Some(route) = self.routes.get(partition).cloned()
-        {
-            self.start(partition, route);
-            self.fetcher.handle(self.now, source::Input::Metadata(self.leaders.clone()));
-        }
-    }
-
-    fn start(&mut self, partition: &TopicPartition, route: Route) {
-        let key = self.key(partition);
-        let known = self.ledger.as_ref().and_then(|it| it.position(&key)).cloned();
-        let committed_at = known.as_ref().and_then(|it| it.target_offset);
-        self.transact(target::Input::Settle { partition: route.target.clone(), committed_at });
-        let mut stream = Stream::new(route.clone());
-        let Some(known) = known else {
-            self.streams.insert(partition.clone(), stream);
-            return match self.ledger.as_ref().and_then(|it| it.other_source(&key)) {
-                Some(cluster_id) => self.incident(partition, IncidentKind::OtherSource { cluster_id }),
-                None => self.output(Output::TargetEnd { partition: partition.clone(), target: route.target }),
-            };
-        };
-        let topic_id = if known.topic_id.is_nil() { route.topic_id } else { known.topic_id };
-        stream.sent = known.next_offset;
-        stream.leader_epoch = known.leader_epoch;
-        stream.route.topic_id = topic_id;
-        stream.route.target_topic_id = known.target_topic_id;
-        stream.state = StreamState::Reading;
-        self.streams.insert(partition.clone(), stream);
-        let was = TopicPartition::new(known.target_topic, known.target_partition);
-        if was != route.target {
-            return self.incident(partition, IncidentKind::TargetChanged { was });
-        }
-        let position = source::Position { offset: known.next_offset, leader_epoch: known.leader_epoch };
-        let assign = source::Input::Assign { partition: partition.clone(), topic_id, position };
-        self.fetcher.handle(self.now, assign);
-        self.reroute(partition, route);
-    }
-
-    /// The topic's id is that of the position, and where to begin is decided.
-    fn reroute(&mut self, partition: &TopicPartition, route: Route) {
-        let Some(stream) = self.streams.get_mut(partition) else { return };
-        if let Some((old, new)) = stream.rerouted(&route) {
-            self.incident(partition, IncidentKind::TargetRecreated { old, new });
-        }
-    }
-
-    fn target_end(&mut self, partition: &TopicPartition, end_offset: i64) {
-        let Some(stream) = self.streams.get_mut(partition) else { return };
-        if self.phase != Phase::Copying || stream.state != StreamState::Starting || self.is_draining {
-            return;
-        }
-        if end_offset > 0 {
-            return self.incident(partition, IncidentKind::NoPosition { end_offset });
-        }
-        stream.state = StreamState::Resolving;
-        let (topic_id, start) = (stream.route.topic_id, stream.route.start);
-        let resolve = source::Input::Resolve { partition: partition.clone(), topic_id, start };
-        self.fetcher.handle(self.now, resolve);
-        self.fetcher.handle(self.now, source::Input::Metadata(self.leaders.clone()));
     }
 
     fn drain(&mut self) {

@@ -13,6 +13,7 @@ mod incident;
 mod lane;
 #[cfg(test)]
 mod lane_tests;
+mod link;
 #[cfg(test)]
 mod model;
 mod ownership;
@@ -25,6 +26,8 @@ mod purse;
 mod report;
 #[cfg(test)]
 mod rig;
+mod roster;
+mod routing;
 mod run;
 #[cfg(test)]
 mod situations;

@@ -66,6 +66,9 @@ impl Lane {
             return;
         }
         if let Some(other) = self.other(ledger.owner()) {
+            if self.ownership.has_owned && self.membership.is_some() {
+                return self.end(Event::Fenced);
+            }
             if self.ownership.has_owned && self.is_newer(&other) {
                 return self.end(Event::TakenOver(other));
             }
@@ -103,6 +106,9 @@ impl Lane {
     }
 
     pub(super) fn fenced(&mut self) {
+        if self.membership.is_some() {
+            return self.end(Event::Fenced);
+        }
         let timeout = self.settings.transactor.transaction_timeout;
         self.ownership.is_expired = self.in_flight.as_ref().is_some_and(|it| it.began() + timeout <= self.now);
         self.ownership.fenced_at = Some(self.now);
@@ -171,6 +177,7 @@ impl Lane {
         let suspected = std::mem::take(&mut self.ownership.suspected);
         let is_suspicious = suspected.iter().any(|it| it.is_asked);
         match self.other(owner.as_ref()).filter(|it| !self.has_displaced(it)) {
+            Some(_) if is_suspicious && self.membership.is_some() => self.end(Event::Fenced),
             Some(other) if is_suspicious && self.is_newer(&other) => self.end(Event::TakenOver(other)),
             // Taken again, it finds them again.
             Some(_) if is_suspicious => {
@@ -251,6 +258,7 @@ mod tests {
     use super::*;
     use crate::batch::LogAppendTimePolicy;
     use crate::bridge::lane::{Input, LaneSettings};
+    use crate::group::Membership;
     use crate::source::FetcherSettings;
     use crate::target::{Answer, LastTransaction, TransactionProtocol, TransactorSettings, TxnRequest};
     use crate::types::{ProducerIdentity, TopicPartition};
@@ -273,6 +281,8 @@ mod tests {
         signed: Option<Owner>,
         asked: usize,
         events: Vec<Event>,
+        /// Of every TxnOffsetCommit.
+        generations: Vec<i32>,
     }
 
     impl Rig {
@@ -301,7 +311,7 @@ mod tests {
                 started_ms: 0,
             };
             let lane = Lane::new(settings, TransactionProtocol::V2, now);
-            let mut rig = Self { lane, now, code: 0, signed, asked: 0, events: Vec::new() };
+            let mut rig = Self { lane, now, code: 0, signed, asked: 0, events: Vec::new(), generations: Vec::new() };
             rig.input(Input::Take);
             rig
         }
@@ -338,7 +348,10 @@ mod tests {
                     TxnRequest::Produce { .. } => {
                         (id, Answer::Produce { error_code: 0, base_offset: 0, log_append_time_ms: -1 })
                     }
-                    TxnRequest::TxnOffsetCommit { .. } => (id, Answer::TxnOffsetCommit { error_code: 0 }),
+                    TxnRequest::TxnOffsetCommit { generation_id, .. } => {
+                        self.generations.push(generation_id);
+                        (id, Answer::TxnOffsetCommit { error_code: 0 })
+                    }
                     TxnRequest::EndTxn { .. } => {
                         let error_code = std::mem::take(&mut self.code);
                         if error_code == 0 {
@@ -399,6 +412,19 @@ mod tests {
         newer.fence(Some(owner(9, 100)));
         assert_eq!((newer.taken(), newer.successor()), (2, None));
         assert_eq!(newer.signed, Some(owner(1, 101)));
+    }
+
+    /// Whose lane it is then is for the group to say: two that each took it back would fence each other for ever.
+    #[test]
+    fn a_shared_lane_that_is_fenced_ends_without_a_fight() {
+        let mut rig = Rig::new(owner(2, 900), None);
+        let (member_id, instance_id) = ("m".into(), None);
+        rig.input(Input::Membership(Membership { generation_id: 3, member_id, instance_id }));
+        rig.fence(Some(owner(1, 100)));
+        rig.pass(SIGNATURE_PATIENCE);
+        assert!(matches!(rig.events.last(), Some(Event::Fenced)), "{:?}", rig.events);
+        assert_eq!((rig.taken(), rig.asked, rig.lane.phase), (1, 0, Phase::Ended));
+        assert_eq!(rig.generations, [-1, 3]);
     }
 
     /// Started in the same millisecond, any order will do if both find the same.

@@ -214,6 +214,10 @@ impl Process {
                 self.ended = Some(Ended::Failed(reason));
                 "failed"
             }
+            Event::Fenced => {
+                self.fail("NoGroup", "fenced as a member of a group");
+                "fenced"
+            }
             Event::Drained => {
                 self.ended = Some(Ended::Drained);
                 "drained"

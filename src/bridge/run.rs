@@ -2,9 +2,11 @@
 
 use super::ends::{Ends, PATIENCE, Surroundings};
 use super::error::RunError;
-use super::lane::{Event, LaneSettings};
+use super::lane::LaneSettings;
+use super::link::Link;
 use super::planner::{DISCOVERY_INTERVAL, Planner};
 use super::report::{Summary, Watcher};
+use super::roster::{self, Roster};
 use super::survey::Survey;
 use super::worker::{self, Shared};
 use super::working::Working;
@@ -20,7 +22,7 @@ use crate::target::{TransactionProtocol, TransactorSettings};
 use crate::types::TopicPartition;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -48,7 +50,7 @@ pub async fn run(
     let source_metadata = Keeper::start(ends.source.clone(), None, DISCOVERY_INTERVAL).await?;
     let target_metadata = Keeper::start(ends.target.clone(), Some(planner.target_topics()), TARGET_INTERVAL).await?;
     let (publish, routes) = latest::channel(Arc::new(planner.routes(&source)));
-    let (drain, draining) = latest::channel(false);
+    let (publish_membership, membership) = latest::channel(None);
     let (events, happened) = mpsc::channel(EVENTS_MAX);
     let budget_bytes = config.delivery.memory_bytes_max.min(Semaphore::MAX_PERMITS);
     let shared = Shared {
@@ -59,7 +61,7 @@ pub async fn run(
         budget: Arc::new(Semaphore::new(budget_bytes)),
         budget_bytes,
         routes,
-        drain: draining,
+        membership,
         events,
         request_timeout: config.delivery.request_timeout,
         protocol: config.delivery.transaction_protocol,
@@ -68,23 +70,12 @@ pub async fn run(
     let mut planning = JoinSet::new();
     planning.spawn(planner.follow(source_metadata, target_metadata, publish));
     let owner = owner(&ends.surroundings);
-    let lanes = config.delivery.lanes.get();
-    let mut working = Working::new(happened);
-    for lane in 0..lanes {
-        let settings = settings(config, &source.cluster_id, &owner, lane, &ends.surroundings);
-        working.start(lane, worker::run(settings, shared.clone()));
-    }
-    drop(shared);
-
-    let mut link = Link {
-        name: config.link.as_str().to_owned(),
-        summary: Summary::default(),
-        watcher,
-        working: lanes,
-        taken: 0,
-        lanes,
-        began: clock::now(),
-    };
+    let host = &ends.surroundings.host;
+    let roster = Roster::new(config, host, &ends.target, publish_membership);
+    let names = (config.link.as_str().to_owned(), roster::instance_id(config, host).unwrap_or_default());
+    let size = (config.delivery.lanes.get(), config.delivery.session_timeout);
+    let of_lane = |lane| settings(config, &source.cluster_id, &owner, lane, &ends.surroundings);
+    let mut link = Link::new(names, size, watcher, Working::new(happened), roster, shared, of_lane);
     let mut ticks = tokio::time::interval(link.watcher.interval());
     ticks.tick().await;
     tokio::pin!(stop);
@@ -93,25 +84,17 @@ pub async fn run(
             biased;
             () = &mut stop => break,
             _ = ticks.tick() => link.watcher.tell(&link.summary),
-            Some((lane, event)) = working.next() => link.happened(lane, event)?,
+            news = link.news() => link.learn(news)?,
         }
     }
     tracing::info!(link = %link.name, "draining: open transactions are finished");
-    // Lanes that have ended do not listen.
-    drain.publish(true);
-    let drained = async {
-        while link.working > 0
-            && let Some((lane, event)) = working.next().await
-        {
-            link.happened(lane, event)?;
-        }
-        Ok::<(), RunError>(())
-    };
-    let finished = tokio::time::timeout(config.delivery.drain_timeout, drained).await;
+    link.drain();
+    let finished = tokio::time::timeout(config.delivery.drain_timeout, link.drained()).await;
     if let Ok(ended) = finished {
         ended?;
         link.summary.is_drained = true;
     }
+    link.leave().await;
     Ok(link.summary)
 }
 
@@ -142,80 +125,6 @@ async fn begun(config: &Config, ends: &Ends, planner: &mut Planner) -> Result<(M
     ledger::ensure(&ends.target, &ledger_topic, config.delivery.lanes, config.target.replication_factor).await?;
     planner.begin(&source, &target).await?;
     Ok((source, target))
-}
-
-struct Link<'a> {
-    name: String,
-    summary: Summary,
-    watcher: &'a mut (dyn Watcher + Send),
-    /// Lanes that have not ended.
-    working: u32,
-    taken: u32,
-    lanes: u32,
-    began: Instant,
-}
-
-impl Link<'_> {
-    fn happened(&mut self, lane: u32, event: Event) -> Result<(), RunError> {
-        match event {
-            Event::Taken { transaction, positions } => {
-                tracing::debug!(lane, transaction, positions, "taken");
-                self.taken += 1;
-                if self.taken == self.lanes {
-                    let ms = (clock::now() - self.began).as_millis();
-                    tracing::info!(link = %self.name, lanes = self.lanes, ms, "all lanes are taken");
-                }
-            }
-            Event::Committed(counts) => {
-                tracing::debug!(lane, records = counts.records, bytes = counts.bytes, latency = ?counts.latency, "committed");
-                self.summary.committed(&counts);
-            }
-            Event::Aborted(cause) => {
-                tracing::warn!(lane, %cause, "a transaction was aborted, its records are copied again");
-                self.summary.aborted += 1;
-            }
-            Event::Mended { partitions, commit } => {
-                let (partitions, verdict) = (names(&partitions), if commit { "committed" } else { "aborted" });
-                tracing::warn!(
-                    lane,
-                    partitions,
-                    verdict,
-                    "the target had left out the markers of a transaction that it calls complete; they are written now"
-                );
-            }
-            Event::Undecided(partition) => tracing::warn!(
-                lane,
-                %partition,
-                "another program's transaction is open there: until it ends, read_committed readers get nothing behind it; \
-                 kafka-transactions.sh find-hanging names it, and abort ends it"
-            ),
-            Event::Incident(incident) => {
-                if self.summary.incident(incident.clone()) {
-                    let (kind, partition) = (incident.kind.name(), &incident.partition);
-                    let (next_offset, (first_lost, last_lost)) = (incident.next_offset, incident.lost());
-                    tracing::error!(kind, %partition, next_offset, first_lost, last_lost, "incident: {incident}");
-                }
-            }
-            Event::TakenOver(owner) => {
-                return Err(RunError::TakenOver { link: self.name.clone(), owner: Box::new(owner) });
-            }
-            Event::Failed(reason) => {
-                tracing::error!(lane, %reason, "the lane has stopped; the others go on");
-                self.working -= 1;
-                let is_last = self.working == 0;
-                self.summary.failed_lanes.insert(lane, reason.clone());
-                if is_last {
-                    return Err(RunError::NoLane(reason));
-                }
-            }
-            Event::Drained => self.working -= 1,
-        }
-        Ok(())
-    }
-}
-
-fn names(partitions: &[TopicPartition]) -> String {
-    partitions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn settings(config: &Config, cluster_id: &str, owner: &Owner, lane: u32, around: &Surroundings) -> LaneSettings {

@@ -10,6 +10,7 @@ use crate::source::Delivery;
 use crate::target::{self, OffsetCommit};
 use crate::types::TopicPartition;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Half of what the transaction machine takes: one that is too large for the target becomes several.
@@ -143,16 +144,15 @@ impl Lane {
                 return self.end(Event::Failed(error.to_string()));
             }
         };
+        // The group's fence (KIP-447). Without a group the producer's epoch is the one there is.
+        let (generation_id, member_id, group_instance_id) = match &self.membership {
+            Some(it) => (it.generation_id, Arc::clone(&it.member_id), it.instance_id.clone()),
+            None => (-1, "".into(), None),
+        };
         let commit = target::Input::Commit {
             ledger_partition: self.settings.ledger_partition.clone(),
             ledger_batch: pending.batch.clone(),
-            // No group yet: every transaction carries the offset, and the producer's epoch is the fence.
-            offsets: OffsetCommit {
-                offset: pending.offset,
-                generation_id: -1,
-                member_id: "".into(),
-                group_instance_id: None,
-            },
+            offsets: OffsetCommit { offset: pending.offset, generation_id, member_id, group_instance_id },
         };
         self.in_flight = Some(InFlight { pending, parts, counts, since, began: self.now });
         // Only now: a lane that ends before its first Produce leaves no transaction open.

@@ -153,6 +153,7 @@ fn told(output: &Output) -> Option<String> {
             Event::Incident(_) => "INCIDENT",
             Event::TakenOver(_) => "TAKEN OVER",
             Event::Failed(_) => "FAILED",
+            Event::Fenced => "FENCED",
             Event::Drained => "DRAINED",
         }
         .to_owned(),

@@ -3,9 +3,11 @@
 use super::dispatch;
 use super::lane::{Event, Input, Lane, LaneSettings, Output, Route};
 use super::purse::Purse;
+use super::working::{Job, Told};
 use crate::clock;
 use crate::cluster::{Address, Backoff, Cluster, CoordinatorKind, Courier, Keeper, Lost, Metadata, Use};
 use crate::config::ProtocolChoice;
+use crate::group::Membership;
 use crate::latest::Latest;
 use crate::ledger::{LaneLedger, LedgerError, LedgerReader, Owner, Until, log_end};
 use crate::source::{self, LeaderView, SourceRequest};
@@ -37,8 +39,9 @@ pub(super) struct Shared {
     pub(super) budget: Arc<Semaphore>,
     pub(super) budget_bytes: usize,
     pub(super) routes: Latest<Arc<Routes>>,
-    pub(super) drain: Latest<bool>,
-    pub(super) events: mpsc::Sender<(u32, Event)>,
+    /// None without a group.
+    pub(super) membership: Latest<Option<Membership>>,
+    pub(super) events: mpsc::Sender<Told>,
     pub(super) request_timeout: Duration,
     pub(super) protocol: ProtocolChoice,
 }
@@ -56,6 +59,7 @@ enum Found {
 struct Worker {
     lane: Lane,
     number: u32,
+    job: u64,
     shared: Shared,
     reader: Arc<LedgerReader>,
     transactional_id: Arc<str>,
@@ -75,7 +79,7 @@ struct Worker {
 }
 
 /// Ends with the lane.
-pub(super) async fn run(settings: LaneSettings, shared: Shared) {
+pub(super) async fn run(settings: LaneSettings, shared: Shared, job: Job) {
     let number = settings.lane;
     let group_id = settings.transactor.group_id.to_string();
     let reader =
@@ -83,7 +87,8 @@ pub(super) async fn run(settings: LaneSettings, shared: Shared) {
     let (fetched, mut from_source) = mpsc::channel(ANSWERS_MAX);
     let (delivered, mut from_target) = mpsc::channel(ANSWERS_MAX);
     let (found, mut answers) = mpsc::channel(ANSWERS_MAX);
-    let (mut routes, mut drain) = (shared.routes.clone().unseen(), shared.drain.clone());
+    let (mut routes, mut membership) = (shared.routes.clone().unseen(), shared.membership.clone().unseen());
+    let Job { number: job, mut drain } = job;
     let mut metadata = shared.source_metadata.watch().unseen();
     let purse = Purse::new(Arc::clone(&shared.budget));
     let now = clock::now();
@@ -91,6 +96,7 @@ pub(super) async fn run(settings: LaneSettings, shared: Shared) {
         transactional_id: Arc::clone(&settings.transactor.transactional_id),
         lane: Lane::new(settings, protocol(&shared.target, shared.protocol).0, now),
         number,
+        job,
         reader: Arc::new(reader),
         shared,
         fetching: BTreeMap::new(),
@@ -104,6 +110,10 @@ pub(super) async fn run(settings: LaneSettings, shared: Shared) {
         asking: JoinSet::new(),
         unsent: Vec::new(),
     };
+    // Before anything is written: what a shared lane does when it is fenced is another thing.
+    if let Some(membership) = membership.now() {
+        worker.lane.handle(now, Input::Membership(membership));
+    }
     worker.lane.handle(now, Input::Take);
     loop {
         if worker.flush().await {
@@ -116,6 +126,7 @@ pub(super) async fn run(settings: LaneSettings, shared: Shared) {
             biased;
             () = sleep_until(deadline) => Input::Timeout,
             Some(_) = drain.changed() => Input::Drain,
+            Some(Some(membership)) = membership.changed() => Input::Membership(membership),
             Some((id, answer)) = from_target.recv() => {
                 Input::Target(target::Input::Answered { id, answer: answer.map_err(target_failure) })
             }
@@ -231,9 +242,9 @@ impl Worker {
                 });
             }
             Output::Event(event) => {
-                let is_last = matches!(event, Event::TakenOver(_) | Event::Failed(_) | Event::Drained);
+                let is_last = matches!(event, Event::TakenOver(_) | Event::Fenced | Event::Failed(_) | Event::Drained);
                 // The link has ended: nobody listens any more.
-                let is_alone = self.shared.events.send((self.number, event)).await.is_err();
+                let is_alone = self.shared.events.send(Told { lane: self.number, job: self.job, event }).await.is_err();
                 return is_last || is_alone;
             }
         }

@@ -66,9 +66,11 @@ pub(super) fn of_run(error: &RunError) -> Exit {
         RunError::Security { .. } | RunError::Plan(_) | RunError::Weak(_) | RunError::SameCluster(_) => Exit::Config,
         RunError::Rights(_) => Exit::NotPermitted,
         RunError::Cluster(error) | RunError::Ledger(LedgerError::Cluster(error)) => of_cluster(error),
-        RunError::Ledger(LedgerError::Topic { .. }) => Exit::Config,
+        RunError::Ledger(LedgerError::Topic { .. }) | RunError::SessionTimeout(_) => Exit::Config,
         RunError::Ledger(LedgerError::NotReady { .. }) => Exit::Unavailable,
-        RunError::Ledger(_) | RunError::TakenOver { .. } | RunError::NoLane(_) => Exit::Failed,
+        RunError::Ledger(_) | RunError::TakenOver { .. } | RunError::Superseded { .. } | RunError::NoLane(_) => {
+            Exit::Failed
+        }
     }
 }
 

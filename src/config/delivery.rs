@@ -32,6 +32,13 @@ const MEMORY_BYTES_MAX: i64 = 64 << 30;
 /// Well within the 30 s that Kubernetes leaves a pod.
 const DRAIN_TIMEOUT_MS_DEFAULT: i64 = 10_000;
 const DRAIN_TIMEOUT_MS_MAX: i64 = 600_000;
+/// The broker's least by default (`group.min.session.timeout.ms`): a bridge that dies is missed for no longer.
+const SESSION_TIMEOUT_MS_DEFAULT: i64 = 6_000;
+const SESSION_TIMEOUT_MS_MIN: i64 = 1_000;
+/// The broker's most by default (`group.max.session.timeout.ms`).
+const SESSION_TIMEOUT_MS_MAX: i64 = 1_800_000;
+/// As Kafka's own clients have it.
+const INSTANCE_ID_LENGTH_MAX: usize = 249;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
@@ -46,6 +53,19 @@ pub struct Delivery {
     pub transaction_protocol: ProtocolChoice,
     pub log_append_time: LogAppendTime,
     pub accept_weak: BTreeSet<Weakness>,
+    pub sharing: Sharing,
+    /// None: the host's name. Empty: a member without one.
+    pub instance_id: Option<String>,
+    pub session_timeout: Duration,
+}
+
+/// Who works the lanes of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// One bridge has all of them.
+    Off,
+    /// The bridges of a consumer group at the target share them.
+    Group,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,6 +162,8 @@ impl Delivery {
         );
         let memory = number("memory_bytes_max", MEMORY_BYTES_MIN..=MEMORY_BYTES_MAX, MEMORY_BYTES_DEFAULT);
         let drain = number("drain_timeout_ms", 0..=DRAIN_TIMEOUT_MS_MAX, DRAIN_TIMEOUT_MS_DEFAULT);
+        let session =
+            number("session_timeout_ms", SESSION_TIMEOUT_MS_MIN..=SESSION_TIMEOUT_MS_MAX, SESSION_TIMEOUT_MS_DEFAULT);
         if commit_interval + request_timeout >= transaction_timeout {
             let what = format!(
                 "commit_interval_ms {commit_interval} + request_timeout_ms {request_timeout} reach transaction_timeout_ms \
@@ -156,6 +178,7 @@ impl Delivery {
             contradiction(reader, &section, &["transaction_bytes_max", "memory_bytes_max"], &what, remedy);
         }
         let protocols = [("auto", ProtocolChoice::Auto), ("v1", ProtocolChoice::V1)];
+        let sharings = [("off", Sharing::Off), ("group", Sharing::Group)];
         let times = [("keep", LogAppendTime::Keep), ("create_time", LogAppendTime::CreateTime)];
         Self {
             lanes: u32::try_from(lanes).ok().and_then(NonZeroU32::new).unwrap_or(LANES_DEFAULT),
@@ -170,8 +193,26 @@ impl Delivery {
                 .unwrap_or(ProtocolChoice::Auto),
             log_append_time: reader.choice(&section, "log_append_time", &times).unwrap_or(LogAppendTime::Keep),
             accept_weak: weaknesses(reader, &section),
+            sharing: reader.choice(&section, "sharing", &sharings).unwrap_or(Sharing::Off),
+            instance_id: instance_id(reader, &section),
+            session_timeout: milliseconds(session),
         }
     }
+}
+
+/// A broker takes any, Kafka's own clients do not.
+fn instance_id(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<String> {
+    if reader.is_empty(section, "instance_id") {
+        return Some(String::new());
+    }
+    let value = reader.string(section, "instance_id")?;
+    let is_legal = |it: char| it.is_ascii_alphanumeric() || matches!(it, '.' | '_' | '-');
+    if value.text.len() > INSTANCE_ID_LENGTH_MAX || !value.text.chars().all(is_legal) {
+        let remedy = format!("use up to {INSTANCE_ID_LENGTH_MAX} letters, digits, `.`, `_` and `-`, or \"\" for none");
+        reader.wrong(&value, "this cannot be an instance id", remedy);
+        return None;
+    }
+    Some(value.text)
 }
 
 fn milliseconds(number: i64) -> Duration {

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
-pub use delivery::{Delivery, Log, LogAppendTime, LogFormat, LogLevel, ProtocolChoice, Weakness};
+pub use delivery::{Delivery, Log, LogAppendTime, LogFormat, LogLevel, ProtocolChoice, Sharing, Weakness};
 pub use endpoint::{ClientFiles, EndConfig, HostPort, HostPortError, TlsFiles};
 pub use environment::Environment;
 pub use error::{ConfigError, Place, Problem};

@@ -118,6 +118,12 @@ impl Reader<'_> {
         self.text_of(value, join(&section.path, key))
     }
 
+    /// Of the few keys where "" is a value.
+    pub(super) fn is_empty(&mut self, section: &Section<'_>, key: &str) -> bool {
+        let value = self.entry(section, key);
+        value.is_some_and(|it| matches!(it.get_ref(), DeValue::String(text) if text.is_empty()))
+    }
+
     /// A list of strings; empty entries are problems, an empty list is the caller's business.
     pub(super) fn strings(&mut self, section: &Section<'_>, key: &str) -> Option<Vec<Value>> {
         let path = join(&section.path, key);

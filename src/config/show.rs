@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Config, EndConfig, LogAppendTime, LogFormat, ProtocolChoice, Rename, TopicRule};
+use super::{Config, EndConfig, LogAppendTime, LogFormat, ProtocolChoice, Rename, Sharing, TopicRule};
 
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -32,6 +32,15 @@ impl fmt::Display for Config {
         };
         writeln!(f, "log_append_time = {time:?}")?;
         writeln!(f, "accept_weak = {:?}", delivery.accept_weak.iter().map(|weak| weak.name()).collect::<Vec<_>>())?;
+        let sharing = match delivery.sharing {
+            Sharing::Off => "off",
+            Sharing::Group => "group",
+        };
+        writeln!(f, "sharing = {sharing:?}")?;
+        if let Some(id) = &delivery.instance_id {
+            writeln!(f, "instance_id = {}", quoted(id))?;
+        }
+        writeln!(f, "session_timeout_ms = {}", delivery.session_timeout.as_millis())?;
         let format = match self.log.format {
             LogFormat::Text => "text",
             LogFormat::Json => "json",

@@ -56,6 +56,8 @@ fn the_smallest_config_has_the_documented_defaults() {
     assert_eq!((delivery.transaction_timeout_ms, delivery.request_timeout), (15_000, Duration::from_secs(5)));
     assert_eq!((delivery.memory_bytes_max, delivery.transaction_bytes_max), (24 << 20, 4 << 20));
     assert_eq!((delivery.transaction_protocol, delivery.log_append_time), (ProtocolChoice::Auto, LogAppendTime::Keep));
+    assert_eq!((delivery.sharing, &delivery.instance_id), (Sharing::Off, &None));
+    assert_eq!(delivery.session_timeout, Duration::from_secs(6));
     assert_eq!((config.log.format, config.log.level), (LogFormat::Text, LogLevel::Info));
     assert_eq!((&config.topics[0].rename, config.topics[0].start), (&Rename::same(), Start::Earliest));
     assert!(
@@ -95,6 +97,9 @@ transaction_protocol = "v1"
 log_append_time = "create_time"
 drain_timeout_ms = 0
 accept_weak = ["target_retention"]
+sharing = "group"
+instance_id = ""
+session_timeout_ms = 9000
 [log]
 format = "json"
 level = "debug"
@@ -104,10 +109,20 @@ listen = "127.0.0.1:8080"
     let config = parse(full).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(config.source.bootstrap_servers[0].to_string(), "kafka-env:9093");
     assert_eq!(config.delivery.lanes.get(), 7);
+    assert_eq!(config.delivery.instance_id.as_deref(), Some(""));
     let mut again = parse(&config.to_string()).unwrap_or_else(|error| panic!("{error}\n{config}"));
     assert_ne!(again.places, config.places);
     again.places = config.places.clone();
     assert_eq!(again, config);
+}
+
+#[test]
+fn an_instance_id_is_one_that_kafkas_clients_would_take() {
+    let with = |id: &str| error(&format!("{MINIMAL}[delivery]\ninstance_id = {id:?}\n"));
+    for wrong in ["a b", "höst", &"x".repeat(250)] {
+        let told = with(wrong);
+        assert!(told.contains("delivery.instance_id") && told.contains("cannot be an instance id"), "{told}");
+    }
 }
 
 #[test]

@@ -135,8 +135,45 @@ pub(super) static TABLES: &[Table] = &[
         fields: &[i32().since(1), i16(), text().since(1), i32(), text(), i32()],
         tags: &[],
     },
+    // JoinGroup
+    Table {
+        key: 11,
+        first: 0,
+        last: 9,
+        flexible: 6,
+        fields: &[
+            i32().since(2),
+            i16(),
+            i32(),
+            text().since(7),
+            text(),
+            text(),
+            i8().since(9),
+            text(),
+            list(&[text(), text().since(5), bytes()]),
+        ],
+        tags: &[],
+    },
     // Heartbeat
     Table { key: 12, first: 0, last: 4, flexible: 4, fields: &[i32().since(1), i16()], tags: &[] },
+    // LeaveGroup
+    Table {
+        key: 13,
+        first: 0,
+        last: 5,
+        flexible: 4,
+        fields: &[i32().since(1), i16(), list(&[text(), text(), i16()]).since(3)],
+        tags: &[],
+    },
+    // SyncGroup
+    Table {
+        key: 14,
+        first: 0,
+        last: 5,
+        flexible: 4,
+        fields: &[i32().since(1), i16(), text().since(5), text().since(5), bytes()],
+        tags: &[],
+    },
     // ApiVersions
     Table {
         key: 18,

@@ -105,6 +105,23 @@ fn samples(version_of: impl Fn(i16) -> Vec<i16>) -> Vec<(i16, i16, Bytes)> {
         let response = FindCoordinatorResponse::default().with_host(text("h")).with_port(3).with_node_id(1.into());
         encoded(&if v >= 1 { response.with_error_message(Some(text("m"))) } else { response }, v)
     });
+    add(11, &|v| {
+        use join_group_response::*;
+        let mut member = JoinGroupResponseMember::default().with_member_id(text("m")).with_metadata(Bytes::from("x"));
+        if v >= 5 {
+            member = member.with_group_instance_id(Some(text("i")));
+        }
+        let response = JoinGroupResponse::default().with_member_id(text("m")).with_protocol_name(Some(text("p")));
+        let response = if v >= 7 { response.with_protocol_type(Some(text("consumer"))) } else { response };
+        encoded(&response.with_members(vec![member]), v)
+    });
+    add(13, &|v| {
+        use leave_group_response::*;
+        let member = MemberResponse::default().with_member_id(text("m"));
+        let response = LeaveGroupResponse::default();
+        encoded(&if v >= 3 { response.with_members(vec![member]) } else { response }, v)
+    });
+    add(14, &|v| encoded(&SyncGroupResponse::default().with_assignment(Bytes::from("x")), v));
     add(12, &|v| encoded(&HeartbeatResponse::default(), v));
     add(18, &|v| {
         use api_versions_response::*;
@@ -211,7 +228,8 @@ fn decodes(key: i16, version: i16, mut bytes: Bytes) -> bool {
         };
     }
     decode!(0 => ProduceResponse, 1 => FetchResponse, 2 => ListOffsetsResponse, 3 => MetadataResponse,
-        8 => OffsetCommitResponse, 9 => OffsetFetchResponse, 10 => FindCoordinatorResponse, 12 => HeartbeatResponse, 18 => ApiVersionsResponse, 19 => CreateTopicsResponse,
+        8 => OffsetCommitResponse, 9 => OffsetFetchResponse, 10 => FindCoordinatorResponse, 11 => JoinGroupResponse,
+        12 => HeartbeatResponse, 13 => LeaveGroupResponse, 14 => SyncGroupResponse, 18 => ApiVersionsResponse, 19 => CreateTopicsResponse,
         22 => InitProducerIdResponse, 23 => OffsetForLeaderEpochResponse, 24 => AddPartitionsToTxnResponse,
         25 => AddOffsetsToTxnResponse, 26 => EndTxnResponse, 28 => TxnOffsetCommitResponse, 32 => DescribeConfigsResponse,
         37 => CreatePartitionsResponse, 44 => IncrementalAlterConfigsResponse, 65 => DescribeTransactionsResponse)

@@ -1,0 +1,128 @@
+//! On embedded clusters: fast, and without Java.
+
+use anyhow::{Context, Result, ensure};
+use kafka_bridge::broker::Settings;
+use libtest_mimic::Trial;
+use protocol_tests::bridge::{Bridge, Config};
+use protocol_tests::embedded::EmbeddedCluster;
+use protocol_tests::load::{Load, create_topics};
+use protocol_tests::pair::{differences, until_none};
+use tempfile::TempDir;
+
+use super::stage::{LIMIT, delivery, lanes, until_shared};
+use crate::trial;
+
+const SEED: u64 = 20_261_125;
+const RECORDS: usize = 150;
+
+pub(super) fn trials() -> Vec<Trial> {
+    vec![
+        trial("sharing", "another_takes_over", || another_takes_over(Settings::nodes(1))),
+        trial("sharing", "another_takes_over_on_protocol_v1", || another_takes_over(Settings::nodes(1).like_3_9())),
+        trial("sharing", "the_newer_of_one_instance_stays", the_newer_of_one_instance_stays),
+        trial("sharing", "a_restart_moves_nothing", a_restart_moves_nothing),
+        trial("sharing", "a_session_the_target_refuses_is_named", a_session_the_target_refuses_is_named),
+    ]
+}
+
+struct Stage {
+    source: EmbeddedCluster,
+    target: EmbeddedCluster,
+    folder: TempDir,
+    topics: Vec<String>,
+}
+
+impl Stage {
+    fn new(target: Settings) -> Result<Stage> {
+        let source = EmbeddedCluster::start(Settings::nodes(1))?;
+        let target = EmbeddedCluster::start(target)?;
+        let topics = create_topics(&mut source.client(), "shared", 1)?;
+        Ok(Stage { source, target, folder: tempfile::tempdir()?, topics })
+    }
+
+    fn bridge(&self, name: &str, instance_id: &str, extra: &str) -> Result<Bridge> {
+        let mut config = Config::new("shared", self.source.end(), self.target.end(), &["shared-*"]);
+        config.delivery = delivery(instance_id) + extra;
+        Bridge::run(&config.write(self.folder.path(), name)?)
+    }
+
+    fn load(&self) -> Result<Load> {
+        let load = Load::start(self.source.client(), &self.topics, SEED);
+        load.until_more(RECORDS, LIMIT)?;
+        Ok(load)
+    }
+
+    fn until_equal(&self) -> Result<()> {
+        let (mut source, mut target) = (self.source.client(), self.target.client());
+        until_none(LIMIT, || differences(&mut source, &mut target, &self.topics))?;
+        ensure!(target.hanging_transactions(&self.topics)?.is_empty(), "a transaction is left open");
+        Ok(())
+    }
+}
+
+/// One is joined by another, is killed, and comes back under another name.
+fn another_takes_over(target: Settings) -> Result<()> {
+    let stage = Stage::new(target)?;
+    let mut one = stage.bridge("one", "one", "")?;
+    until_shared(&mut [&mut one])?;
+    let load = stage.load()?;
+    let mut other = stage.bridge("other", "other", "")?;
+    let shares = until_shared(&mut [&mut one, &mut other])?;
+    ensure!(shares.iter().all(|it| it.len() == 4), "{shares:?}");
+    load.until_more(RECORDS, LIMIT)?;
+    one.kill();
+    until_shared(&mut [&mut other])?;
+    let mut third = stage.bridge("third", "", "")?;
+    until_shared(&mut [&mut other, &mut third])?;
+    load.until_more(RECORDS, LIMIT)?;
+    // A member without an instance id leaves, and is not waited for.
+    ensure!(third.terminate(LIMIT)? == 0, "{}", third.log());
+    until_shared(&mut [&mut other])?;
+    load.stop()?;
+    stage.until_equal().with_context(|| other.log())?;
+    ensure!(other.terminate(LIMIT)? == 0, "{}", other.log());
+    Ok(())
+}
+
+fn the_newer_of_one_instance_stays() -> Result<()> {
+    let stage = Stage::new(Settings::nodes(1))?;
+    let mut older = stage.bridge("older", "same", "")?;
+    until_shared(&mut [&mut older])?;
+    let load = stage.load()?;
+    let mut newer = stage.bridge("newer", "same", "")?;
+    ensure!(older.wait(LIMIT)? == 1, "{}", older.log());
+    ensure!(
+        older.log().contains("was taken over by a newer kafka-bridge with the same instance id"),
+        "{}",
+        older.log()
+    );
+    until_shared(&mut [&mut newer])?;
+    load.stop()?;
+    stage.until_equal().with_context(|| newer.log())?;
+    ensure!(newer.terminate(LIMIT)? == 0, "{}", newer.log());
+    Ok(())
+}
+
+fn a_restart_moves_nothing() -> Result<()> {
+    let stage = Stage::new(Settings::nodes(1))?;
+    let (mut one, mut other) = (stage.bridge("one", "one", "")?, stage.bridge("other", "other", "")?);
+    let before = until_shared(&mut [&mut one, &mut other])?;
+    let said = other.log().matches("now works lanes").count();
+    ensure!(one.terminate(LIMIT)? == 0, "{}", one.log());
+    let mut again = stage.bridge("again", "one", "")?;
+    let after = until_shared(&mut [&mut again, &mut other])?;
+    ensure!(before == after, "{before:?} became {after:?}");
+    ensure!(other.log().matches("now works lanes").count() == said, "lanes moved:\n{}", other.log());
+    ensure!(lanes(&again).is_some_and(|it| !it.is_empty()));
+    let load = stage.load()?;
+    load.stop()?;
+    stage.until_equal()
+}
+
+fn a_session_the_target_refuses_is_named() -> Result<()> {
+    let stage = Stage::new(Settings::nodes(1))?;
+    let mut bridge = stage.bridge("short", "one", "session_timeout_ms = 1000\n")?;
+    ensure!(bridge.wait(LIMIT)? == 78, "{}", bridge.log());
+    ensure!(bridge.log().contains("delivery.session_timeout_ms = 1000"), "{}", bridge.log());
+    Ok(())
+}

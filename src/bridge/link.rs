@@ -1,0 +1,344 @@
+//! A running link: its lanes start and end as the roster says, and what they tell is counted and logged.
+
+use super::error::RunError;
+use super::lane::{Event, LaneSettings};
+use super::report::{Summary, Watcher};
+use super::roster::{REVOCATION_PATIENCE, Roster};
+use super::worker::{self, Shared};
+use super::working::Working;
+use crate::clock;
+use crate::cluster::ClusterError;
+use crate::group::{self, Trouble};
+use crate::target::AbortClass;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+/// A shared lane that was fenced comes back when the group confirms it: at once, and later if that goes on.
+const RETAKE_BACKOFF_FIRST: Duration = Duration::from_millis(500);
+const RETAKE_BACKOFF_MAX: Duration = Duration::from_secs(10);
+const RETAKES_WITHIN: Duration = Duration::from_secs(300);
+/// The courtesy of saying good-bye; the session's end does the same.
+const LEAVE_PATIENCE: Duration = Duration::from_secs(1);
+
+pub(super) struct Link<'a, S> {
+    pub(super) name: String,
+    pub(super) instance_id: String,
+    pub(super) session_timeout: Duration,
+    pub(super) summary: Summary,
+    pub(super) watcher: &'a mut (dyn Watcher + Send),
+    pub(super) working: Working,
+    pub(super) roster: Roster,
+    pub(super) shared: Shared,
+    /// Of a lane.
+    pub(super) settings: S,
+    pub(super) lanes: u32,
+    pub(super) began: Instant,
+    /// What the roster gave.
+    pub(super) own: BTreeSet<u32>,
+    taken: BTreeSet<u32>,
+    is_told: bool,
+    is_introduced: bool,
+    /// Revoked lanes that have not ended, and when they are dropped.
+    revoked: BTreeMap<u32, Instant>,
+    /// Fenced lanes, and when the group is asked whether they are to be taken back.
+    doubted: BTreeMap<u32, Instant>,
+    /// Those that it was asked for.
+    asked: BTreeSet<u32>,
+    fences: BTreeMap<u32, (u32, Instant)>,
+    is_draining: bool,
+}
+
+/// What is new to a link.
+pub(super) enum News {
+    Lane(u32, Event),
+    Roster(group::Event),
+    Due,
+}
+
+impl<'a, S: Fn(u32) -> LaneSettings> Link<'a, S> {
+    pub(super) fn new(
+        (name, instance_id): (String, String),
+        (lanes, session_timeout): (u32, Duration),
+        watcher: &'a mut (dyn Watcher + Send),
+        working: Working,
+        roster: Roster,
+        shared: Shared,
+        settings: S,
+    ) -> Self {
+        Self {
+            name,
+            instance_id,
+            session_timeout,
+            summary: Summary::default(),
+            watcher,
+            working,
+            roster,
+            shared,
+            settings,
+            lanes,
+            began: clock::now(),
+            own: BTreeSet::new(),
+            taken: BTreeSet::new(),
+            is_told: false,
+            is_introduced: false,
+            revoked: BTreeMap::new(),
+            doubted: BTreeMap::new(),
+            asked: BTreeSet::new(),
+            fences: BTreeMap::new(),
+            is_draining: false,
+        }
+    }
+
+    /// Nothing is lost when the future is dropped before it is ready.
+    pub(super) async fn news(&mut self) -> News {
+        let due = self.revoked.values().chain(self.doubted.values()).min().copied();
+        let is_due = async {
+            match due {
+                Some(due) => tokio::time::sleep_until(tokio::time::Instant::from_std(due)).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            event = self.roster.next() => News::Roster(event),
+            () = is_due => News::Due,
+            Some((lane, event)) = self.working.next() => News::Lane(lane, event),
+        }
+    }
+
+    pub(super) fn learn(&mut self, news: News) -> Result<(), RunError> {
+        match news {
+            News::Lane(lane, event) => self.happened(lane, event),
+            News::Roster(event) => self.rostered(event),
+            News::Due => {
+                self.due();
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn drain(&mut self) {
+        self.is_draining = true;
+        self.doubted.clear();
+        self.asked.clear();
+        self.working.drain_all();
+    }
+
+    /// Until every lane has ended.
+    pub(super) async fn drained(&mut self) -> Result<(), RunError> {
+        while !self.working.is_idle() {
+            let news = self.news().await;
+            self.learn(news)?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn leave(&mut self) {
+        if !self.roster.is_shared() {
+            return;
+        }
+        self.roster.leave();
+        let left = async { while !matches!(self.roster.next().await, group::Event::Left) {} };
+        // Whoever did not hear it finds out by the session.
+        let _ = tokio::time::timeout(LEAVE_PATIENCE, left).await;
+    }
+
+    fn start(&mut self, lane: u32) {
+        if !self.is_draining && !self.summary.failed_lanes.contains_key(&lane) {
+            let settings = (self.settings)(lane);
+            let shared = self.shared.clone();
+            self.working.start(lane, |job| worker::run(settings, shared, job));
+        }
+    }
+
+    fn rostered(&mut self, event: group::Event) -> Result<(), RunError> {
+        match event {
+            group::Event::Assigned { lanes, generation_id, members } => {
+                let is_new = self.own != lanes;
+                for lane in lanes.difference(&self.own.clone()) {
+                    self.start(*lane);
+                }
+                self.own = lanes;
+                self.taken.retain(|lane| self.own.contains(lane));
+                self.doubted.retain(|lane, _| self.own.contains(lane));
+                self.asked.retain(|lane| self.own.contains(lane));
+                if self.roster.is_shared() && (is_new || !self.is_introduced) {
+                    self.is_introduced = true;
+                    self.introduce(generation_id, members);
+                }
+            }
+            group::Event::Revoke(lanes) => {
+                let until = clock::now() + REVOCATION_PATIENCE;
+                for lane in lanes {
+                    if self.working.drain(lane) {
+                        self.revoked.insert(lane, until);
+                    } else {
+                        self.roster.ended(lane);
+                    }
+                }
+            }
+            group::Event::Lost { reason } => {
+                tracing::warn!(link = %self.name, reason, "all lanes are given up; the bridge joins its group again");
+                self.working.stop_all();
+                self.is_introduced = false;
+                self.own.clear();
+                self.taken.clear();
+                self.revoked.clear();
+                self.doubted.clear();
+                self.asked.clear();
+            }
+            group::Event::Confirmed => self.take_back(),
+            group::Event::Superseded => {
+                let (link, instance_id) = (self.name.clone(), self.instance_id.clone());
+                return Err(RunError::Superseded { link, instance_id });
+            }
+            group::Event::Failed(Trouble::SessionTimeout) => {
+                let ms = u64::try_from(self.session_timeout.as_millis()).unwrap_or(u64::MAX);
+                return Err(RunError::SessionTimeout(ms));
+            }
+            group::Event::Failed(Trouble::Refused { api, code }) => {
+                let api = match api {
+                    group::Api::JoinGroup => "JoinGroup",
+                    group::Api::SyncGroup => "SyncGroup",
+                    group::Api::Heartbeat => "Heartbeat",
+                    group::Api::LeaveGroup => "LeaveGroup",
+                };
+                return Err(ClusterError::Answered { end: "target", api, code }.into());
+            }
+            group::Event::Entered(_) | group::Event::Left => {}
+        }
+        Ok(())
+    }
+
+    fn introduce(&self, generation_id: i32, members: Option<u32>) {
+        let members = members.map(|it| format!(", {it} members")).unwrap_or_default();
+        let total = self.lanes;
+        if self.own.is_empty() {
+            tracing::info!(link = %self.name, "stands by: no lane of {total} is free; generation {generation_id}{members}");
+        } else {
+            let own: Vec<_> = self.own.iter().map(ToString::to_string).collect();
+            let own = own.join(",");
+            tracing::info!(link = %self.name, "now works lanes {own} of {total}; generation {generation_id}{members}");
+        }
+    }
+
+    fn due(&mut self) {
+        let now = clock::now();
+        let late: Vec<_> = self.revoked.iter().filter(|(_, until)| **until <= now).map(|(lane, _)| *lane).collect();
+        for lane in late {
+            tracing::warn!(lane, "did not end within {REVOCATION_PATIENCE:?} of its revocation, and is dropped");
+            self.working.stop(lane);
+            self.revoked.remove(&lane);
+            self.roster.ended(lane);
+        }
+        let ripe: Vec<_> = self.doubted.iter().filter(|(_, due)| **due <= now).map(|(lane, _)| *lane).collect();
+        if !ripe.is_empty() {
+            self.doubted.retain(|lane, _| !ripe.contains(lane));
+            self.asked.extend(ripe);
+            self.roster.doubt();
+        }
+    }
+
+    fn take_back(&mut self) {
+        for lane in std::mem::take(&mut self.asked) {
+            if self.own.contains(&lane) && !self.working.works(lane) {
+                tracing::info!(lane, "the group confirms that the lane is this bridge's: it is taken back");
+                self.start(lane);
+            }
+        }
+    }
+
+    /// Whoever fenced it may have it by right: it comes back when a heartbeat that was sent after now says so.
+    fn fenced(&mut self, lane: u32) {
+        self.taken.remove(&lane);
+        if self.revoked.remove(&lane).is_some() {
+            return self.roster.ended(lane);
+        }
+        if !self.own.contains(&lane) || self.is_draining {
+            return;
+        }
+        let now = clock::now();
+        let (count, since) =
+            self.fences.get(&lane).copied().filter(|it| it.1 + RETAKES_WITHIN > now).unwrap_or((0, now));
+        self.fences.insert(lane, (count + 1, since));
+        let backoff = match count {
+            0 => Duration::ZERO,
+            _ => RETAKE_BACKOFF_FIRST.saturating_mul(1 << count.min(8)).min(RETAKE_BACKOFF_MAX),
+        };
+        tracing::warn!(lane, ?backoff, "the lane was fenced; the group is asked whose it is");
+        self.doubted.insert(lane, now + backoff);
+    }
+
+    fn taken(&mut self, lane: u32) {
+        self.taken.insert(lane);
+        let is_all = self.taken.len() == self.own.len();
+        if is_all && !self.is_told && self.own.len() == self.lanes as usize {
+            self.is_told = true;
+            let ms = (clock::now() - self.began).as_millis();
+            tracing::info!(link = %self.name, lanes = self.lanes, ms, "all lanes are taken");
+        }
+    }
+
+    fn happened(&mut self, lane: u32, event: Event) -> Result<(), RunError> {
+        match event {
+            Event::Taken { transaction, positions } => {
+                tracing::debug!(lane, transaction, positions, "taken");
+                self.taken(lane);
+            }
+            Event::Committed(counts) => {
+                tracing::debug!(lane, records = counts.records, bytes = counts.bytes, latency = ?counts.latency, "committed");
+                self.summary.committed(&counts);
+            }
+            Event::Aborted(cause) => {
+                tracing::warn!(lane, %cause, "a transaction was aborted, its records are copied again");
+                self.summary.aborted += 1;
+                if cause.class == AbortClass::OwnershipLost {
+                    self.roster.doubt();
+                }
+            }
+            Event::Mended { partitions, commit } => {
+                let partitions = partitions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                let verdict = if commit { "committed" } else { "aborted" };
+                tracing::warn!(
+                    lane,
+                    partitions,
+                    verdict,
+                    "the target had left out the markers of a transaction that it calls complete; they are written now"
+                );
+            }
+            Event::Undecided(partition) => tracing::warn!(
+                lane,
+                %partition,
+                "another program's transaction is open there: until it ends, read_committed readers get nothing behind it; \
+                 kafka-transactions.sh find-hanging names it, and abort ends it"
+            ),
+            Event::Incident(incident) => {
+                if self.summary.incident(incident.clone()) {
+                    let (kind, partition) = (incident.kind.name(), &incident.partition);
+                    let (next_offset, (first_lost, last_lost)) = (incident.next_offset, incident.lost());
+                    tracing::error!(kind, %partition, next_offset, first_lost, last_lost, "incident: {incident}");
+                }
+            }
+            Event::TakenOver(owner) => {
+                return Err(RunError::TakenOver { link: self.name.clone(), owner: Box::new(owner) });
+            }
+            Event::Fenced => self.fenced(lane),
+            Event::Failed(reason) => {
+                tracing::error!(lane, %reason, "the lane has stopped; the others go on");
+                self.summary.failed_lanes.insert(lane, reason.clone());
+                if self.revoked.remove(&lane).is_some() {
+                    self.roster.ended(lane);
+                } else if self.own.iter().all(|lane| self.summary.failed_lanes.contains_key(lane)) {
+                    return Err(RunError::NoLane(reason));
+                }
+            }
+            Event::Drained => {
+                self.taken.remove(&lane);
+                if self.revoked.remove(&lane).is_some() {
+                    self.roster.ended(lane);
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,391 @@
+//! The member's way: join, be given lanes, give some back, and join again. The lanes that stay go on all the while.
+
+use super::assignor::{Claim, assign};
+use super::errors::{Action, action, failed};
+use super::message::{
+    Answer, Channel, Event, Failure, GroupRequest, Input, JoinAnswer, Membership, Output, RequestId, Trouble,
+};
+use super::protocol;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A rebalance is noticed by a heartbeat, and one that is lost must not matter.
+const HEARTBEAT_INTERVAL_MAX: Duration = Duration::from_millis(500);
+const HEARTBEATS_PER_SESSION: u32 = 12;
+const BACKOFF: Duration = Duration::from_millis(200);
+
+#[derive(Clone, Debug)]
+pub struct MemberSettings {
+    pub group_id: Arc<str>,
+    /// The ledger's, whose partitions are the lanes.
+    pub topic: Arc<str>,
+    pub lanes: u32,
+    /// None: a dynamic member, which leaves when it ends.
+    pub instance_id: Option<Arc<str>>,
+    pub session_timeout: Duration,
+    /// How long the coordinator waits for a member to join again: as long as it may take to end a lane.
+    pub rebalance_timeout: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Idle,
+    /// JoinGroup is under way, or due then.
+    Joining(Option<Instant>),
+    Syncing,
+    Stable,
+    /// Lanes that were revoked must end before the member joins again.
+    Revoking,
+    Leaving,
+    Ended,
+}
+
+pub struct Member {
+    settings: MemberSettings,
+    now: Instant,
+    state: State,
+    member_id: Arc<str>,
+    /// Of the last answered JoinGroup; −1 outside of the group.
+    generation_id: i32,
+    /// In which the lanes were given.
+    assigned_in: i32,
+    lanes: BTreeSet<u32>,
+    /// What the last JoinGroup said.
+    claimed: BTreeSet<u32>,
+    revoked: BTreeSet<u32>,
+    next_id: RequestId,
+    /// The request of each kind that is under way.
+    round: Option<RequestId>,
+    beat: Option<(RequestId, Instant)>,
+    beat_due: Option<Instant>,
+    /// When the coordinator is sure to have given this member up, if it heard nothing since.
+    expires: Option<Instant>,
+    doubted: Option<Instant>,
+    outputs: VecDeque<Output>,
+}
+
+impl Member {
+    pub fn new(settings: MemberSettings, now: Instant) -> Self {
+        Self {
+            settings,
+            now,
+            state: State::Idle,
+            member_id: "".into(),
+            generation_id: -1,
+            assigned_in: -1,
+            lanes: BTreeSet::new(),
+            claimed: BTreeSet::new(),
+            revoked: BTreeSet::new(),
+            next_id: 0,
+            round: None,
+            beat: None,
+            beat_due: None,
+            expires: None,
+            doubted: None,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    pub fn handle(&mut self, now: Instant, input: Input) {
+        self.now = self.now.max(now);
+        if self.state == State::Ended {
+            return;
+        }
+        // First of all: an answer that comes after the session's end must not bring lanes back that are lost.
+        self.expire();
+        match input {
+            Input::Join if self.state == State::Idle => self.join(),
+            Input::Join => {}
+            Input::Answered { id, answer } => self.answered(id, answer),
+            Input::Ended(lane) => {
+                self.lanes.remove(&lane);
+                if self.revoked.remove(&lane) && self.revoked.is_empty() && self.state == State::Revoking {
+                    self.join();
+                }
+            }
+            Input::Doubt => {
+                self.doubted = Some(self.now);
+                self.beat_due = self.beat_due.map(|_| self.now);
+            }
+            Input::Leave => self.leave(),
+            Input::Timeout => {}
+        }
+        self.due();
+    }
+
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let joining = if let State::Joining(due) = self.state { due } else { None };
+        let beat = self.beat_due.filter(|_| self.beat.is_none());
+        [joining, beat, self.expires].into_iter().flatten().min()
+    }
+
+    pub fn state(&self) -> &'static str {
+        match self.state {
+            State::Idle => "Idle",
+            State::Joining(_) => "Joining",
+            State::Syncing => "Syncing",
+            State::Stable => "Stable",
+            State::Revoking => "Revoking",
+            State::Leaving => "Leaving",
+            State::Ended => "Ended",
+        }
+    }
+
+    fn heartbeat_interval(&self) -> Duration {
+        (self.settings.session_timeout / HEARTBEATS_PER_SESSION).min(HEARTBEAT_INTERVAL_MAX)
+    }
+
+    fn expire(&mut self) {
+        if self.expires.is_some_and(|at| at <= self.now) {
+            self.lose("no heartbeat was answered for the session timeout");
+        }
+    }
+
+    fn due(&mut self) {
+        if let State::Joining(Some(due)) = self.state
+            && due <= self.now
+        {
+            self.join();
+        }
+        if self.beat.is_none() && self.beat_due.is_some_and(|due| due <= self.now) {
+            let request = GroupRequest::Heartbeat {
+                group_id: Arc::clone(&self.settings.group_id),
+                generation_id: self.generation_id,
+                member_id: Arc::clone(&self.member_id),
+                instance_id: self.settings.instance_id.clone(),
+            };
+            self.beat_due = Some(self.now + self.heartbeat_interval());
+            self.beat = Some((self.send(request), self.now));
+        }
+    }
+
+    fn send(&mut self, request: GroupRequest) -> RequestId {
+        self.next_id += 1;
+        self.outputs.push_back(Output::Send { id: self.next_id, request });
+        self.next_id
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    fn join(&mut self) {
+        self.state = State::Joining(None);
+        self.claimed = self.lanes.clone();
+        let request = GroupRequest::JoinGroup {
+            group_id: Arc::clone(&self.settings.group_id),
+            session_timeout: self.settings.session_timeout,
+            rebalance_timeout: self.settings.rebalance_timeout,
+            member_id: Arc::clone(&self.member_id),
+            instance_id: self.settings.instance_id.clone(),
+            subscription: protocol::subscription(&self.settings.topic, &self.lanes, self.assigned_in),
+        };
+        self.round = Some(self.send(request));
+    }
+
+    fn join_later(&mut self) {
+        self.round = None;
+        self.state = State::Joining(Some(self.now + BACKOFF));
+    }
+
+    /// While lanes end, the round waits for them.
+    fn rejoin(&mut self) {
+        if self.revoked.is_empty() {
+            self.join();
+        } else {
+            self.state = State::Revoking;
+        }
+    }
+
+    fn answered(&mut self, id: RequestId, answer: Result<Answer, Failure>) {
+        if let Some((_, sent)) = self.beat.filter(|(beat, _)| *beat == id) {
+            self.beat = None;
+            return match self.state {
+                State::Leaving => self.end(Event::Left),
+                _ => self.beaten(sent, answer),
+            };
+        }
+        if self.round != Some(id) {
+            return;
+        }
+        self.round = None;
+        match (self.state, answer) {
+            (State::Joining(None), Ok(Answer::JoinGroup(answer))) => self.joined(answer),
+            (State::Syncing, Ok(Answer::SyncGroup { error_code: 0, assignment })) => {
+                let (lanes, members) = protocol::assigned(&self.settings.topic, &assignment);
+                self.synced(lanes, members);
+            }
+            (State::Syncing, answer) => {
+                let code = answer.as_ref().map(Answer::error_code);
+                let action = code.map_or(failed(super::Api::SyncGroup), |code| action(super::Api::SyncGroup, code));
+                self.react(super::Api::SyncGroup, code.unwrap_or_default(), action, Channel::Rounds);
+            }
+            (State::Joining(None), _) => {
+                self.react(super::Api::JoinGroup, 0, failed(super::Api::JoinGroup), Channel::Rounds);
+            }
+            _ => {}
+        }
+    }
+
+    fn joined(&mut self, answer: JoinAnswer) {
+        let action = action(super::Api::JoinGroup, answer.error_code);
+        if action == Action::TakeId {
+            self.member_id = answer.member_id;
+            return self.join();
+        }
+        if action != Action::Success {
+            return self.react(super::Api::JoinGroup, answer.error_code, action, Channel::Rounds);
+        }
+        self.member_id = Arc::clone(&answer.member_id);
+        self.generation_id = answer.generation_id;
+        self.heard(self.now);
+        self.beat_due = Some(self.now + self.heartbeat_interval());
+        // Lanes that stay write in the new generation from now on: in the old one they would be refused.
+        self.tell(Event::Entered(Membership {
+            generation_id: self.generation_id,
+            member_id: Arc::clone(&self.member_id),
+            instance_id: self.settings.instance_id.clone(),
+        }));
+        let is_assigning = answer.leader == answer.member_id && !answer.skip_assignment;
+        let assignments = if is_assigning { self.assignments(&answer) } else { Vec::new() };
+        self.state = State::Syncing;
+        let request = GroupRequest::SyncGroup {
+            group_id: Arc::clone(&self.settings.group_id),
+            generation_id: self.generation_id,
+            member_id: Arc::clone(&self.member_id),
+            instance_id: self.settings.instance_id.clone(),
+            assignments,
+        };
+        self.round = Some(self.send(request));
+    }
+
+    fn assignments(&self, answer: &JoinAnswer) -> Vec<(Arc<str>, bytes::Bytes)> {
+        let topic = &self.settings.topic;
+        let claim = |bytes| protocol::claim(topic, bytes);
+        let claims: BTreeMap<_, Claim> = answer.members.iter().map(|(id, it)| (Arc::clone(id), claim(it))).collect();
+        let count = u32::try_from(claims.len()).unwrap_or(u32::MAX);
+        let assigned = assign(self.settings.lanes, &claims).into_iter();
+        assigned.map(|(id, lanes)| (id, protocol::assignment(topic, &lanes, count))).collect()
+    }
+
+    fn synced(&mut self, mut lanes: BTreeSet<u32>, members: Option<u32>) {
+        // Of a leader that counts otherwise: there is no such lane here.
+        lanes.retain(|lane| *lane < self.settings.lanes);
+        self.assigned_in = self.generation_id;
+        self.state = State::Stable;
+        let revoked: BTreeSet<u32> = self.lanes.difference(&lanes).copied().collect();
+        // Told even if it has ended meanwhile: whoever waits for it is waiting for this member to join again.
+        let is_owed = self.claimed.difference(&lanes).next().is_some();
+        self.lanes = &lanes | &revoked;
+        let generation_id = self.generation_id;
+        self.tell(Event::Assigned { lanes, generation_id, members });
+        if !revoked.is_empty() {
+            self.state = State::Revoking;
+            self.revoked = revoked.clone();
+            self.tell(Event::Revoke(revoked));
+        } else if is_owed {
+            self.join();
+        }
+    }
+
+    /// The coordinator began to count the session at the earliest when the request was sent.
+    fn heard(&mut self, sent: Instant) {
+        let expires = sent + self.settings.session_timeout;
+        self.expires = Some(self.expires.map_or(expires, |it| it.max(expires)));
+    }
+
+    fn beaten(&mut self, sent: Instant, answer: Result<Answer, Failure>) {
+        let api = super::Api::Heartbeat;
+        let code = match answer {
+            Ok(Answer::Heartbeat { error_code }) => error_code,
+            _ => return self.react(api, 0, failed(api), Channel::Beats),
+        };
+        let action = action(api, code);
+        // To go on in an old generation is an answer as well: the coordinator knows the member.
+        if matches!(action, Action::Success | Action::Rejoin) {
+            self.heard(sent);
+        }
+        match action {
+            Action::Success => {
+                if self.state == State::Stable && self.doubted.is_some_and(|doubted| doubted <= sent) {
+                    self.doubted = None;
+                    self.tell(Event::Confirmed);
+                }
+            }
+            // A round is under way: it is that which the answer speaks of.
+            Action::Rejoin if self.state == State::Stable => self.rejoin(),
+            Action::Rejoin | Action::Retry => {}
+            Action::Lost if matches!(self.state, State::Joining(_)) && self.lanes.is_empty() => {}
+            _ => self.react(api, code, action, Channel::Beats),
+        }
+    }
+
+    fn react(&mut self, api: super::Api, code: i16, action: Action, channel: Channel) {
+        match action {
+            Action::RetryCoordinator => {
+                self.outputs.push_back(Output::Reconnect(channel));
+                if channel == Channel::Rounds {
+                    self.join_later();
+                }
+            }
+            Action::Lost => self.lose("the group does not know this member any more"),
+            Action::Superseded => self.end(Event::Superseded),
+            Action::SessionTimeout => self.end(Event::Failed(Trouble::SessionTimeout)),
+            Action::Operator => self.end(Event::Failed(Trouble::Refused { api, code })),
+            Action::Success | Action::Retry | Action::Rejoin | Action::TakeId | Action::Ignore => {
+                if channel == Channel::Rounds {
+                    self.join_later();
+                }
+            }
+        }
+    }
+
+    /// All lanes at once, and anew.
+    fn lose(&mut self, reason: &'static str) {
+        let had = !self.lanes.is_empty();
+        self.forget();
+        self.outputs.push_back(Output::Reconnect(Channel::Rounds));
+        self.outputs.push_back(Output::Reconnect(Channel::Beats));
+        if had {
+            self.tell(Event::Lost { reason });
+        }
+        self.join_later();
+    }
+
+    fn forget(&mut self) {
+        // A static member is known by its instance id, and gets a new member id.
+        self.member_id = "".into();
+        self.generation_id = -1;
+        self.assigned_in = -1;
+        self.lanes.clear();
+        self.claimed.clear();
+        self.revoked.clear();
+        (self.round, self.beat, self.beat_due, self.expires) = (None, None, None, None);
+    }
+
+    /// A static member stays: back within its session, it finds its lanes as it left them.
+    fn leave(&mut self) {
+        if self.settings.instance_id.is_some() || self.member_id.is_empty() {
+            return self.end(Event::Left);
+        }
+        let request = GroupRequest::LeaveGroup {
+            group_id: Arc::clone(&self.settings.group_id),
+            member_id: Arc::clone(&self.member_id),
+            instance_id: None,
+        };
+        self.forget();
+        self.state = State::Leaving;
+        self.beat = Some((self.send(request), self.now));
+    }
+
+    fn end(&mut self, event: Event) {
+        self.forget();
+        self.state = State::Ended;
+        self.tell(event);
+    }
+}
