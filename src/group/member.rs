@@ -5,7 +5,7 @@ use super::errors::{Action, action, failed};
 use super::message::{
     Answer, Channel, Event, Failure, GroupRequest, Input, JoinAnswer, Membership, Output, RequestId, Trouble,
 };
-use super::protocol;
+use super::protocol::{self, Round};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -41,6 +41,12 @@ enum State {
     Ended,
 }
 
+struct Beat {
+    id: RequestId,
+    sent: Instant,
+    generation_id: i32,
+}
+
 pub struct Member {
     settings: MemberSettings,
     now: Instant,
@@ -57,11 +63,13 @@ pub struct Member {
     next_id: RequestId,
     /// The request of each kind that is under way.
     round: Option<RequestId>,
-    beat: Option<(RequestId, Instant)>,
+    beat: Option<Beat>,
     beat_due: Option<Instant>,
     /// When the coordinator is sure to have given this member up, if it heard nothing since.
     expires: Option<Instant>,
     doubted: Option<Instant>,
+    /// Lanes are withheld for a member that is to give them back: if it has not joined again by then, it never will.
+    withheld_until: Option<Instant>,
     outputs: VecDeque<Output>,
 }
 
@@ -83,6 +91,7 @@ impl Member {
             beat_due: None,
             expires: None,
             doubted: None,
+            withheld_until: None,
             outputs: VecDeque::new(),
         }
     }
@@ -121,7 +130,8 @@ impl Member {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let joining = if let State::Joining(due) = self.state { due } else { None };
         let beat = self.beat_due.filter(|_| self.beat.is_none());
-        [joining, beat, self.expires].into_iter().flatten().min()
+        let withheld = self.withheld_until.filter(|_| self.state == State::Stable);
+        [joining, beat, withheld, self.expires].into_iter().flatten().min()
     }
 
     pub fn state(&self) -> &'static str {
@@ -142,7 +152,11 @@ impl Member {
 
     fn expire(&mut self) {
         if self.expires.is_some_and(|at| at <= self.now) {
+            // Only the coordinator knows whether a newer process has the instance by now. Asked with the old id it says so;
+            // asked without one, it would take this process, which was only asleep, for the newer.
+            let member_id = Arc::clone(&self.member_id);
             self.lose("no heartbeat was answered for the session timeout");
+            self.member_id = member_id;
         }
     }
 
@@ -150,6 +164,9 @@ impl Member {
         if let State::Joining(Some(due)) = self.state
             && due <= self.now
         {
+            self.join();
+        }
+        if self.state == State::Stable && self.withheld_until.is_some_and(|until| until <= self.now) {
             self.join();
         }
         if self.beat.is_none() && self.beat_due.is_some_and(|due| due <= self.now) {
@@ -160,7 +177,7 @@ impl Member {
                 instance_id: self.settings.instance_id.clone(),
             };
             self.beat_due = Some(self.now + self.heartbeat_interval());
-            self.beat = Some((self.send(request), self.now));
+            self.beat(request);
         }
     }
 
@@ -170,12 +187,18 @@ impl Member {
         self.next_id
     }
 
+    fn beat(&mut self, request: GroupRequest) {
+        let (sent, generation_id) = (self.now, self.generation_id);
+        self.beat = Some(Beat { id: self.send(request), sent, generation_id });
+    }
+
     fn tell(&mut self, event: Event) {
         self.outputs.push_back(Output::Event(event));
     }
 
     fn join(&mut self) {
         self.state = State::Joining(None);
+        self.withheld_until = None;
         self.claimed = self.lanes.clone();
         let request = GroupRequest::JoinGroup {
             group_id: Arc::clone(&self.settings.group_id),
@@ -203,11 +226,10 @@ impl Member {
     }
 
     fn answered(&mut self, id: RequestId, answer: Result<Answer, Failure>) {
-        if let Some((_, sent)) = self.beat.filter(|(beat, _)| *beat == id) {
-            self.beat = None;
+        if let Some(beat) = self.beat.take_if(|it| it.id == id) {
             return match self.state {
                 State::Leaving => self.end(Event::Left),
-                _ => self.beaten(sent, answer),
+                _ => self.beaten(&beat, answer),
             };
         }
         if self.round != Some(id) {
@@ -217,8 +239,7 @@ impl Member {
         match (self.state, answer) {
             (State::Joining(None), Ok(Answer::JoinGroup(answer))) => self.joined(answer),
             (State::Syncing, Ok(Answer::SyncGroup { error_code: 0, assignment })) => {
-                let (lanes, members) = protocol::assigned(&self.settings.topic, &assignment);
-                self.synced(lanes, members);
+                self.synced(protocol::assigned(&self.settings.topic, &assignment));
             }
             (State::Syncing, answer) => {
                 let code = answer.as_ref().map(Answer::error_code);
@@ -269,11 +290,14 @@ impl Member {
         let claim = |bytes| protocol::claim(topic, bytes);
         let claims: BTreeMap<_, Claim> = answer.members.iter().map(|(id, it)| (Arc::clone(id), claim(it))).collect();
         let count = u32::try_from(claims.len()).unwrap_or(u32::MAX);
-        let assigned = assign(self.settings.lanes, &claims).into_iter();
-        assigned.map(|(id, lanes)| (id, protocol::assignment(topic, &lanes, count))).collect()
+        let assigned = assign(self.settings.lanes, &claims);
+        let given: usize = assigned.values().map(BTreeSet::len).sum();
+        let withheld = self.settings.lanes.saturating_sub(u32::try_from(given).unwrap_or(u32::MAX));
+        let round = Round { members: count, withheld };
+        assigned.into_iter().map(|(id, lanes)| (id, protocol::assignment(topic, &lanes, round))).collect()
     }
 
-    fn synced(&mut self, mut lanes: BTreeSet<u32>, members: Option<u32>) {
+    fn synced(&mut self, (mut lanes, round): (BTreeSet<u32>, Option<Round>)) {
         // Of a leader that counts otherwise: there is no such lane here.
         lanes.retain(|lane| *lane < self.settings.lanes);
         self.assigned_in = self.generation_id;
@@ -282,8 +306,12 @@ impl Member {
         // Told even if it has ended meanwhile: whoever waits for it is waiting for this member to join again.
         let is_owed = self.claimed.difference(&lanes).next().is_some();
         self.lanes = &lanes | &revoked;
+        // Whoever gives lanes back joins again, and so everybody does. But one that died and came back under its instance id is
+        // given its share without a new round (KIP-345), and does not know that it owes one.
+        let is_short = round.is_some_and(|it| it.withheld > 0);
+        self.withheld_until = is_short.then(|| self.now + self.settings.rebalance_timeout);
         let generation_id = self.generation_id;
-        self.tell(Event::Assigned { lanes, generation_id, members });
+        self.tell(Event::Assigned { lanes, generation_id, members: round.map(|it| it.members) });
         if !revoked.is_empty() {
             self.state = State::Revoking;
             self.revoked = revoked.clone();
@@ -299,7 +327,7 @@ impl Member {
         self.expires = Some(self.expires.map_or(expires, |it| it.max(expires)));
     }
 
-    fn beaten(&mut self, sent: Instant, answer: Result<Answer, Failure>) {
+    fn beaten(&mut self, beat: &Beat, answer: Result<Answer, Failure>) {
         let api = super::Api::Heartbeat;
         let code = match answer {
             Ok(Answer::Heartbeat { error_code }) => error_code,
@@ -308,17 +336,17 @@ impl Member {
         let action = action(api, code);
         // To go on in an old generation is an answer as well: the coordinator knows the member.
         if matches!(action, Action::Success | Action::Rejoin) {
-            self.heard(sent);
+            self.heard(beat.sent);
         }
         match action {
             Action::Success => {
-                if self.state == State::Stable && self.doubted.is_some_and(|doubted| doubted <= sent) {
+                if self.state == State::Stable && self.doubted.is_some_and(|doubted| doubted <= beat.sent) {
                     self.doubted = None;
                     self.tell(Event::Confirmed);
                 }
             }
-            // A round is under way: it is that which the answer speaks of.
-            Action::Rejoin if self.state == State::Stable => self.rejoin(),
+            // Else a round is under way, or was when the heartbeat went out: it is that which the answer speaks of.
+            Action::Rejoin if self.state == State::Stable && beat.generation_id == self.generation_id => self.rejoin(),
             Action::Rejoin | Action::Retry => {}
             Action::Lost if matches!(self.state, State::Joining(_)) && self.lanes.is_empty() => {}
             _ => self.react(api, code, action, Channel::Beats),
@@ -365,7 +393,8 @@ impl Member {
         self.lanes.clear();
         self.claimed.clear();
         self.revoked.clear();
-        (self.round, self.beat, self.beat_due, self.expires) = (None, None, None, None);
+        (self.round, self.beat, self.beat_due) = (None, None, None);
+        (self.expires, self.withheld_until) = (None, None);
     }
 
     /// A static member stays: back within its session, it finds its lanes as it left them.
@@ -380,7 +409,7 @@ impl Member {
         };
         self.forget();
         self.state = State::Leaving;
-        self.beat = Some((self.send(request), self.now));
+        self.beat(request);
     }
 
     fn end(&mut self, event: Event) {

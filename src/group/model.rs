@@ -2,7 +2,7 @@
 
 use super::message::{Answer, GroupRequest, JoinAnswer};
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -31,12 +31,14 @@ pub(super) struct Coordinator {
     members: BTreeMap<Arc<str>, Known>,
     round: Round,
     named: u32,
+    /// Ids that were members once: the others are new, and join by the name they were given.
+    named_before: BTreeSet<Arc<str>>,
 }
 
 impl Coordinator {
     pub(super) fn new(session: Duration) -> Self {
         let (leader, members) = ("".into(), BTreeMap::new());
-        Self { generation_id: 0, session, leader, members, round: Round::Open, named: 0 }
+        Self { generation_id: 0, session, leader, members, round: Round::Open, named: 0, named_before: BTreeSet::new() }
     }
 
     pub(super) fn handle(&mut self, now: Instant, caller: Caller, request: &GroupRequest) -> Vec<(Caller, Answer)> {
@@ -45,12 +47,16 @@ impl Coordinator {
             GroupRequest::JoinGroup { member_id, instance_id, subscription, .. } => {
                 answers.extend(self.join(now, caller, member_id, instance_id.as_ref(), subscription));
             }
-            GroupRequest::SyncGroup { member_id, generation_id, assignments, .. } => {
-                answers.extend(self.sync(now, caller, member_id, *generation_id, assignments));
+            GroupRequest::SyncGroup { member_id, instance_id, generation_id, assignments, .. } => {
+                answers.extend(match self.refused(member_id, instance_id.as_ref()) {
+                    Some(error_code) => vec![(caller, Answer::SyncGroup { error_code, assignment: Bytes::new() })],
+                    None => self.sync(now, caller, member_id, *generation_id, assignments),
+                });
             }
-            GroupRequest::Heartbeat { member_id, generation_id, .. } => {
-                let error_code = match self.members.get_mut(member_id) {
-                    None => 25,
+            GroupRequest::Heartbeat { member_id, instance_id, generation_id, .. } => {
+                let refused = self.refused(member_id, instance_id.as_ref());
+                let error_code = match self.members.get_mut(member_id).filter(|_| refused.is_none()) {
+                    None => refused.unwrap_or(25),
                     Some(_) if *generation_id != self.generation_id => 22,
                     Some(known) => {
                         known.seen = now;
@@ -81,24 +87,28 @@ impl Coordinator {
         let refuse = |error_code, member_id: Arc<str>| {
             vec![(caller, Answer::JoinGroup(JoinAnswer { error_code, member_id, ..JoinAnswer::default() }))]
         };
+        let holder = instance_id.and_then(|it| self.of_instance(it));
         let mut id = Arc::clone(member_id);
         if id.is_empty() {
             self.named += 1;
             id = format!("m{}", self.named).into();
-            // The newer process of an instance takes the older one's place.
-            let of_instance = instance_id.and_then(|it| {
-                let found = self.members.iter().find(|(_, known)| known.instance_id.as_ref() == Some(it));
-                found.map(|(id, _)| Arc::clone(id))
-            });
-            if let Some(old) = of_instance.and_then(|old| self.members.remove(&old)) {
-                let assignment = old.assignment;
-                let known = Known { assignment, seen: now, joining: None, syncing: None, ..old };
-                self.members.insert(Arc::clone(&id), known);
-            } else if instance_id.is_none() {
+            if let Some(old) = holder {
+                return self.replace(now, caller, &old, &id, subscription);
+            }
+            if instance_id.is_none() {
                 return refuse(79, id);
             }
-        } else if !self.members.contains_key(&id) && instance_id.is_some() {
+        } else if holder.as_ref().is_some_and(|it| *it != id) {
+            return refuse(82, "".into());
+        } else if !self.members.contains_key(&id) && (instance_id.is_some() || self.named_before.contains(&id)) {
             return refuse(25, "".into());
+        } else if let Some(known) = self.members.get(&id)
+            && self.round == Round::Open
+            && known.subscription == *subscription
+            && self.leader != id
+        {
+            // Of a join whose answer was lost: it starts no new round.
+            return vec![(caller, self.joined(&id, Vec::new()))];
         }
         let known = self.members.entry(Arc::clone(&id)).or_insert_with(|| Known {
             subscription: Bytes::new(),
@@ -111,9 +121,67 @@ impl Coordinator {
         known.subscription = subscription.clone();
         known.joining = Some(caller);
         known.seen = now;
+        self.named_before.insert(id);
         let mut answers = self.prepare();
         answers.extend(self.complete(now));
         answers
+    }
+
+    fn of_instance(&self, instance_id: &Arc<str>) -> Option<Arc<str>> {
+        let mut known = self.members.iter();
+        known.find(|(_, it)| it.instance_id.as_ref() == Some(instance_id)).map(|(id, _)| Arc::clone(id))
+    }
+
+    /// The newer process of an instance takes the older one's place, and its lanes as they are (KIP-345).
+    fn replace(
+        &mut self,
+        now: Instant,
+        caller: Caller,
+        old: &Arc<str>,
+        id: &Arc<str>,
+        subscription: &Bytes,
+    ) -> Vec<(Caller, Answer)> {
+        let Some(mut known) = self.members.remove(old) else { return Vec::new() };
+        let fenced = JoinAnswer { error_code: 82, ..JoinAnswer::default() };
+        let joining = known.joining.take().map(|it| (it, Answer::JoinGroup(fenced)));
+        let syncing =
+            known.syncing.take().map(|it| (it, Answer::SyncGroup { error_code: 82, assignment: Bytes::new() }));
+        let mut answers: Vec<_> = joining.into_iter().chain(syncing).collect();
+        known.subscription = subscription.clone();
+        known.seen = now;
+        if self.leader == *old {
+            self.leader = Arc::clone(id);
+        }
+        known.joining = (self.round != Round::Open).then_some(caller);
+        self.members.insert(Arc::clone(id), known);
+        if self.round == Round::Open {
+            answers.push((caller, self.joined(id, Vec::new())));
+        } else {
+            answers.extend(self.prepare());
+            answers.extend(self.complete(now));
+        }
+        answers
+    }
+
+    fn joined(&self, id: &Arc<str>, members: Vec<(Arc<str>, Bytes)>) -> Answer {
+        let is_leader = self.leader == *id;
+        Answer::JoinGroup(JoinAnswer {
+            error_code: 0,
+            generation_id: self.generation_id,
+            member_id: Arc::clone(id),
+            leader: Arc::clone(&self.leader),
+            skip_assignment: is_leader && members.is_empty(),
+            members,
+        })
+    }
+
+    /// As `ClassicGroup.validateMember`: of an instance that another holds, or unknown.
+    fn refused(&self, member_id: &Arc<str>, instance_id: Option<&Arc<str>>) -> Option<i16> {
+        let holder = instance_id.and_then(|it| self.of_instance(it));
+        match holder {
+            Some(holder) if holder != *member_id => Some(82),
+            _ => (!self.members.contains_key(member_id)).then_some(25),
+        }
     }
 
     /// Whoever waits for the assignment of a round that will not end is to join again.
@@ -134,13 +202,14 @@ impl Coordinator {
             self.leader = self.members.keys().next().cloned().unwrap_or_default();
         }
         let all: Vec<_> = self.members.iter().map(|(id, it)| (Arc::clone(id), it.subscription.clone())).collect();
+        let mut callers = Vec::new();
         for (id, known) in &mut self.members {
             known.seen = now;
-            let members = if *id == self.leader { all.clone() } else { Vec::new() };
-            let (generation_id, member_id, leader) = (self.generation_id, Arc::clone(id), Arc::clone(&self.leader));
-            let answer =
-                JoinAnswer { error_code: 0, generation_id, member_id, leader, skip_assignment: false, members };
-            answers.extend(known.joining.take().map(|caller| (caller, Answer::JoinGroup(answer))));
+            callers.extend(known.joining.take().map(|caller| (caller, Arc::clone(id))));
+        }
+        for (caller, id) in callers {
+            let members = if id == self.leader { all.clone() } else { Vec::new() };
+            answers.push((caller, self.joined(&id, members)));
         }
         answers
     }

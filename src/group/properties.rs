@@ -6,9 +6,11 @@ use super::{Member, MemberSettings};
 use crate::testing::config;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const LANES: u32 = 7;
+const PROCESSES_MAX: usize = 12;
 const SESSION: Duration = Duration::from_secs(6);
 
 struct Process {
@@ -16,7 +18,9 @@ struct Process {
     works: BTreeSet<u32>,
     ending: BTreeSet<u32>,
     generation_id: i32,
+    instance_id: Option<Arc<str>>,
     is_dead: bool,
+    is_superseded: bool,
 }
 
 struct World {
@@ -25,8 +29,8 @@ struct World {
     processes: Vec<Process>,
     requests: Vec<(Caller, GroupRequest)>,
     answers: Vec<(Caller, Result<Answer, Failure>)>,
-    /// Generation and lane → who was given it.
-    given: BTreeMap<(i32, u32), usize>,
+    /// Generation and lane → who was given it: the process, or the instance that several processes are in turn.
+    given: BTreeMap<(i32, u32), Arc<str>>,
     lost: u32,
     broken: Option<String>,
 }
@@ -47,17 +51,23 @@ impl World {
 
     fn start(&mut self) {
         let at = self.processes.len();
+        self.start_as(at.is_multiple_of(2).then(|| format!("i{at}").into()));
+    }
+
+    fn start_as(&mut self, instance_id: Option<Arc<str>>) {
+        let at = self.processes.len();
         let settings = MemberSettings {
             group_id: "l".into(),
             topic: "l.ledger".into(),
             lanes: LANES,
-            instance_id: at.is_multiple_of(2).then(|| format!("i{at}").into()),
+            instance_id: instance_id.clone(),
             session_timeout: SESSION,
             rebalance_timeout: Duration::from_secs(10),
         };
         let member = Member::new(settings, self.now);
         let (works, ending) = (BTreeSet::new(), BTreeSet::new());
-        self.processes.push(Process { member, works, ending, generation_id: -1, is_dead: false });
+        let (is_dead, is_superseded) = (false, false);
+        self.processes.push(Process { member, works, ending, generation_id: -1, instance_id, is_dead, is_superseded });
         self.input(at, Input::Join);
     }
 
@@ -84,9 +94,10 @@ impl World {
         match event {
             Event::Entered(it) => process.generation_id = it.generation_id,
             Event::Assigned { lanes, generation_id, .. } => {
+                let who = process.instance_id.clone().unwrap_or_else(|| at.to_string().into());
                 for lane in lanes {
                     process.works.insert(lane);
-                    if *self.given.entry((generation_id, lane)).or_insert(at) != at {
+                    if *self.given.entry((generation_id, lane)).or_insert_with(|| Arc::clone(&who)) != who {
                         self.broken = Some(format!("lane {lane} has two owners in generation {generation_id}"));
                     }
                 }
@@ -98,6 +109,14 @@ impl World {
                 process.ending.clear();
             }
             Event::Confirmed => {}
+            Event::Superseded => {
+                let own = process.instance_id.clone();
+                process.is_superseded = true;
+                self.kill(at);
+                if own.is_none() || self.processes.iter().all(|it| it.is_superseded || it.instance_id != own) {
+                    self.broken = Some(format!("{at} gave way to nobody"));
+                }
+            }
             other => self.broken = Some(format!("{at}: {other:?}")),
         }
     }
@@ -132,6 +151,25 @@ impl World {
         }
     }
 
+    fn kill(&mut self, at: usize) {
+        self.processes[at].is_dead = true;
+        self.processes[at].works.clear();
+        self.processes[at].ending.clear();
+        self.group.disconnected(at);
+    }
+
+    /// A process dies, and comes back at once under its instance id; or the newer is started while the older still runs.
+    fn again(&mut self, at: usize, is_killed: bool) {
+        let instance_id = self.processes[at].instance_id.clone();
+        let is_newest = self.processes[at + 1..].iter().all(|it| it.instance_id != instance_id);
+        if instance_id.is_some() && is_newest && self.processes.len() < PROCESSES_MAX {
+            if is_killed {
+                self.kill(at);
+            }
+            self.start_as(instance_id);
+        }
+    }
+
     fn step(&mut self, choice: u8, pick: usize) {
         let (requests, answers, all) = (self.requests.len(), self.answers.len(), self.processes.len());
         match choice {
@@ -144,13 +182,11 @@ impl World {
             }
             150..152 if all < 5 => self.start(),
             152 if self.processes.iter().filter(|it| !it.is_dead).count() > 1 => {
-                let at = pick % all;
-                self.processes[at].is_dead = true;
-                self.processes[at].works.clear();
-                self.group.disconnected(at);
+                self.kill(pick % all);
             }
             153 => self.pass(SESSION),
-            154..200 => self.end_one(pick % all),
+            154 | 155 => self.again(pick % all, choice == 154),
+            156..200 => self.end_one(pick % all),
             200..=203 => self.input(pick % all, Input::Doubt),
             _ => self.pass(Duration::from_millis(50)),
         }
@@ -200,6 +236,11 @@ fn run(choices: &[(u8, u16)]) -> World {
         world.step(*choice, usize::from(*pick));
     }
     world.calm();
+    // The older gave way, and the newer was killed: whoever watches over it starts another one.
+    if world.processes.iter().all(|it| it.is_dead) {
+        world.start_as(None);
+        world.calm();
+    }
     world
 }
 
@@ -223,6 +264,49 @@ fn a_lane_with_two_owners_is_seen() {
         world.event(at, Event::Assigned { lanes: BTreeSet::from([3]), generation_id: 1, members: None });
     }
     assert!(world.verdict().is_err_and(|it| it.contains("two owners")));
+}
+
+/// One that slept through its session has no claim on the instance id that a newer process has taken meanwhile.
+#[test]
+fn the_newer_of_an_instance_stays_when_the_older_wakes_up() {
+    let mut world = World::new();
+    world.start_as(Some("same".into()));
+    world.calm();
+    assert_eq!(world.verdict(), Ok(()));
+    world.now += SESSION + Duration::from_secs(1);
+    world.start_as(Some("same".into()));
+    while let Some(at) = world.requests.iter().position(|((process, _), _)| *process == 1) {
+        world.deliver(at);
+        while !world.answers.is_empty() {
+            world.answer(0);
+        }
+    }
+    assert_eq!(world.processes[1].works.len(), LANES as usize);
+    world.calm();
+    assert!(world.processes[0].is_superseded && !world.processes[1].is_superseded);
+    assert_eq!(world.verdict(), Ok(()));
+}
+
+/// A static member that comes back gets its assignment without a new round (KIP-345): what it was to give back when it died
+/// would belong to nobody.
+#[test]
+fn what_a_restarted_member_was_giving_back_is_handed_out() {
+    let mut world = World::new();
+    world.start_as(Some("one".into()));
+    world.calm();
+    world.start_as(Some("two".into()));
+    while world.processes[0].ending.is_empty() {
+        if !world.requests.is_empty() {
+            world.deliver(0);
+        } else if !world.answers.is_empty() {
+            world.answer(0);
+        } else {
+            world.pass(Duration::from_millis(100));
+        }
+    }
+    world.again(0, true);
+    world.calm();
+    assert_eq!(world.verdict(), Ok(()));
 }
 
 /// The control: the choices are rich enough that sessions end and lanes move.

@@ -117,8 +117,17 @@ pub(super) fn claim(topic: &str, bytes: &Bytes) -> Claim {
     Claim { lanes: of_ledger.flat_map(|it| lanes(&it.partitions)).collect(), generation_id: message.generation_id }
 }
 
-/// `members` is for the line in the log: only the leader knows their number.
-pub(super) fn assignment(topic: &str, given: &BTreeSet<u32>, members: u32) -> Bytes {
+/// What only the leader knows, and tells the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Round {
+    /// For the line in the log.
+    pub(super) members: u32,
+    /// Lanes that are given to nobody yet, because somebody else still works them.
+    pub(super) withheld: u32,
+}
+
+pub(super) fn assignment(topic: &str, given: &BTreeSet<u32>, round: Round) -> Bytes {
+    let told = [round.members.to_be_bytes(), round.withheld.to_be_bytes()].concat();
     let given = (!given.is_empty()).then(|| {
         consumer_protocol_assignment::TopicPartition::default()
             .with_topic(TopicName(wire(topic)))
@@ -126,19 +135,21 @@ pub(super) fn assignment(topic: &str, given: &BTreeSet<u32>, members: u32) -> By
     });
     let message = ConsumerProtocolAssignment::default()
         .with_assigned_partitions(given.into_iter().collect())
-        .with_user_data(Some(Bytes::copy_from_slice(&members.to_be_bytes())));
+        .with_user_data(Some(told.into()));
     versioned(&message)
 }
 
-/// The lanes, and the number of members if the leader told it. Empty bytes are what the coordinator gives a member that
-/// the leader did not know yet.
-pub(super) fn assigned(topic: &str, bytes: &Bytes) -> (BTreeSet<u32>, Option<u32>) {
+/// The lanes, and what the leader told beside them if it is one of ours. Empty bytes are what the coordinator gives a member
+/// that the leader did not know yet.
+pub(super) fn assigned(topic: &str, bytes: &Bytes) -> (BTreeSet<u32>, Option<Round>) {
     let Some(message) = read::<ConsumerProtocolAssignment>(&ASSIGNMENT, bytes.clone()) else {
         return (BTreeSet::new(), None);
     };
     let of_ledger = message.assigned_partitions.iter().filter(|it| it.topic.as_str() == topic);
-    let members = message.user_data.and_then(|it| <[u8; 4]>::try_from(it.as_ref()).ok()).map(u32::from_be_bytes);
-    (of_ledger.flat_map(|it| lanes(&it.partitions)).collect(), members)
+    let round = message
+        .user_data
+        .and_then(|mut it| Some(Round { members: it.try_get_u32().ok()?, withheld: it.try_get_u32().ok()? }));
+    (of_ledger.flat_map(|it| lanes(&it.partitions)).collect(), round)
 }
 
 /// None: the request is another one.
@@ -244,7 +255,8 @@ mod tests {
         let claimed = claim("l.ledger", &subscription("l.ledger", &set(&[0, 3, 7]), 5));
         assert_eq!(claimed, Claim { lanes: set(&[0, 3, 7]), generation_id: 5 });
         assert_eq!(claim("other", &subscription("l.ledger", &set(&[1]), 5)).lanes, set(&[]));
-        assert_eq!(assigned("l.ledger", &assignment("l.ledger", &set(&[2]), 3)), (set(&[2]), Some(3)));
+        let round = Round { members: 3, withheld: 1 };
+        assert_eq!(assigned("l.ledger", &assignment("l.ledger", &set(&[2]), round)), (set(&[2]), Some(round)));
         assert_eq!(assigned("l.ledger", &Bytes::new()), (set(&[]), None));
     }
 
@@ -267,7 +279,7 @@ mod tests {
             edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
             cut in any::<prop::sample::Index>(),
         ) {
-            for bytes in [subscription("l", &set(&[1, 2]), 3), assignment("l", &set(&[1, 2]), 3)] {
+            for bytes in [subscription("l", &set(&[1, 2]), 3), assignment("l", &set(&[1, 2]), Round { members: 3, withheld: 0 })] {
                 let mut bytes = bytes.to_vec();
                 for (at, value) in &edits {
                     let at = at.index(bytes.len());

@@ -1,13 +1,14 @@
 //! Every state of a member with every event: a changed line is a changed transition.
 
 use super::message::{Answer, Event, Failure, GroupRequest, Input, JoinAnswer, Output, RequestId};
-use super::{Member, MemberSettings, protocol};
+use super::protocol::{self, Round};
+use super::{Member, MemberSettings};
 use bytes::Bytes;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 const STATES: [&str; 4] = ["Joining", "Syncing", "Stable", "Revoking"];
-const EVENTS: [&str; 15] = [
+const EVENTS: [&str; 16] = [
     "round 0",
     "round 14",
     "round 16",
@@ -18,6 +19,7 @@ const EVENTS: [&str; 15] = [
     "round 82",
     "round lost",
     "beat 0",
+    "beat 22",
     "beat 25",
     "beat 27",
     "beat 82",
@@ -59,7 +61,8 @@ impl Script {
     }
 
     fn synced(code: i16, lanes: &[u32]) -> Result<Answer, Failure> {
-        let assignment = protocol::assignment("l.ledger", &lanes.iter().copied().collect(), 2);
+        let assignment =
+            protocol::assignment("l.ledger", &lanes.iter().copied().collect(), Round { members: 2, withheld: 0 });
         Ok(Answer::SyncGroup { error_code: code, assignment: if code == 0 { assignment } else { Bytes::new() } })
     }
 
