@@ -1,5 +1,8 @@
 //! On embedded clusters: fast, and without Java.
 
+use std::thread;
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use kafka_bridge::broker::Settings;
 use libtest_mimic::Trial;
@@ -14,12 +17,15 @@ use crate::trial;
 
 const SEED: u64 = 20_261_125;
 const RECORDS: usize = 150;
+/// Longer than a session of 6 s.
+const SESSION_AND_MORE: Duration = Duration::from_secs(8);
 
 pub(super) fn trials() -> Vec<Trial> {
     vec![
         trial("sharing", "another_takes_over", || another_takes_over(Settings::nodes(1))),
         trial("sharing", "another_takes_over_on_protocol_v1", || another_takes_over(Settings::nodes(1).like_3_9())),
         trial("sharing", "the_newer_of_one_instance_stays", the_newer_of_one_instance_stays),
+        trial("sharing", "the_older_of_one_instance_wakes_up_and_goes", the_older_of_one_instance_wakes_up_and_goes),
         trial("sharing", "a_restart_moves_nothing", a_restart_moves_nothing),
         trial("sharing", "a_session_the_target_refuses_is_named", a_session_the_target_refuses_is_named),
     ]
@@ -97,6 +103,28 @@ fn the_newer_of_one_instance_stays() -> Result<()> {
         older.log()
     );
     until_shared(&mut [&mut newer])?;
+    load.stop()?;
+    stage.until_equal().with_context(|| newer.log())?;
+    ensure!(newer.terminate(LIMIT)? == 0, "{}", newer.log());
+    Ok(())
+}
+
+/// Its session is over, so the group does not say "fenced" of itself: asked wrongly, it would let the older fence the newer.
+fn the_older_of_one_instance_wakes_up_and_goes() -> Result<()> {
+    let stage = Stage::new(Settings::nodes(1))?;
+    let mut older = stage.bridge("older", "same", "")?;
+    until_shared(&mut [&mut older])?;
+    let load = stage.load()?;
+    older.pause()?;
+    thread::sleep(SESSION_AND_MORE);
+    let mut newer = stage.bridge("newer", "same", "")?;
+    until_shared(&mut [&mut newer])?;
+    load.until_more(RECORDS, LIMIT)?;
+    older.resume()?;
+    ensure!(older.wait(LIMIT)? == 1, "{}", older.log());
+    ensure!(older.log().contains("no heartbeat was answered"), "it did not sleep long enough:\n{}", older.log());
+    ensure!(older.log().contains("with the same instance id"), "{}", older.log());
+    load.until_more(RECORDS, LIMIT)?;
     load.stop()?;
     stage.until_equal().with_context(|| newer.log())?;
     ensure!(newer.terminate(LIMIT)? == 0, "{}", newer.log());
