@@ -1,4 +1,4 @@
-//! What a test or a simulation sees of a partition without being its client: all of it, and at no cost of time.
+//! What a test or a simulation sees of a partition or a group without being its client: all of it, and at no cost of time.
 
 use super::cluster::Cluster;
 use bytes::Bytes;
@@ -32,5 +32,10 @@ impl Cluster {
     /// None: there is no such topic.
     pub fn partitions(&self, topic: &str) -> Option<i32> {
         i32::try_from(self.topics.get(topic)?.partitions.len()).ok()
+    }
+
+    /// None: there is no such group.
+    pub fn generation(&self, group: &str) -> Option<i32> {
+        self.groups.get(group).map(|it| it.generation)
     }
 }

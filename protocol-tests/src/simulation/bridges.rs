@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::network::{End, Network};
 use super::reference::Violation;
-use super::schedule::Setup;
+use super::schedule::{Setup, Sharing};
 
 /// Deeper than tasks own tasks: so many turns, and what was dropped is gone.
 const TURNS: usize = 50;
@@ -24,6 +24,8 @@ const TURNS: usize = 50;
 /// A running process.
 pub(super) struct Bridge {
     pub(super) host: u32,
+    /// By which its instance id is made.
+    slot: u32,
     task: JoinHandle<Result<Summary, RunError>>,
     stop: Option<oneshot::Sender<()>>,
     /// Whether somebody asked it to end.
@@ -32,6 +34,7 @@ pub(super) struct Bridge {
 
 pub(super) struct Bridges {
     config: Config,
+    sharing: Sharing,
     network: Network,
     began: Instant,
     start_ms: i64,
@@ -73,8 +76,12 @@ fn text(setup: &Setup) -> String {
         "link = \"{LINK}\"\n[source]\nbootstrap_servers = [{source}]\n[target]\nbootstrap_servers = [{target}]\n\
          [[topics]]\ninclude = [\"t*\"]\n[delivery]\nlanes = {}\ncommit_interval_ms = {}\nrequest_timeout_ms = {}\n\
          transaction_timeout_ms = {}\ntransaction_bytes_max = 65536\nmemory_bytes_max = 8388608\n\
-         accept_weak = [\"target_min_insync_replicas\", \"target_retention\"]\n",
-        setup.lanes, setup.commit_interval_ms, setup.request_timeout_ms, setup.transaction_timeout_ms
+         accept_weak = [\"target_min_insync_replicas\", \"target_retention\"]\nsharing = \"{}\"\n",
+        setup.lanes,
+        setup.commit_interval_ms,
+        setup.request_timeout_ms,
+        setup.transaction_timeout_ms,
+        if setup.sharing == Sharing::Off { "off" } else { "group" }
     )
 }
 
@@ -82,6 +89,7 @@ impl Bridges {
     pub(super) fn new(setup: &Setup, network: Network, start_ms: i64) -> Result<Bridges> {
         Ok(Bridges {
             config: Config::parse(Path::new("sim.toml"), &text(setup), &|_| None)?,
+            sharing: setup.sharing,
             network,
             began: Instant::now(),
             start_ms,
@@ -110,7 +118,10 @@ impl Bridges {
         };
         let ends = Ends::within(&self.config, surroundings)?;
         let (stop, stopped) = oneshot::channel();
-        let config = self.config.clone();
+        let is_free = |slot: &u32| self.running.iter().all(|it| it.slot != *slot);
+        let slot = if self.sharing == Sharing::Twins { 0 } else { (0..).find(is_free).unwrap_or(host) };
+        let mut config = self.config.clone();
+        config.delivery.instance_id = Some(format!("instance-{slot}"));
         let mut watcher = Nobody;
         let task = tokio::spawn(async move {
             let stopped = async {
@@ -121,7 +132,7 @@ impl Bridges {
             bridge::run(&config, ends, &mut watcher, stopped).await
         });
         self.summary.starts += 1;
-        self.running.push(Bridge { host, task, stop: Some(stop), down_ms: None });
+        self.running.push(Bridge { host, slot, task, stop: Some(stop), down_ms: None });
         self.were_two |= self.running.len() > 1;
         Ok(())
     }
@@ -169,6 +180,7 @@ impl Bridges {
                     restart_ms = bridge.down_ms;
                 }
                 Err(RunError::TakenOver { .. }) if self.were_two => {}
+                Err(RunError::Superseded { .. }) if self.were_two && self.sharing == Sharing::Twins => {}
                 // It could not begin for so long; whoever watches over it starts it again.
                 Err(RunError::Cluster(_) | RunError::Ledger(LedgerError::Cluster(_))) => restart_ms = Some(500),
                 Err(error) => return Err(Violation::new("LanesLive", format!("the bridge ended: {error}"))),

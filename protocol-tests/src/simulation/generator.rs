@@ -8,7 +8,7 @@ use kafka_protocol::ResponseError;
 
 use super::harsh;
 use super::network::{Direction, End};
-use super::schedule::{At, Producer, Schedule, Setup, Step, Verdict};
+use super::schedule::{At, Producer, Schedule, Setup, Sharing, Step, Verdict};
 use crate::raw::Codec;
 
 const PRODUCE: i16 = 0;
@@ -81,7 +81,7 @@ const KINDS: [(Kind, u32); 25] = [
     (Kind::Upgrade, 1),
 ];
 
-pub fn schedule(seed: u64) -> Schedule {
+pub(super) fn schedule(seed: u64) -> Schedule {
     let random = &mut fastrand::Rng::with_seed(seed);
     let setup = setup(random);
     let kinds: Vec<_> = KINDS.iter().copied().filter(|_| random.u8(..3) == 0).collect();
@@ -131,6 +131,7 @@ fn setup(random: &mut fastrand::Rng) -> Setup {
         delay_ms_max: random.choice([0, 1, 3, 20]).unwrap_or(1),
         topics: (0..random.usize(1..=3)).map(|_| random.i32(1..=3)).collect(),
         duration_ms: random.u64(2_000..12_000),
+        sharing: Sharing::Off,
     }
 }
 

@@ -16,12 +16,12 @@ mod reference;
 mod requests;
 pub mod runner;
 pub mod schedule;
+mod shared;
 mod steps;
 mod world;
 
 use anyhow::{Context, Result};
 
-pub use generator::schedule;
 pub use network::Trace;
 pub use reference::Violation;
 pub use schedule::Schedule;
@@ -33,6 +33,13 @@ pub static REGRESSIONS: std::sync::LazyLock<Vec<(u64, &'static str)>> = std::syn
     let lines = include_str!("seeds.txt").lines().filter(|line| !line.starts_with('#'));
     lines.filter_map(|line| line.split_once(' ').and_then(|(seed, why)| Some((seed.parse().ok()?, why)))).collect()
 });
+
+/// What happens in the simulation of this seed.
+pub fn schedule(seed: u64) -> Schedule {
+    let mut schedule = generator::schedule(seed);
+    shared::share(&mut schedule);
+    schedule
+}
 
 /// What happened in one run, for whoever wants to know that anything did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,6 +55,8 @@ pub struct Statistics {
     pub upgrades: u64,
     /// Of the source, in transactions that were aborted.
     pub source_aborted: u64,
+    /// Of the group.
+    pub generations: u64,
     pub records: u64,
     pub trace: Trace,
 }
@@ -62,6 +71,7 @@ impl Statistics {
         self.incidents += other.incidents;
         self.upgrades += other.upgrades;
         self.source_aborted += other.source_aborted;
+        self.generations += other.generations;
         self.records += other.records;
         self.trace.chunks += other.trace.chunks;
         self.trace.bytes += other.trace.bytes;

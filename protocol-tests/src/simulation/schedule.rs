@@ -28,6 +28,18 @@ pub struct Setup {
     pub topics: Vec<i32>,
     /// Quiet comes after this.
     pub duration_ms: u64,
+    pub sharing: Sharing,
+}
+
+/// How the processes of the link come to their lanes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// Each takes all of them.
+    Off,
+    /// By a group. Whoever is started takes the instance id of one that has ended, if there is one.
+    Group,
+    /// By a group in which all have the same instance id, as two on one host.
+    Twins,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

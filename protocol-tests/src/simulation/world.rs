@@ -194,6 +194,7 @@ impl World {
             incidents: total.incidents.len() as u64,
             upgrades: self.upgrades,
             source_aborted: self.reference.source_aborted(),
+            generations: self.target.with(|it, _| it.generation(LINK)).unwrap_or(0).unsigned_abs().into(),
             records: self.reference.copied(),
             trace: self.network.trace(),
         }
