@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
@@ -26,12 +26,19 @@ pub(super) fn trials() -> Vec<Trial> {
     vec![
         real("sharing", "kafka_4_4_0_three_bridges", &["4.4.0"], || three_bridges(Spec::kraft("4.4.0"), "4.4.0")),
         real("sharing", "kafka_3_9_2_three_bridges", &["3.9.2"], || three_bridges(Spec::kraft("3.9.2"), "3.9.2")),
+        real("sharing", "kafka_4_4_0_one_instance", &["4.4.0"], || one_instance(Spec::kraft("4.4.0"))),
+        real("sharing", "kafka_3_9_2_one_instance", &["3.9.2"], || one_instance(Spec::kraft("3.9.2"))),
     ]
 }
 
 fn bridge(pair: &Pair, name: &str) -> Result<Bridge> {
+    instance(pair, name, name)
+}
+
+/// The log goes by the name: what is looked for in it must not be another process's.
+fn instance(pair: &Pair, name: &str, instance_id: &str) -> Result<Bridge> {
     let mut config = pair.config(LINK, &["shared-*"]);
-    config.delivery = delivery(name);
+    config.delivery = delivery(instance_id);
     pair.run(&config, name)
 }
 
@@ -82,5 +89,33 @@ fn described(pair: &Pair, version: &str) -> Result<()> {
         }
     }
     ensure!(lanes.len() == LANES as usize && members.len() == 3, "{lanes:?} of {members:?}:\n{told}");
+    Ok(())
+}
+
+/// Alone, a bridge that ends and comes back waits for nothing; and one that slept through its session gives way to the newer.
+fn one_instance(spec: Spec) -> Result<()> {
+    let pair = Pair::start(spec.clone(), spec)?;
+    let topics = create_topics(&mut pair.source.client(), LINK, pair.source.replication_factor())?;
+    let mut first = instance(&pair, "first", "one")?;
+    until_shared(&mut [&mut first])?;
+    ensure!(first.terminate(LIMIT)? == 0, "{}", first.log());
+    let began = Instant::now();
+    let mut older = instance(&pair, "older", "one")?;
+    until_shared(&mut [&mut older])?;
+    println!("lanes again {:?} after a restart", began.elapsed());
+    let load = Load::start(pair.source.client(), &topics, SEED);
+    load.until_more(RECORDS, LIMIT)?;
+    older.pause()?;
+    thread::sleep(FROZEN);
+    let mut newer = instance(&pair, "newer", "one")?;
+    until_shared(&mut [&mut newer])?;
+    older.resume()?;
+    ensure!(older.wait(LIMIT)? == 1, "{}", older.log());
+    ensure!(older.log().contains("no heartbeat was answered"), "it did not sleep long enough:\n{}", older.log());
+    ensure!(older.log().contains("with the same instance id"), "{}", older.log());
+    load.until_more(RECORDS, LIMIT)?;
+    load.stop()?;
+    pair.until_equal(&topics, LIMIT).with_context(|| newer.log())?;
+    ensure!(newer.terminate(LIMIT)? == 0, "{}", newer.log());
     Ok(())
 }
