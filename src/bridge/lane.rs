@@ -120,6 +120,8 @@ pub(super) enum Event {
         partitions: Vec<TopicPartition>,
         commit: bool,
     },
+    /// Nobody can say yet whether the last transaction is decided in these partitions of the target.
+    Unsettled(Vec<TopicPartition>),
     /// Somebody else's transaction is open in this partition of the target.
     Undecided(TopicPartition),
     Incident(Incident),
@@ -413,6 +415,7 @@ impl Lane {
             target::Event::Mended { partitions, commit } => {
                 self.output(Output::Event(Event::Mended { partitions, commit }));
             }
+            target::Event::Unsettled { partitions } => self.output(Output::Event(Event::Unsettled(partitions))),
             target::Event::Undecided { partition } => self.output(Output::Event(Event::Undecided(partition))),
             target::Event::Stopped { cause } => self.end(Event::Failed(cause.to_string())),
         }

@@ -10,6 +10,7 @@ use crate::clock;
 use crate::cluster::ClusterError;
 use crate::group::{self, Trouble};
 use crate::target::AbortClass;
+use crate::types::TopicPartition;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -297,8 +298,7 @@ impl<'a, S: Fn(u32) -> LaneSettings> Link<'a, S> {
                 }
             }
             Event::Mended { partitions, commit } => {
-                let partitions = partitions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-                let verdict = if commit { "committed" } else { "aborted" };
+                let (partitions, verdict) = (names(&partitions), if commit { "committed" } else { "aborted" });
                 tracing::warn!(
                     lane,
                     partitions,
@@ -306,6 +306,11 @@ impl<'a, S: Fn(u32) -> LaneSettings> Link<'a, S> {
                     "the target had left out the markers of a transaction that it calls complete; they are written now"
                 );
             }
+            Event::Unsettled(partitions) => tracing::warn!(
+                lane,
+                partitions = names(&partitions),
+                "the target does not say whether the last transaction is decided there; until it does, the lane waits"
+            ),
             Event::Undecided(partition) => tracing::warn!(
                 lane,
                 %partition,
@@ -341,4 +346,8 @@ impl<'a, S: Fn(u32) -> LaneSettings> Link<'a, S> {
         }
         Ok(())
     }
+}
+
+fn names(partitions: &[TopicPartition]) -> String {
+    partitions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }

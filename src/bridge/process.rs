@@ -197,6 +197,7 @@ impl Process {
                 "committed"
             }
             Event::Aborted(_) => "aborted",
+            Event::Unsettled(_) => "unsettled",
             Event::Mended { .. } => "mended",
             Event::Undecided(partition) => {
                 self.fail("Settled", format!("nobody else writes to {partition}"));

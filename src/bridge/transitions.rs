@@ -148,6 +148,7 @@ fn told(output: &Output) -> Option<String> {
             Event::Taken { .. } => "TAKEN",
             Event::Committed(_) => "COMMITTED",
             Event::Aborted(_) => "ABORTED",
+            Event::Unsettled(_) => "UNSETTLED",
             Event::Mended { .. } => "MENDED",
             Event::Undecided(_) => "UNDECIDED",
             Event::Incident(_) => "INCIDENT",

@@ -46,7 +46,7 @@ impl fmt::Display for Api {
             Api::AddOffsetsToTxn => "AddOffsetsToTxn",
             Api::TxnOffsetCommit => "TxnOffsetCommit",
             Api::Produce => "Produce",
-            Api::DescribeTransactions => "DescribeTransact.",
+            Api::DescribeTransactions => "DescribeTransactions",
             Api::ListOffsets => "ListOffsets",
         })
     }
@@ -300,7 +300,7 @@ mod tests {
     fn line(text: &mut String, label: &str, cell: impl Fn(Api) -> Row) {
         write!(text, "{label:<5}").unwrap();
         for api in Api::ALL {
-            write!(text, "{:<19}", cell(api)).unwrap();
+            write!(text, "{:<21}", cell(api)).unwrap();
         }
         text.truncate(text.trim_end().len());
         text.push('\n');
@@ -312,7 +312,7 @@ mod tests {
     fn table_is_the_reviewed_one() {
         let mut table = String::from("code ");
         for api in Api::ALL {
-            write!(table, "{:<19}", api.to_string()).unwrap();
+            write!(table, "{:<21}", api.to_string()).unwrap();
         }
         table.truncate(table.trim_end().len());
         table.push('\n');

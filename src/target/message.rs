@@ -219,6 +219,8 @@ pub enum Event {
     Fenced { cause: Cause },
     /// Nobody but the ledger knows whether the transaction was committed: Take, then re-read it.
     OutcomeUnknown { cause: Cause },
+    /// Nobody can say yet whether the last transaction is decided there: the next one waits. Told again while it lasts.
+    Unsettled { partitions: Vec<TopicPartition> },
     /// The target had left a transaction open that it calls complete; it has been ended as it should have been.
     Mended { partitions: Vec<TopicPartition>, commit: bool },
     /// A transaction of somebody else is open there. It does not keep the lane, but its readers.

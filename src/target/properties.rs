@@ -179,6 +179,7 @@ impl World {
                     self.take_partitions();
                 }
             }
+            Event::Unsettled { .. } => {}
             Event::Mended { .. } => self.faults.mended += 1,
             Event::Undecided { partition } => panic!("nobody else writes to {partition}"),
             Event::Committed { offsets, .. } => {

@@ -27,6 +27,9 @@ const ASK_MAX: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(1);
 /// A broker that has just started answers so for topics that it will find in a moment; after this long it is gone.
 const UNKNOWN_PATIENCE: Duration = Duration::from_secs(10);
+/// A leader that moves is back by then; beyond it somebody should know why nothing is copied.
+const TELL_FIRST: Duration = Duration::from_secs(10);
+const TELL_INTERVAL: Duration = Duration::from_secs(60);
 /// When so many markers of ours did not end it, it is not ours. One or two may be left out again.
 const MENDS_MAX: u32 = 5;
 /// What is to be committed is not given up for an answer that says nothing; at the end of these the coordinator has timed the
@@ -97,6 +100,7 @@ pub(super) struct Settling {
     /// None while there is an answer to come first.
     retry: Option<Instant>,
     attempts: u32,
+    tell_at: Instant,
 }
 
 impl Settling {
@@ -112,8 +116,8 @@ impl Settling {
         // Right behind a verdict nobody would have an answer yet.
         let is_behind_verdict = unsettled.values().any(|it| it.reach.is_some());
         let retry = is_behind_verdict.then_some(context.now + ASK_FIRST);
-        let (watermarks, stables) = (None, Vec::new());
-        let mut it = Self { unsettled, step: Step::Asking, watermarks, stables, retry, attempts: 0 };
+        let (watermarks, stables, tell_at) = (None, Vec::new(), context.now + TELL_FIRST);
+        let mut it = Self { unsettled, step: Step::Asking, watermarks, stables, retry, attempts: 0, tell_at };
         if !is_behind_verdict {
             it.ask(context);
         }
@@ -127,6 +131,10 @@ impl Settling {
     }
 
     fn ask(&mut self, context: &mut Context) {
+        if self.tell_at <= context.now {
+            self.tell_at = context.now + TELL_INTERVAL;
+            ended(context, Event::Unsettled { partitions: self.unsettled.keys().cloned().collect() });
+        }
         self.stables.clear();
         let (known, unknown): (Vec<_>, Vec<_>) = self.unsettled.iter().partition(|(_, it)| it.reach.is_some());
         let names = |of: Vec<(&TopicPartition, &Unsettled)>| of.into_iter().map(|it| it.0.clone()).collect();

@@ -131,6 +131,7 @@ impl Script {
                 Output::Event(Event::Fenced { cause }) => format!("Fenced: {cause}"),
                 Output::Event(Event::OutcomeUnknown { cause }) => format!("OutcomeUnknown: {cause}"),
                 Output::Event(Event::Mended { partitions, commit }) => format!("Mended {partitions:?} {commit}"),
+                Output::Event(Event::Unsettled { partitions }) => format!("Unsettled {partitions:?}"),
                 Output::Event(Event::Undecided { partition }) => format!("Undecided {partition}"),
                 Output::Event(Event::Stopped { cause }) => format!("Stopped: {cause}"),
             };
@@ -515,7 +516,7 @@ fn a_partition_that_nobody_leads_is_waited_for() {
     s.fail(5, Failure::Disconnected, &["metadata[t-0]"]);
     let nobody = Answer::ListOffsets { offsets: vec![(data(0), 6, -1)] };
     s.now += Duration::from_secs(60);
-    s.input(Input::Timeout, &["6 last stable offsets[t-0]"]);
+    s.input(Input::Timeout, &["Unsettled [t-0]", "6 last stable offsets[t-0]"]);
     s.answer(6, nobody, &["metadata[t-0]"]);
     s.timeout(&["7 last stable offsets[t-0]"]);
     s.answer(7, stand(vec![data(0)], 14), &["Ready(8)"]);
