@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 use tempfile::TempDir;
 
-use crate::bridge::{Bridge, Config, End};
+use crate::bridge::{Bridge, Config, End, binary};
 use crate::compare::{self, Difference, Timestamps};
 use crate::kafka::{KafkaCluster, Spec};
 use crate::proxy::Proxy;
@@ -30,6 +30,8 @@ pub struct Pair {
 
 impl Pair {
     pub fn start(source: Spec, target: Spec) -> Result<Pair> {
+        // Now, where it is not built yet: whoever measures the first start would measure the compiler.
+        binary()?;
         let folder = tempfile::tempdir()?;
         let (source, target) = both(|| KafkaCluster::start(source), || KafkaCluster::start(target))?;
         Ok(Pair { source, target, source_proxies: vec![], target_proxies: vec![], folder })

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use protocol_tests::bridge::{Bridge, binary};
+use protocol_tests::bridge::Bridge;
 use protocol_tests::kafka::Spec;
 use protocol_tests::pair::Pair;
 use protocol_tests::raw::{Codec, NewBatch, NewRecord, RawClient};
@@ -69,8 +69,6 @@ fn main() -> Result<()> {
     let expected = (count * arguments.records) as i64;
 
     let config = pair.config("benchmark", &[TOPIC]);
-    // Built now, where it is missing: the first start would measure the compiler.
-    binary()?;
     let start = Instant::now();
     let mut bridge = pair.run(&config, "fresh")?;
     let first = until(start, &mut bridge, || Ok(copied(&mut target, arguments.partitions)? > 0))?;
