@@ -58,8 +58,6 @@ impl Lane {
     fn start(&mut self, partition: &TopicPartition, route: Route) {
         let key = self.key(partition);
         let known = self.ledger.as_ref().and_then(|it| it.position(&key)).cloned();
-        let committed_at = known.as_ref().and_then(|it| it.target_offset);
-        self.transact(target::Input::Settle { partition: route.target.clone(), committed_at });
         let mut stream = Stream::new(route.clone());
         let Some(known) = known else {
             self.streams.insert(partition.clone(), stream);
@@ -79,6 +77,7 @@ impl Lane {
         if was != route.target {
             return self.incident(partition, IncidentKind::TargetChanged { was });
         }
+        self.transact(target::Input::Settle { partition: route.target.clone(), committed_at: known.target_offset });
         let position = source::Position { offset: known.next_offset, leader_epoch: known.leader_epoch };
         let assign = source::Input::Assign { partition: partition.clone(), topic_id, position };
         self.fetcher.handle(self.now, assign);
@@ -102,7 +101,8 @@ impl Lane {
             return self.incident(partition, IncidentKind::NoPosition { end_offset });
         }
         stream.state = StreamState::Resolving;
-        let (topic_id, start) = (stream.route.topic_id, stream.route.start);
+        let (topic_id, start, target) = (stream.route.topic_id, stream.route.start, stream.route.target.clone());
+        self.transact(target::Input::Settle { partition: target, committed_at: None });
         let resolve = source::Input::Resolve { partition: partition.clone(), topic_id, start };
         self.fetcher.handle(self.now, resolve);
         self.fetcher.handle(self.now, source::Input::Metadata(self.leaders.clone()));
