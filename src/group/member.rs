@@ -256,8 +256,10 @@ impl Member {
     fn joined(&mut self, answer: JoinAnswer) {
         let action = action(super::Api::JoinGroup, answer.error_code);
         if action == Action::TakeId {
+            // A coordinator that never lets a name pass would be asked without a pause.
+            let is_named = !self.member_id.is_empty() || answer.member_id.is_empty();
             self.member_id = answer.member_id;
-            return self.join();
+            return if is_named { self.join_later() } else { self.join() };
         }
         if action != Action::Success {
             return self.react(super::Api::JoinGroup, answer.error_code, action, Channel::Rounds);
