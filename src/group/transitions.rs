@@ -1,7 +1,7 @@
 //! Every state of a member with every event: a changed line is a changed transition.
 
-use super::message::{Answer, Event, Failure, GroupRequest, Input, JoinAnswer, Output, RequestId};
-use super::protocol::{self, Round};
+use super::message::{Answer, Event, Failure, GroupRequest, Input, JoinAnswer, Output, RequestId, Round};
+use super::protocol;
 use super::{Member, MemberSettings};
 use bytes::Bytes;
 use std::fmt::Write as _;
