@@ -9,6 +9,14 @@ pub fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
+/// Without a deadline, for ever.
+pub async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// What the time of day is, for whoever compares it with the times that records carry. It may jump.
 #[derive(Clone)]
 pub struct WallClock(Arc<dyn Fn() -> SystemTime + Send + Sync>);

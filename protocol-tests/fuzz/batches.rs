@@ -13,15 +13,13 @@ use kafka_bridge::types::{ProducerIdentity, TopicPartition};
 use kafka_protocol::messages::FetchResponse;
 use kafka_protocol::messages::fetch_response::{AbortedTransaction, FetchableTopicResponse, PartitionData};
 use protocol_tests::golden;
+use protocol_tests::raw::records::{CRC_START, HEADER_BYTES, LOG_OVERHEAD};
 use uuid::Uuid;
 
 use crate::mutate::{change, choose, mutated};
 use crate::targets::{Taken, Verdict, ensure};
 
 const UNPACKED_BYTES_MAX: usize = 1 << 20;
-const HEADER_BYTES: usize = 61;
-const LOG_OVERHEAD: usize = 12;
-const CRC_START: usize = 21;
 /// What a run may let out for one input; a machine that goes on for ever must not hang the fuzzer.
 const OUTPUTS_MAX: usize = 1_000;
 const ROUNDS_MAX: usize = 4;

@@ -8,7 +8,7 @@ use super::worker::{self, Shared};
 use super::working::Working;
 use crate::clock;
 use crate::cluster::ClusterError;
-use crate::group::{self, Trouble};
+use crate::group::{self, Round, Trouble};
 use crate::target::AbortClass;
 use crate::types::TopicPartition;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 const RETAKE_BACKOFF_FIRST: Duration = Duration::from_millis(500);
 const RETAKE_BACKOFF_MAX: Duration = Duration::from_secs(10);
 const RETAKES_WITHIN: Duration = Duration::from_secs(300);
+/// Longer than a round that waits for everybody to end what was revoked.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// The courtesy of saying good-bye; the session's end does the same.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -38,7 +40,8 @@ pub(super) struct Link<'a, S> {
     pub(super) own: BTreeSet<u32>,
     taken: BTreeSet<u32>,
     is_told: bool,
-    is_introduced: bool,
+    /// Nobody was told yet what the group gives: when it is told that it gives nothing.
+    silent_until: Option<Instant>,
     /// Revoked lanes that have not ended, and when they are dropped.
     revoked: BTreeMap<u32, Instant>,
     /// Fenced lanes, and when the group is asked whether they are to be taken back.
@@ -66,6 +69,7 @@ impl<'a, S: Fn(u32) -> LaneSettings> Link<'a, S> {
         shared: Shared,
         settings: S,
     ) -> Self {
+        let silent_until = roster.is_shared().then(|| clock::now() + SILENCE_MAX);
         Self {
             name,
             instance_id,
@@ -81,7 +85,7 @@ impl<'a, S: Fn(u32) -> LaneSettings> Link<'a, S> {
             own: BTreeSet::new(),
             taken: BTreeSet::new(),
             is_told: false,
-            is_introduced: false,
+            silent_until,
             revoked: BTreeMap::new(),
             doubted: BTreeMap::new(),
             asked: BTreeSet::new(),
@@ -92,17 +96,11 @@ impl<'a, S: Fn(u32) -> LaneSettings> Link<'a, S> {
 
     /// Nothing is lost when the future is dropped before it is ready.
     pub(super) async fn news(&mut self) -> News {
-        let due = self.revoked.values().chain(self.doubted.values()).min().copied();
-        let is_due = async {
-            match due {
-                Some(due) => tokio::time::sleep_until(tokio::time::Instant::from_std(due)).await,
-                None => std::future::pending().await,
-            }
-        };
+        let due = self.revoked.values().chain(self.doubted.values()).chain(&self.silent_until).min().copied();
         tokio::select! {
             biased;
             event = self.roster.next() => News::Roster(event),
-            () = is_due => News::Due,
+            () = clock::sleep_until(due) => News::Due,
             Some((lane, event)) = self.working.next() => News::Lane(lane, event),
         }
     }
@@ -120,6 +118,7 @@ impl<'a, S: Fn(u32) -> LaneSettings> Link<'a, S> {
 
     pub(super) fn drain(&mut self) {
         self.is_draining = true;
+        self.silent_until = None;
         self.doubted.clear();
         self.asked.clear();
         self.working.drain_all();
@@ -154,7 +153,7 @@ impl<'a, S: Fn(u32) -> LaneSettings> Link<'a, S> {
 
     fn rostered(&mut self, event: group::Event) -> Result<(), RunError> {
         match event {
-            group::Event::Assigned { lanes, generation_id, members } => {
+            group::Event::Assigned { lanes, generation_id, round } => {
                 let is_new = self.own != lanes;
                 for lane in lanes.difference(&self.own.clone()) {
                     self.start(*lane);
@@ -163,9 +162,13 @@ impl<'a, S: Fn(u32) -> LaneSettings> Link<'a, S> {
                 self.taken.retain(|lane| self.own.contains(lane));
                 self.doubted.retain(|lane, _| self.own.contains(lane));
                 self.asked.retain(|lane| self.own.contains(lane));
-                if self.roster.is_shared() && (is_new || !self.is_introduced) {
-                    self.is_introduced = true;
-                    self.introduce(generation_id, members);
+                if is_new {
+                    self.expect_lanes();
+                }
+                // Whose share somebody else is to give back first is no spare, and has it in the next generation.
+                let is_settled = !self.own.is_empty() || round.is_none_or(|it| it.withheld == 0);
+                if is_settled && self.silent_until.take().is_some() {
+                    self.introduce(generation_id, round);
                 }
             }
             group::Event::Revoke(lanes) => {
@@ -181,7 +184,7 @@ impl<'a, S: Fn(u32) -> LaneSettings> Link<'a, S> {
             group::Event::Lost { reason } => {
                 tracing::warn!(link = %self.name, reason, "all lanes are given up; the bridge joins its group again");
                 self.working.stop_all();
-                self.is_introduced = false;
+                self.expect_lanes();
                 self.own.clear();
                 self.taken.clear();
                 self.revoked.clear();
@@ -198,21 +201,21 @@ impl<'a, S: Fn(u32) -> LaneSettings> Link<'a, S> {
                 return Err(RunError::SessionTimeout(ms));
             }
             group::Event::Failed(Trouble::Refused { api, code }) => {
-                let api = match api {
-                    group::Api::JoinGroup => "JoinGroup",
-                    group::Api::SyncGroup => "SyncGroup",
-                    group::Api::Heartbeat => "Heartbeat",
-                    group::Api::LeaveGroup => "LeaveGroup",
-                };
-                return Err(ClusterError::Answered { end: "target", api, code }.into());
+                return Err(ClusterError::Answered { end: "target", api: api.name(), code }.into());
             }
             group::Event::Entered(_) | group::Event::Left => {}
         }
         Ok(())
     }
 
-    fn introduce(&self, generation_id: i32, members: Option<u32>) {
-        let members = members.map(|it| format!(", {it} members")).unwrap_or_default();
+    fn expect_lanes(&mut self) {
+        if self.roster.is_shared() && !self.is_draining {
+            self.silent_until.get_or_insert_with(|| clock::now() + SILENCE_MAX);
+        }
+    }
+
+    fn introduce(&self, generation_id: i32, round: Option<Round>) {
+        let members = round.map(|it| format!(", {} members", it.members)).unwrap_or_default();
         let total = self.lanes;
         if self.own.is_empty() {
             tracing::info!(link = %self.name, "stands by: no lane of {total} is free; generation {generation_id}{members}");
@@ -225,6 +228,14 @@ impl<'a, S: Fn(u32) -> LaneSettings> Link<'a, S> {
 
     fn due(&mut self) {
         let now = clock::now();
+        if self.silent_until.is_some_and(|until| until <= now) {
+            self.silent_until = Some(now + SILENCE_MAX);
+            tracing::warn!(
+                link = %self.name,
+                "the group has given no lane for {SILENCE_MAX:?}: its coordinator does not answer, or another member does not \
+                 give its lanes back; it is asked on"
+            );
+        }
         let late: Vec<_> = self.revoked.iter().filter(|(_, until)| **until <= now).map(|(lane, _)| *lane).collect();
         for lane in late {
             tracing::warn!(lane, "did not end within {REVOCATION_PATIENCE:?} of its revocation, and is dropped");

@@ -104,19 +104,17 @@ impl Roster {
 
     /// What changes. Nothing is lost when the future is dropped before it is ready.
     pub(super) async fn next(&mut self) -> Event {
-        let Some(mut timeout) = self.member.as_ref().map(Member::poll_timeout) else {
+        if !self.is_shared() {
             return self.alone().await;
-        };
+        }
         loop {
             if let Some(event) = self.flush() {
                 return event;
             }
-            if let Some(member) = &self.member {
-                timeout = member.poll_timeout();
-            }
+            let timeout = self.member.as_ref().and_then(Member::poll_timeout);
             let input = tokio::select! {
                 biased;
-                () = sleep_until(timeout) => Input::Timeout,
+                () = clock::sleep_until(timeout) => Input::Timeout,
                 Some((id, answer)) = self.answers.recv() => Input::Answered { id, answer: answer.map_err(|_| Failure) },
             };
             self.input(input);
@@ -128,7 +126,7 @@ impl Roster {
             return std::future::pending().await;
         }
         self.is_told = true;
-        Event::Assigned { lanes: (0..self.lanes).collect(), generation_id: -1, members: None }
+        Event::Assigned { lanes: (0..self.lanes).collect(), generation_id: -1, round: None }
     }
 
     fn flush(&mut self) -> Option<Event> {
@@ -158,12 +156,5 @@ impl Roster {
             let address = Address::Coordinator(CoordinatorKind::Group, Arc::clone(&self.group_id));
             Courier::spawn(self.cluster.clone(), address, Use::Control, timeout, dispatch::group, self.answered.clone())
         })
-    }
-}
-
-async fn sleep_until(deadline: Option<std::time::Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(tokio::time::Instant::from_std(deadline)).await,
-        None => std::future::pending().await,
     }
 }

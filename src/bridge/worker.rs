@@ -119,12 +119,12 @@ pub(super) async fn run(settings: LaneSettings, shared: Shared, job: Job) {
         if worker.flush().await {
             return;
         }
-        let deadline = worker.lane.poll_timeout().map(tokio::time::Instant::from_std);
+        let deadline = worker.lane.poll_timeout();
         // In a fixed order, so that a simulation can repeat a run; what is due comes first, so that no flood of answers
         // delays it.
         let input = tokio::select! {
             biased;
-            () = sleep_until(deadline) => Input::Timeout,
+            () = clock::sleep_until(deadline) => Input::Timeout,
             Some(_) = drain.changed() => Input::Drain,
             Some(Some(membership)) = membership.changed() => Input::Membership(membership),
             Some((id, answer)) = from_target.recv() => {
@@ -145,13 +145,6 @@ pub(super) async fn run(settings: LaneSettings, shared: Shared, job: Job) {
             }
         };
         worker.lane.handle(clock::now(), input);
-    }
-}
-
-async fn sleep_until(deadline: Option<tokio::time::Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => std::future::pending().await,
     }
 }
 

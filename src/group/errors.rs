@@ -14,16 +14,20 @@ pub enum Api {
 
 impl Api {
     pub const ALL: [Api; 4] = [Api::JoinGroup, Api::SyncGroup, Api::Heartbeat, Api::LeaveGroup];
-}
 
-impl fmt::Display for Api {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
+    pub fn name(self) -> &'static str {
+        match self {
             Api::JoinGroup => "JoinGroup",
             Api::SyncGroup => "SyncGroup",
             Api::Heartbeat => "Heartbeat",
             Api::LeaveGroup => "LeaveGroup",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
     }
 }
 

@@ -3,9 +3,9 @@
 use super::assignor::{Claim, assign};
 use super::errors::{Action, action, failed};
 use super::message::{
-    Answer, Channel, Event, Failure, GroupRequest, Input, JoinAnswer, Membership, Output, RequestId, Trouble,
+    Answer, Channel, Event, Failure, GroupRequest, Input, JoinAnswer, Membership, Output, RequestId, Round, Trouble,
 };
-use super::protocol::{self, Round};
+use super::protocol;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -256,8 +256,10 @@ impl Member {
     fn joined(&mut self, answer: JoinAnswer) {
         let action = action(super::Api::JoinGroup, answer.error_code);
         if action == Action::TakeId {
+            // A coordinator that never lets a name pass would be asked without a pause.
+            let is_named = !self.member_id.is_empty() || answer.member_id.is_empty();
             self.member_id = answer.member_id;
-            return self.join();
+            return if is_named { self.join_later() } else { self.join() };
         }
         if action != Action::Success {
             return self.react(super::Api::JoinGroup, answer.error_code, action, Channel::Rounds);
@@ -311,7 +313,7 @@ impl Member {
         let is_short = round.is_some_and(|it| it.withheld > 0);
         self.withheld_until = is_short.then(|| self.now + self.settings.rebalance_timeout);
         let generation_id = self.generation_id;
-        self.tell(Event::Assigned { lanes, generation_id, members: round.map(|it| it.members) });
+        self.tell(Event::Assigned { lanes, generation_id, round });
         if !revoked.is_empty() {
             self.state = State::Revoking;
             self.revoked = revoked.clone();

@@ -127,15 +127,24 @@ pub struct Membership {
     pub instance_id: Option<Arc<str>>,
 }
 
+/// What only the leader knows, and tells the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Round {
+    /// For the line in the log.
+    pub members: u32,
+    /// Lanes that are given to nobody yet, because somebody else still works them.
+    pub withheld: u32,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The newest generation, as soon as it is known: lanes that stay go on in it.
     Entered(Membership),
-    /// What the generation gave, all in all. `members` is what its leader said, if it is one of ours.
+    /// What the generation gave, all in all, and what its leader said, if it is one of ours.
     Assigned {
         lanes: BTreeSet<u32>,
         generation_id: i32,
-        members: Option<u32>,
+        round: Option<Round>,
     },
     /// These are to end, and be told by `Input::Ended`.
     Revoke(BTreeSet<u32>),

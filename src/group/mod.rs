@@ -24,5 +24,5 @@ mod transitions;
 pub use errors::{Action, Api};
 pub use member::{Member, MemberSettings};
 pub use message::{
-    Answer, Channel, Event, Failure, GroupRequest, Input, JoinAnswer, Membership, Output, RequestId, Trouble,
+    Answer, Channel, Event, Failure, GroupRequest, Input, JoinAnswer, Membership, Output, RequestId, Round, Trouble,
 };

@@ -261,7 +261,7 @@ fn a_lane_with_two_owners_is_seen() {
     world.start();
     world.start();
     for at in 0..2 {
-        world.event(at, Event::Assigned { lanes: BTreeSet::from([3]), generation_id: 1, members: None });
+        world.event(at, Event::Assigned { lanes: BTreeSet::from([3]), generation_id: 1, round: None });
     }
     assert!(world.verdict().is_err_and(|it| it.contains("two owners")));
 }

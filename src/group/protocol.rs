@@ -2,7 +2,7 @@
 //! subscription and assignment, so that Kafka's own tools can read the group.
 
 use super::assignor::Claim;
-use super::message::{Answer, GroupRequest, JoinAnswer};
+use super::message::{Answer, GroupRequest, JoinAnswer, Round};
 use crate::shape::{Field, Shape, Table, bytes, check, i32, i32s, list, text};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
@@ -115,15 +115,6 @@ pub(super) fn claim(topic: &str, bytes: &Bytes) -> Claim {
     };
     let of_ledger = message.owned_partitions.iter().filter(|it| it.topic.as_str() == topic);
     Claim { lanes: of_ledger.flat_map(|it| lanes(&it.partitions)).collect(), generation_id: message.generation_id }
-}
-
-/// What only the leader knows, and tells the others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Round {
-    /// For the line in the log.
-    pub(super) members: u32,
-    /// Lanes that are given to nobody yet, because somebody else still works them.
-    pub(super) withheld: u32,
 }
 
 pub(super) fn assignment(topic: &str, given: &BTreeSet<u32>, round: Round) -> Bytes {

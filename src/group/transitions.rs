@@ -1,14 +1,14 @@
 //! Every state of a member with every event: a changed line is a changed transition.
 
-use super::message::{Answer, Event, Failure, GroupRequest, Input, JoinAnswer, Output, RequestId};
-use super::protocol::{self, Round};
+use super::message::{Answer, Event, Failure, GroupRequest, Input, JoinAnswer, Output, RequestId, Round};
+use super::protocol;
 use super::{Member, MemberSettings};
 use bytes::Bytes;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 const STATES: [&str; 4] = ["Joining", "Syncing", "Stable", "Revoking"];
-const EVENTS: [&str; 16] = [
+const EVENTS: [&str; 17] = [
     "round 0",
     "round 14",
     "round 16",
@@ -16,6 +16,7 @@ const EVENTS: [&str; 16] = [
     "round 25",
     "round 26",
     "round 27",
+    "round 79",
     "round 82",
     "round lost",
     "beat 0",

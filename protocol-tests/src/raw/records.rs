@@ -7,11 +7,11 @@ use anyhow::{Context, Result, bail, ensure};
 /// No batch of the tests unpacks to more; a corrupt one must not take the machine's memory.
 const BODY_BYTES_MAX: u64 = 256 << 20;
 /// From the base offset to the record count.
-const HEADER_BYTES: usize = 61;
+pub const HEADER_BYTES: usize = 61;
 /// Base offset and batch length, which the length does not count.
-const LOG_OVERHEAD: usize = 12;
+pub const LOG_OVERHEAD: usize = 12;
 /// The CRC covers everything from the attributes on.
-const CRC_START: usize = 21;
+pub const CRC_START: usize = 21;
 const XERIAL_MAGIC: &[u8; 8] = b"\x82SNAPPY\0";
 /// The block size of Java's SnappyOutputStream.
 const XERIAL_BLOCK: usize = 32 << 10;

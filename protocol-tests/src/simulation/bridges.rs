@@ -52,6 +52,7 @@ pub(super) struct Bridges {
 pub(super) struct Total {
     pub(super) transactions: u64,
     pub(super) aborted: u64,
+    pub(super) superseded: u64,
     pub(super) starts: u64,
     pub(super) incidents: Vec<Incident>,
 }
@@ -180,7 +181,9 @@ impl Bridges {
                     restart_ms = bridge.down_ms;
                 }
                 Err(RunError::TakenOver { .. }) if self.were_two => {}
-                Err(RunError::Superseded { .. }) if self.were_two && self.sharing == Sharing::Twins => {}
+                Err(RunError::Superseded { .. }) if self.were_two && self.sharing == Sharing::Twins => {
+                    self.summary.superseded += 1;
+                }
                 // It could not begin for so long; whoever watches over it starts it again.
                 Err(RunError::Cluster(_) | RunError::Ledger(LedgerError::Cluster(_))) => restart_ms = Some(500),
                 Err(error) => return Err(Violation::new("LanesLive", format!("the bridge ended: {error}"))),

@@ -57,6 +57,8 @@ pub struct Statistics {
     pub source_aborted: u64,
     /// Of the group.
     pub generations: u64,
+    /// Bridges that gave way to a newer one of their instance id.
+    pub superseded: u64,
     pub records: u64,
     pub trace: Trace,
 }
@@ -72,6 +74,7 @@ impl Statistics {
         self.upgrades += other.upgrades;
         self.source_aborted += other.source_aborted;
         self.generations += other.generations;
+        self.superseded += other.superseded;
         self.records += other.records;
         self.trace.chunks += other.trace.chunks;
         self.trace.bytes += other.trace.bytes;

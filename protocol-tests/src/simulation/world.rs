@@ -189,6 +189,7 @@ impl World {
             virtual_ms: self.now_ms(),
             transactions: total.transactions,
             aborted: total.aborted,
+            superseded: total.superseded,
             starts: total.starts,
             struck,
             incidents: total.incidents.len() as u64,

@@ -10,7 +10,8 @@ use kafka_protocol::messages::*;
 use protocol_tests::raw::{Codec, NewBatch, NewRecord, topic_name};
 use uuid::Uuid;
 
-use super::probe::{COMMITTED, NODE, Probe, UNCOMMITTED, fetch_at, text};
+use super::probe::{COMMITTED, NODE, Probe, UNCOMMITTED, text};
+use super::requests::fetch_at;
 
 const TOPIC: &str = "lookups";
 /// In 2023; the topics keep records for ever.

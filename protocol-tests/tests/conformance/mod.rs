@@ -13,6 +13,7 @@ mod moves;
 mod offsets;
 mod probe;
 mod produce;
+mod requests;
 mod transactions;
 mod transactions_v2;
 

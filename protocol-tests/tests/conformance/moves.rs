@@ -6,12 +6,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
-use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
 use kafka_protocol::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
-use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::produce_response::PartitionProduceResponse;
 use kafka_protocol::messages::*;
 use kafka_protocol::protocol::{Decodable, HeaderVersion, Request};
@@ -19,16 +17,14 @@ use protocol_tests::raw::records::decode;
 use protocol_tests::raw::topic_name;
 
 use super::mover::{Mover, NODES};
-use super::probe::{COMMITTED, Probe, UNCOMMITTED, Who, batch, fetch_at, text, transactional};
+use super::probe::{COMMITTED, NOBODY, Probe, UNCOMMITTED, Who, batch, text};
+use super::requests::{end_request, fetch_at, init_request, list_request, partitions_request, produce_request};
 
 const TOPIC: &str = "moves";
 const ID: &str = "moves-producer";
 const GROUP: &str = "moves-group";
-const NOBODY: Who = Who { id: -1, epoch: -1 };
 /// As the suite's clusters have.
 const INTERNAL_PARTITIONS: i32 = 4;
-/// Coordinators that load, are made, or do not know yet that they are.
-const LOADING: [i16; 3] = [14, 15, 16];
 const FOLLOWER_LIMIT: Duration = Duration::from_secs(30);
 
 struct Moves<'a> {
@@ -98,14 +94,7 @@ impl Moves<'_> {
         bytes: Vec<u8>,
         id: Option<&str>,
     ) -> Result<(PartitionProduceResponse, usize)> {
-        let data = PartitionProduceData::default().with_records(Some(bytes.into()));
-        let data = TopicProduceData::default().with_name(topic_name(TOPIC)).with_partition_data(vec![data]);
-        let request = ProduceRequest::default()
-            .with_transactional_id(id.map(transactional))
-            .with_acks(-1)
-            .with_timeout_ms(10_000)
-            .with_topic_data(vec![data]);
-        let answer = self.send(node, version, &request)?;
+        let answer = self.send(node, version, &produce_request(TOPIC, 0, bytes, id, -1))?;
         let endpoints = answer.node_endpoints.len();
         let found = answer.responses.into_iter().next().and_then(|it| it.partition_responses.into_iter().next());
         Ok((found.context("no partition")?, endpoints))
@@ -118,13 +107,7 @@ impl Moves<'_> {
     }
 
     fn list(&mut self, node: i32, timestamp: i64, isolation: i8, epoch: i32) -> Result<(i16, i64, String)> {
-        let asked = ListOffsetsPartition::default().with_timestamp(timestamp).with_current_leader_epoch(epoch);
-        let asked = ListOffsetsTopic::default().with_name(topic_name(TOPIC)).with_partitions(vec![asked]);
-        let request = ListOffsetsRequest::default()
-            .with_replica_id((-1).into())
-            .with_isolation_level(isolation)
-            .with_topics(vec![asked]);
-        let answer = self.send(node, 6, &request)?;
+        let answer = self.send(node, 6, &list_request(TOPIC, timestamp, isolation, epoch))?;
         let found = answer.topics.first().and_then(|it| it.partitions.first()).context("no partition")?;
         Ok((found.error_code, found.offset, self.name_of_epoch(found.leader_epoch)))
     }
@@ -278,11 +261,11 @@ impl Moves<'_> {
         self.probe.note("found at the new one", found == new);
         let (code, _) = self.init(old, Some(ID))?;
         self.probe.note("init at the old one", code);
-        let code = self.send(old, 3, &self.partition_request(who))?.results_by_topic_v3_and_below[0]
+        let code = self.send(old, 3, &partitions_request(ID, who, &[(TOPIC, 0)]))?.results_by_topic_v3_and_below[0]
             .results_by_partition[0]
             .partition_error_code;
         self.probe.note("partitions at the old one", code);
-        let code = self.send(old, 3, &end_request(who, true))?.error_code;
+        let code = self.send(old, 3, &end_request(ID, who, true))?.error_code;
         self.probe.note("commit at the old one", code);
         self.end(who, true)?;
         self.settle_ends("committed at the new one", 1)
@@ -343,12 +326,7 @@ impl Moves<'_> {
     }
 
     fn init(&mut self, node: i32, id: Option<&str>) -> Result<(i16, Who)> {
-        let request = InitProducerIdRequest::default()
-            .with_transactional_id(id.map(transactional))
-            .with_transaction_timeout_ms(60_000)
-            .with_producer_id((-1).into())
-            .with_producer_epoch(-1);
-        let answer = self.settle(node, 4, &request, |answer| answer.error_code)?;
+        let answer = self.settle(node, 4, &init_request(id, NOBODY, 60_000), |answer| answer.error_code)?;
         Ok((answer.error_code, Who { id: answer.producer_id.0, epoch: answer.producer_epoch }))
     }
 
@@ -371,22 +349,8 @@ impl Moves<'_> {
         let request = FindCoordinatorRequest::default().with_key(text(key)).with_key_type(kind);
         self.settle(0, 3, &request, |answer| answer.error_code)?;
         let node = self.coordinator(kind, key)?;
-        self.until_coordinating(node, kind, key)?;
+        self.probe.until_coordinating(node, kind, key)?;
         Ok(node)
-    }
-
-    fn until_coordinating(&mut self, node: i32, kind: i8, key: &str) -> Result<()> {
-        if kind == 0 {
-            let request = DescribeGroupsRequest::default().with_groups(vec![GroupId(text(key))]);
-            let code = |answer: &DescribeGroupsResponse| answer.groups.first().map_or(0, |it| it.error_code);
-            self.probe.settle_at(node, &LOADING, 5, &request, code)?;
-        } else {
-            let request = DescribeTransactionsRequest::default().with_transactional_ids(vec![transactional(key)]);
-            let code =
-                |answer: &DescribeTransactionsResponse| answer.transaction_states.first().map_or(0, |it| it.error_code);
-            self.probe.settle_at(node, &LOADING, 0, &request, code)?;
-        }
-        Ok(())
     }
 
     fn coordinator(&mut self, kind: i8, key: &str) -> Result<i32> {
@@ -402,24 +366,13 @@ impl Moves<'_> {
         let new = (old + 1) % 3;
         let topic = if kind == 0 { "__consumer_offsets" } else { "__transaction_state" };
         self.mover.lead(&mut self.probe.client, topic, coordinated_by(key), new)?;
-        self.until_coordinating(new, kind, key)?;
+        self.probe.until_coordinating(new, kind, key)?;
         Ok(new)
-    }
-
-    fn partition_request(&self, who: Who) -> AddPartitionsToTxnRequest {
-        let topic = add_partitions_to_txn_request::AddPartitionsToTxnTopic::default()
-            .with_name(topic_name(TOPIC))
-            .with_partitions(vec![0]);
-        AddPartitionsToTxnRequest::default()
-            .with_v3_and_below_transactional_id(transactional(ID))
-            .with_v3_and_below_producer_id(who.id.into())
-            .with_v3_and_below_producer_epoch(who.epoch)
-            .with_v3_and_below_topics(vec![topic])
     }
 
     fn add_partition(&mut self, who: Who) -> Result<()> {
         let coordinator = self.coordinator(1, ID)?;
-        let request = self.partition_request(who);
+        let request = partitions_request(ID, who, &[(TOPIC, 0)]);
         let code = |answer: &AddPartitionsToTxnResponse| {
             let topic = answer.results_by_topic_v3_and_below.first();
             topic.and_then(|it| it.results_by_partition.first()).map_or(0, |it| it.partition_error_code)
@@ -431,7 +384,7 @@ impl Moves<'_> {
 
     fn end(&mut self, who: Who, commit: bool) -> Result<()> {
         let coordinator = self.coordinator(1, ID)?;
-        let answer = self.settle(coordinator, 4, &end_request(who, commit), |answer| answer.error_code)?;
+        let answer = self.settle(coordinator, 4, &end_request(ID, who, commit), |answer| answer.error_code)?;
         self.probe.note(if commit { "commit" } else { "abort" }, answer.error_code);
         Ok(())
     }
@@ -472,14 +425,6 @@ impl Moves<'_> {
         let found = answer.topics.first().and_then(|it| it.partitions.first()).map(|it| it.committed_offset);
         Ok((answer.error_code, found))
     }
-}
-
-fn end_request(who: Who, commit: bool) -> EndTxnRequest {
-    EndTxnRequest::default()
-        .with_transactional_id(transactional(ID))
-        .with_producer_id(who.id.into())
-        .with_producer_epoch(who.epoch)
-        .with_committed(commit)
 }
 
 /// Which partition of the internal topic a key belongs to: Java's `String.hashCode` without its sign.

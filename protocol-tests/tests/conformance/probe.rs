@@ -4,16 +4,15 @@ use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use bytes::Bytes;
-use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::fetch_response::PartitionData;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
-use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::produce_response::PartitionProduceResponse;
 use kafka_protocol::messages::*;
 use kafka_protocol::protocol::{Decodable, HeaderVersion, Request, StrBytes};
 use protocol_tests::raw::{Codec, NewBatch, NewRecord, RawClient, topic_name};
+
+use super::requests::{end_request, fetch_at, init_request, list_request, partitions_request, produce_request};
 
 /// Clusters have this node alone, unless leaders are to move.
 pub(super) const NODE: i32 = 0;
@@ -40,6 +39,8 @@ pub(super) struct Who {
     pub(super) id: i64,
     pub(super) epoch: i16,
 }
+
+pub(super) const NOBODY: Who = Who { id: -1, epoch: -1 };
 
 pub(super) fn text(value: &str) -> StrBytes {
     StrBytes::from_string(value.to_owned())
@@ -160,12 +161,20 @@ impl Probe {
     pub(super) fn coordinator(&mut self, kind: i8, key: &str) -> Result<()> {
         let request = FindCoordinatorRequest::default().with_key(text(key)).with_key_type(kind);
         self.settle(3, &request, |answer| answer.error_code)?;
+        self.until_coordinating(NODE, kind, key)
+    }
+
+    /// Until a node has loaded what it coordinates.
+    pub(super) fn until_coordinating(&mut self, node: i32, kind: i8, key: &str) -> Result<()> {
         if kind == 0 {
             let request = DescribeGroupsRequest::default().with_groups(vec![GroupId(text(key))]);
-            self.settle(5, &request, |answer| answer.groups.first().map_or(0, |it| it.error_code))?;
+            let code = |answer: &DescribeGroupsResponse| answer.groups.first().map_or(0, |it| it.error_code);
+            self.settle_at(node, &PASSING, 5, &request, code)?;
         } else {
             let request = DescribeTransactionsRequest::default().with_transactional_ids(vec![transactional(key)]);
-            self.settle(0, &request, |answer| answer.transaction_states.first().map_or(0, |it| it.error_code))?;
+            let code =
+                |answer: &DescribeTransactionsResponse| answer.transaction_states.first().map_or(0, |it| it.error_code);
+            self.settle_at(node, &PASSING, 0, &request, code)?;
         }
         Ok(())
     }
@@ -206,13 +215,7 @@ impl Probe {
         id: Option<&str>,
         acks: i16,
     ) -> Result<PartitionProduceResponse> {
-        let data = PartitionProduceData::default().with_index(partition).with_records(Some(Bytes::from(bytes)));
-        let data = TopicProduceData::default().with_name(topic_name(topic)).with_partition_data(vec![data]);
-        let request = ProduceRequest::default()
-            .with_transactional_id(id.map(transactional))
-            .with_acks(acks)
-            .with_timeout_ms(10_000)
-            .with_topic_data(vec![data]);
+        let request = produce_request(topic, partition, bytes, id, acks);
         let code = |answer: &ProduceResponse| {
             let first = answer.responses.first().and_then(|it| it.partition_responses.first());
             // On v1 the wait for the markers of the transaction before is hidden behind 19.
@@ -248,12 +251,7 @@ impl Probe {
         who: Option<Who>,
         timeout_ms: i32,
     ) -> Result<(i16, Who)> {
-        let who = who.unwrap_or(Who { id: -1, epoch: -1 });
-        let request = InitProducerIdRequest::default()
-            .with_transactional_id(id.map(transactional))
-            .with_transaction_timeout_ms(timeout_ms)
-            .with_producer_id(who.id.into())
-            .with_producer_epoch(who.epoch);
+        let request = init_request(id, who.unwrap_or(NOBODY), timeout_ms);
         let answer = self.settle(version, &request, |answer| answer.error_code)?;
         Ok((answer.error_code, Who { id: answer.producer_id.0, epoch: answer.producer_epoch }))
     }
@@ -278,14 +276,7 @@ impl Probe {
         who: Who,
         places: &[(&str, i32)],
     ) -> Result<Vec<i16>> {
-        let topics = places.iter().map(|(topic, partition)| {
-            AddPartitionsToTxnTopic::default().with_name(topic_name(topic)).with_partitions(vec![*partition])
-        });
-        let request = AddPartitionsToTxnRequest::default()
-            .with_v3_and_below_transactional_id(transactional(id))
-            .with_v3_and_below_producer_id(who.id.into())
-            .with_v3_and_below_producer_epoch(who.epoch)
-            .with_v3_and_below_topics(topics.collect());
+        let request = partitions_request(id, who, places);
         let codes = |answer: &AddPartitionsToTxnResponse| -> Vec<i16> {
             let mut results: Vec<_> = answer
                 .results_by_topic_v3_and_below
@@ -305,11 +296,7 @@ impl Probe {
     }
 
     pub(super) fn end(&mut self, version: i16, id: &str, who: Who, commit: bool) -> Result<(i16, Who)> {
-        let request = EndTxnRequest::default()
-            .with_transactional_id(transactional(id))
-            .with_producer_id(who.id.into())
-            .with_producer_epoch(who.epoch)
-            .with_committed(commit);
+        let request = end_request(id, who, commit);
         let answer = self.settle(version, &request, |answer| answer.error_code)?;
         Ok((answer.error_code, Who { id: answer.producer_id.0, epoch: answer.producer_epoch }))
     }
@@ -330,13 +317,7 @@ impl Probe {
         isolation: i8,
         epoch: i32,
     ) -> Result<(i16, i64, i64, i32)> {
-        let asked = ListOffsetsPartition::default().with_timestamp(timestamp).with_current_leader_epoch(epoch);
-        let asked = ListOffsetsTopic::default().with_name(topic_name(topic)).with_partitions(vec![asked]);
-        let request = ListOffsetsRequest::default()
-            .with_replica_id((-1).into())
-            .with_isolation_level(isolation)
-            .with_topics(vec![asked]);
-        let answer = self.ask(7, &request)?;
+        let answer = self.ask(7, &list_request(topic, timestamp, isolation, epoch))?;
         let found = answer.topics.first().and_then(|it| it.partitions.first()).context("no partition")?;
         Ok((found.error_code, found.timestamp, found.offset, found.leader_epoch))
     }
@@ -377,13 +358,4 @@ impl Probe {
     pub(super) fn fetch_from(&mut self, topic: &str, offset: i64, isolation: i8) -> Result<PartitionData> {
         self.fetch(12, fetch_at(offset), FetchTopic::default().with_topic(topic_name(topic)), isolation)
     }
-}
-
-pub(super) fn fetch_at(offset: i64) -> FetchPartition {
-    FetchPartition::default()
-        .with_fetch_offset(offset)
-        .with_current_leader_epoch(-1)
-        .with_last_fetched_epoch(-1)
-        .with_log_start_offset(-1)
-        .with_partition_max_bytes(8 << 20)
 }

@@ -4,9 +4,8 @@ use anyhow::Result;
 use protocol_tests::raw::records::crc32c;
 use protocol_tests::raw::{Codec, NewBatch, NewRecord};
 
-use super::probe::{Probe, UNCOMMITTED, Who, batch, now_ms, records};
+use super::probe::{NOBODY, Probe, UNCOMMITTED, batch, now_ms, records};
 
-const NOBODY: Who = Who { id: -1, epoch: -1 };
 const VERSION: i16 = 9;
 const CRC: usize = 17;
 const ATTRIBUTES: usize = 21;

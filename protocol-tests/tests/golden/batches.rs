@@ -4,14 +4,13 @@ use anyhow::{Context, Result, ensure};
 use kafka_bridge::batch::{BatchBuilder, ControlRecord, RawBatch, split, stamp};
 use kafka_bridge::types::ProducerIdentity;
 use protocol_tests::golden::{self, Recorded, unhex};
-use protocol_tests::raw::records::decode;
+use protocol_tests::raw::records::{CRC_START, HEADER_BYTES, decode};
 use protocol_tests::raw::{Codec, NewBatch, NewRecord};
 use serde_json::Value;
 
 const UNPACKED_BYTES_MAX: usize = 1 << 20;
 /// Where what a broker may rewrite at will has ended.
 const MAGIC: usize = 16;
-const HEADER_BYTES: usize = 61;
 
 type Headers = Vec<(Vec<u8>, Option<Vec<u8>>)>;
 
@@ -200,8 +199,8 @@ pub(super) fn flips_under_a_right_checksum() -> Result<()> {
         for at in HEADER_BYTES..recorded.bytes.len() {
             let mut bytes = recorded.bytes.to_vec();
             bytes[at] ^= 1;
-            let crc = crc32c::crc32c(&bytes[MAGIC + 5..]);
-            bytes[MAGIC + 1..MAGIC + 5].copy_from_slice(&crc.to_be_bytes());
+            let crc = crc32c::crc32c(&bytes[CRC_START..]);
+            bytes[CRC_START - 4..CRC_START].copy_from_slice(&crc.to_be_bytes());
             let mut content = recorded.content.clone();
             content["crc"] = crc.into();
             let damaged = Recorded { bytes: bytes.into(), content, ..recorded.clone() };

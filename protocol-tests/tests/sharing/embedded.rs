@@ -1,10 +1,9 @@
 //! On embedded clusters: fast, and without Java.
 
 use std::thread;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use kafka_bridge::broker::Settings;
+use kafka_bridge::broker::{Fault, Loss, Rule, Settings};
 use libtest_mimic::Trial;
 use protocol_tests::bridge::{Bridge, Config};
 use protocol_tests::embedded::EmbeddedCluster;
@@ -12,13 +11,13 @@ use protocol_tests::load::{Load, create_topics};
 use protocol_tests::pair::{differences, until_none};
 use tempfile::TempDir;
 
-use super::stage::{LIMIT, delivery, lanes, until_shared};
+use super::stage::{FROZEN, LANES, LIMIT, SEED, delivery, gave_way, lanes, until_shared};
 use crate::trial;
 
-const SEED: u64 = 20_261_125;
 const RECORDS: usize = 150;
-/// Longer than a session of 6 s.
-const SESSION_AND_MORE: Duration = Duration::from_secs(8);
+const JOIN_GROUP: i16 = 11;
+/// No trial lasts so long: whoever waits for such a session to end fails.
+const ENDLESS: &str = "session_timeout_ms = 1800000\n";
 
 pub(super) fn trials() -> Vec<Trial> {
     vec![
@@ -27,6 +26,8 @@ pub(super) fn trials() -> Vec<Trial> {
         trial("sharing", "the_newer_of_one_instance_stays", the_newer_of_one_instance_stays),
         trial("sharing", "the_older_of_one_instance_wakes_up_and_goes", the_older_of_one_instance_wakes_up_and_goes),
         trial("sharing", "a_restart_moves_nothing", a_restart_moves_nothing),
+        trial("sharing", "a_spare_stands_by_and_takes_over", a_spare_stands_by_and_takes_over),
+        trial("sharing", "a_group_that_does_not_answer_is_told", a_group_that_does_not_answer_is_told),
         trial("sharing", "a_session_the_target_refuses_is_named", a_session_the_target_refuses_is_named),
     ]
 }
@@ -47,8 +48,12 @@ impl Stage {
     }
 
     fn bridge(&self, name: &str, instance_id: &str, extra: &str) -> Result<Bridge> {
+        self.sized(LANES, name, instance_id, extra)
+    }
+
+    fn sized(&self, lanes: u32, name: &str, instance_id: &str, extra: &str) -> Result<Bridge> {
         let mut config = Config::new("shared", self.source.end(), self.target.end(), &["shared-*"]);
-        config.delivery = delivery(instance_id) + extra;
+        config.delivery = delivery(lanes, instance_id) + extra;
         Bridge::run(&config.write(self.folder.path(), name)?)
     }
 
@@ -75,10 +80,12 @@ fn another_takes_over(target: Settings) -> Result<()> {
     let mut other = stage.bridge("other", "other", "")?;
     let shares = until_shared(&mut [&mut one, &mut other])?;
     ensure!(shares.iter().all(|it| it.len() == 4), "{shares:?}");
+    // Its first generation gives it nothing, and that is no reason to call it a spare.
+    ensure!(!other.log().contains("stands by"), "{}", other.log());
     load.until_more(RECORDS, LIMIT)?;
     one.kill();
     until_shared(&mut [&mut other])?;
-    let mut third = stage.bridge("third", "", "")?;
+    let mut third = stage.bridge("third", "", ENDLESS)?;
     until_shared(&mut [&mut other, &mut third])?;
     load.until_more(RECORDS, LIMIT)?;
     // A member without an instance id leaves, and is not waited for.
@@ -116,14 +123,12 @@ fn the_older_of_one_instance_wakes_up_and_goes() -> Result<()> {
     until_shared(&mut [&mut older])?;
     let load = stage.load()?;
     older.pause()?;
-    thread::sleep(SESSION_AND_MORE);
+    thread::sleep(FROZEN);
     let mut newer = stage.bridge("newer", "same", "")?;
     until_shared(&mut [&mut newer])?;
     load.until_more(RECORDS, LIMIT)?;
     older.resume()?;
-    ensure!(older.wait(LIMIT)? == 1, "{}", older.log());
-    ensure!(older.log().contains("no heartbeat was answered"), "it did not sleep long enough:\n{}", older.log());
-    ensure!(older.log().contains("with the same instance id"), "{}", older.log());
+    gave_way(&mut older)?;
     load.until_more(RECORDS, LIMIT)?;
     load.stop()?;
     stage.until_equal().with_context(|| newer.log())?;
@@ -145,6 +150,38 @@ fn a_restart_moves_nothing() -> Result<()> {
     let load = stage.load()?;
     load.stop()?;
     stage.until_equal()
+}
+
+/// More bridges than lanes.
+fn a_spare_stands_by_and_takes_over() -> Result<()> {
+    let stage = Stage::new(Settings::nodes(1))?;
+    let mut one = stage.sized(1, "one", "one", "")?;
+    one.process().wait_for_log("now works lanes 0 of 1", LIMIT)?;
+    let mut spare = stage.sized(1, "spare", "spare", "")?;
+    spare.process().wait_for_log("stands by: no lane of 1 is free", LIMIT)?;
+    let load = stage.load()?;
+    one.kill();
+    spare.process().wait_for_log("now works lanes 0 of 1", LIMIT)?;
+    load.until_more(RECORDS, LIMIT)?;
+    load.stop()?;
+    stage.until_equal().with_context(|| spare.log())?;
+    ensure!(spare.terminate(LIMIT)? == 0, "{}", spare.log());
+    Ok(())
+}
+
+/// A bridge without lanes must not look like one that has nothing to do.
+fn a_group_that_does_not_answer_is_told() -> Result<()> {
+    let stage = Stage::new(Settings::nodes(1))?;
+    let silence = Rule::new(JOIN_GROUP, Fault::LoseRequest(Loss::Silence)).times(u64::MAX);
+    let rule = stage.target.with(|cluster, _| cluster.add_rule(silence));
+    let mut bridge = stage.bridge("one", "one", "request_timeout_ms = 1000\n")?;
+    bridge.process().wait_for_log("the group has given no lane for", LIMIT)?;
+    let struck = stage.target.with(|cluster, _| cluster.struck(rule));
+    ensure!(struck > 1, "{struck} requests were lost");
+    stage.target.with(|cluster, _| cluster.end_rule(rule));
+    until_shared(&mut [&mut bridge])?;
+    ensure!(bridge.terminate(LIMIT)? == 0, "{}", bridge.log());
+    Ok(())
 }
 
 fn a_session_the_target_refuses_is_named() -> Result<()> {

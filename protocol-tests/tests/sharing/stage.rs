@@ -10,12 +10,27 @@ use protocol_tests::bridge::Bridge;
 /// For anything that must come about on a slow and noisy machine.
 pub(super) const LIMIT: Duration = Duration::from_secs(90);
 pub(super) const LANES: u32 = 8;
+pub(super) const SEED: u64 = 20_261_125;
+/// Longer than a session of 6 s.
+pub(super) const FROZEN: Duration = Duration::from_secs(9);
 const POLL: Duration = Duration::from_millis(100);
 
-pub(super) fn delivery(instance_id: &str) -> String {
+pub(super) fn delivery(lanes: u32, instance_id: &str) -> String {
     format!(
-        "accept_weak = [\"target_min_insync_replicas\"]\nlanes = {LANES}\nsharing = \"group\"\ninstance_id = {instance_id:?}\n"
+        "accept_weak = [\"target_min_insync_replicas\"]\nlanes = {lanes}\nsharing = \"group\"\ninstance_id = {instance_id:?}\n"
     )
+}
+
+/// One that slept through its session says so, and that a newer process has its instance id.
+pub(super) fn gave_way(older: &mut Bridge) -> Result<()> {
+    ensure!(older.wait(LIMIT)? == 1, "{}", older.log());
+    ensure!(older.log().contains("no heartbeat was answered"), "it did not sleep long enough:\n{}", older.log());
+    ensure!(
+        older.log().contains("was taken over by a newer kafka-bridge with the same instance id"),
+        "{}",
+        older.log()
+    );
+    Ok(())
 }
 
 /// The lanes that the bridge said last it works; None before it said anything.

@@ -59,8 +59,15 @@ fn every_seed() -> Result<()> {
     judge(&report)?;
     // A schedule without trouble proves nothing.
     let totals = &report.totals;
-    let all =
-        [totals.records, totals.struck, totals.aborted, totals.upgrades, totals.source_aborted, totals.generations];
+    let all = [
+        totals.records,
+        totals.struck,
+        totals.aborted,
+        totals.upgrades,
+        totals.source_aborted,
+        totals.generations,
+        totals.superseded,
+    ];
     ensure!(is_alone || all.iter().all(|it| *it > 0), "something never happened: {totals:?}");
     Ok(())
 }
