@@ -2,6 +2,7 @@
 
 mod groups;
 mod incidents;
+mod readme;
 mod translated;
 
 use std::path::Path;
@@ -20,7 +21,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 const LINK: &str = "orders-dmz";
 
 pub(super) fn trials() -> Vec<Trial> {
-    [translated::trials(), groups::trials(), incidents::trials()].into_iter().flatten().collect()
+    [translated::trials(), groups::trials(), incidents::trials(), readme::trials()].into_iter().flatten().collect()
 }
 
 /// Two embedded clusters and a folder for the config.
