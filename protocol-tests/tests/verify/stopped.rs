@@ -34,7 +34,7 @@ pub(super) fn trials() -> Vec<Trial> {
 /// A copy of two partitions.
 struct Copy {
     source: EmbeddedCluster,
-    _target: EmbeddedCluster,
+    target: EmbeddedCluster,
     folder: TempDir,
     file: PathBuf,
     state: PathBuf,
@@ -56,7 +56,7 @@ impl Copy {
             .with_context(|| bridge.log())?;
         ensure!(bridge.terminate(LIMIT)? == 0, "{}", bridge.log());
         let state = folder.path().join("state.json");
-        Ok(Copy { source: one, _target: other, folder, file, state })
+        Ok(Copy { source: one, target: other, folder, file, state })
     }
 
     /// A comparison that is done with partition 0, and waits for the source's partition 1.
@@ -64,7 +64,7 @@ impl Copy {
         let fault = Rule::new(FETCH, Fault::LoseRequest(Loss::Silence));
         let fault = fault.partition(TopicPartition::new(TOPIC, 1)).times(u64::MAX);
         let rule = self.source.with(|cluster, _| cluster.add_rule(fault));
-        let file = config(&self.source, &self._target, TOPIC).write(self.folder.path(), "halfway")?;
+        let file = config(&self.source, &self.target, TOPIC).write(self.folder.path(), "halfway")?;
         let verify = Bridge::command("verify", &file, &["--json", "--state", &self.state.to_string_lossy()])?;
         let start = Instant::now();
         while !is_done_with_one(&self.state) {
