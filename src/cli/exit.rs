@@ -37,6 +37,7 @@ pub(super) fn code_of(error: &anyhow::Error) -> Exit {
     if let Some(error) = error.downcast_ref::<IncidentsError>() {
         return match error {
             IncidentsError::Run(error) => of_run(error),
+            IncidentsError::NotWritten { reason } => of_cluster(reason),
             _ => Exit::Failed,
         };
     }
@@ -51,7 +52,10 @@ pub(super) fn code_of(error: &anyhow::Error) -> Exit {
         return match error {
             VerifyError::Run(error) => of_run(error),
             VerifyError::Read(ReadError::Cluster(error)) => of_cluster(error),
-            VerifyError::Read(_) | VerifyError::State { .. } => Exit::Failed,
+            VerifyError::Read(_)
+            | VerifyError::StateUnknown { .. }
+            | VerifyError::StateNotKept { .. }
+            | VerifyError::Interrupted => Exit::Failed,
             VerifyError::NoTopic { .. } => Exit::Usage,
         };
     }

@@ -6,6 +6,12 @@ use std::io::{self, IsTerminal, Write};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
+/// For a command whose result is its output: it is not to drown in what the bridge's own parts say.
+pub(super) fn warnings() {
+    let filter = EnvFilter::try_from_env("KAFKA_BRIDGE_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(io::stderr).init();
+}
+
 /// `KAFKA_BRIDGE_LOG` takes the place of `log.level`, as `debug` or `info,kafka_bridge::wire=trace`.
 pub(super) fn start(log: &Log) {
     let filter = EnvFilter::try_from_env("KAFKA_BRIDGE_LOG").unwrap_or_else(|_| EnvFilter::new(log.level.as_str()));

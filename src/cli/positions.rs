@@ -1,6 +1,7 @@
 //! `kafka-bridge positions`
 
 use super::exit::Exit;
+use super::logging;
 use crate::config::Config;
 use crate::positions::{
     self, GroupReport, GroupRow, LaneRow, Link, Move, PositionRow, PositionsError, PositionsReport, Translation,
@@ -12,7 +13,6 @@ use std::fmt::Write as _;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tracing_subscriber::EnvFilter;
 
 pub(super) const HELP: &str = "Examples:\n  kafka-bridge positions --config bridge.toml\n  \
 kafka-bridge positions translate --config bridge.toml --topic orders --partition 0 --offset 1200\n  \
@@ -87,8 +87,7 @@ fn ask<T>(file: &Path, question: impl AsyncFnOnce(&Link<'_>) -> Result<T, Positi
 
 pub(super) fn open<T>(file: &Path, question: impl AsyncFnOnce(&Link<'_>) -> anyhow::Result<T>) -> anyhow::Result<T> {
     let config = Config::load(file)?;
-    let filter = EnvFilter::try_from_env("KAFKA_BRIDGE_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr).init();
+    logging::warnings();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let answer = runtime.block_on(async {
         let link = Link::open(&config).await?;

@@ -1,6 +1,7 @@
 //! `kafka-bridge verify`
 
 use super::exit::Exit;
+use super::logging;
 use super::progress::CLEAR_LINE;
 use crate::config::Config;
 use crate::verify::{self, Counts, Difference, From, Kind, Options, PartitionReport, Progress, Report};
@@ -12,7 +13,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 pub(super) const HELP: &str = "Reads both ends with read_committed, up to a cut that it takes at the start; a bridge may run meanwhile. Exits with 1 \
 where anything differs or could not be compared to the end, else with 0. Nothing is written but the proof, with --record.\n\n\
@@ -71,8 +71,7 @@ fn percent(text: &str) -> Result<f64, String> {
 
 pub(super) fn verify(arguments: &VerifyArguments) -> anyhow::Result<Exit> {
     let config = Config::load(&arguments.config)?;
-    let filter = EnvFilter::try_from_env("KAFKA_BRIDGE_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr).init();
+    logging::warnings();
     let options = Options {
         topics: arguments.topic.clone(),
         from: arguments.from.clone(),

@@ -115,10 +115,6 @@ struct Lane {
     ledger: LaneLedger,
 }
 
-fn not_written(reason: impl ToString) -> IncidentsError {
-    IncidentsError::NotWritten { reason: reason.to_string() }
-}
-
 /// Protocol v1, which every broker speaks.
 const PROTOCOL: TransactionProtocol = TransactionProtocol::V1;
 
@@ -128,17 +124,20 @@ impl Lane {
         let transactional_id = config.link.transactional_id(lane);
         let timeout_ms = config.delivery.transaction_timeout_ms;
         let request = protocol::init_producer_id(&transactional_id, timeout_ms, None);
-        let answer = coordinated(&cluster, &transactional_id, protocol::INIT_PRODUCER_ID_VERSION_MAX, &request, |it| {
-            it.error_code
-        });
+        let api = ("InitProducerId", protocol::INIT_PRODUCER_ID_VERSION_MAX);
+        let answer = coordinated(&cluster, &transactional_id, api, &request, |it| it.error_code);
         let Answer::InitProducerId { identity, .. } = protocol::init_producer_id_answer(&answer.await?) else {
-            return Err(not_written("InitProducerId gave no answer"));
+            let reason = ClusterError::Answered { end: cluster.end(), api: "InitProducerId", code: -1 };
+            return Err(IncidentsError::NotWritten { reason });
         };
         let partition = i32::try_from(lane).unwrap_or(i32::MAX);
         let partition = TopicPartition::new(config.link.ledger_topic().as_str(), partition);
         let group_id = config.link.group_id().to_owned();
         let reader = LedgerReader { cluster: cluster.clone(), partition: partition.clone(), group_id };
-        let ledger = reader.read(Until::End).await.map_err(RunError::Ledger)?;
+        let ledger = match tokio::time::timeout(PATIENCE, reader.read(Until::End)).await {
+            Ok(ledger) => ledger.map_err(RunError::Ledger)?,
+            Err(_) => return Err(IncidentsError::NotReadable { ledger: partition, seconds: PATIENCE.as_secs() }),
+        };
         Ok(Self { cluster, transactional_id, identity, partition, ledger })
     }
 
@@ -146,8 +145,8 @@ impl Lane {
     async fn write(&self, batch: crate::batch::RawBatch) -> Result<(), IncidentsError> {
         let Self { cluster, transactional_id, identity, partition, .. } = self;
         let request = protocol::add_partitions_to_txn(transactional_id, *identity, std::slice::from_ref(partition));
-        let version = protocol::ADD_PARTITIONS_TO_TXN_VERSION_MAX;
-        coordinated(cluster, transactional_id, version, &request, |it| {
+        let api = ("AddPartitionsToTxn", protocol::ADD_PARTITIONS_TO_TXN_VERSION_MAX);
+        coordinated(cluster, transactional_id, api, &request, |it| {
             let results = it.results_by_topic_v3_and_below.iter().flat_map(|it| &it.results_by_partition);
             results.map(|it| it.partition_error_code).find(|code| *code != 0).unwrap_or(0)
         })
@@ -155,10 +154,10 @@ impl Lane {
         let stamped = crate::batch::stamp(&batch, *identity, 0);
         crate::verify::produce(cluster, partition, stamped.to_bytes(), Some(transactional_id))
             .await
-            .map_err(not_written)?;
+            .map_err(|reason| IncidentsError::NotWritten { reason })?;
         let request = protocol::end_txn(transactional_id, *identity, true);
-        let version = protocol::end_txn_version_max(PROTOCOL);
-        coordinated(cluster, transactional_id, version, &request, |it| it.error_code).await?;
+        let api = ("EndTxn", protocol::end_txn_version_max(PROTOCOL));
+        coordinated(cluster, transactional_id, api, &request, |it| it.error_code).await?;
         Ok(())
     }
 }
@@ -167,7 +166,7 @@ impl Lane {
 async fn coordinated<R: Request>(
     cluster: &Cluster,
     transactional_id: &str,
-    version_max: i16,
+    (api, version_max): (&'static str, i16),
     request: &R,
     code: impl Fn(&R::Response) -> i16,
 ) -> Result<R::Response, IncidentsError> {
@@ -179,18 +178,20 @@ async fn coordinated<R: Request>(
             coordinator.close();
             answer
         };
-        let problem = match answer.await {
+        let (reason, passes) = match answer.await {
             Ok(answer) if code(&answer) == 0 => return Ok(answer),
-            Ok(answer) if !PASSES.contains(&code(&answer)) => {
-                return Err(not_written(crate::cluster::describe(code(&answer))));
+            Ok(answer) => {
+                let code = code(&answer);
+                (ClusterError::Answered { end: cluster.end(), api, code }, PASSES.contains(&code))
             }
-            Ok(answer) => crate::cluster::describe(code(&answer)),
             // An EndTxn without an answer may have been carried out; asked again, the coordinator says the same once more.
-            Err(error) if error.is_permanent() => return Err(RunError::Cluster(error).into()),
-            Err(error) => error.to_string(),
+            Err(error) => {
+                let passes = !error.is_permanent();
+                (error, passes)
+            }
         };
-        if crate::clock::now() - began > PATIENCE {
-            return Err(not_written(problem));
+        if !passes || crate::clock::now() - began > PATIENCE {
+            return Err(IncidentsError::NotWritten { reason });
         }
         tokio::time::sleep(backoff.failed()).await;
     }

@@ -6,8 +6,10 @@ pub use accept::{Accepted, accept};
 
 use crate::bridge::check::{Standing, standing};
 use crate::bridge::{IncidentKind, RunError};
+use crate::cluster::ClusterError;
 use crate::ledger::Decision;
 use crate::positions::Link;
+use crate::types::TopicPartition;
 use serde::Serialize;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -26,7 +28,12 @@ pub enum IncidentsError {
     )]
     Moved { id: String, next_offset: i64 },
     #[error("the decision was not written: {reason}. A transaction that is left open ends by itself; try again")]
-    NotWritten { reason: String },
+    NotWritten { reason: ClusterError },
+    #[error(
+        "{ledger}: it cannot be read to its end: a transaction in it is still open after {seconds} s, or its broker does not \
+         answer. Nothing was decided. Does something else write to this topic?"
+    )]
+    NotReadable { ledger: TopicPartition, seconds: u64 },
 }
 
 #[derive(Clone, Debug, Default, Serialize)]

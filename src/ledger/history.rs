@@ -1,7 +1,6 @@
 //! Everything that a ledger partition holds, for an onlooker: positions, and what is kept beside them.
 
 use super::error::LedgerError;
-use super::reader::log_end;
 use super::record::{Decision, LedgerRecord, Milestone, Owner, Position, PositionKey, Proof, Unreadable, VERSION};
 use super::replay::UNCOMPRESSED_BYTES_MAX;
 use crate::batch::RawBatch;
@@ -30,18 +29,8 @@ pub struct History {
 }
 
 impl History {
-    /// What is committed now. A lane that was never worked costs one question.
-    pub async fn read(cluster: &Cluster, partition: &TopicPartition) -> Result<Self, LedgerError> {
+    async fn read(cluster: &Cluster, partition: &TopicPartition, from: i64, to: i64) -> Result<Self, LedgerError> {
         let mut history = Self::default();
-        if log_end(cluster, partition).await? == 0 {
-            return Ok(history);
-        }
-        let metadata = cluster.metadata(Some(std::slice::from_ref(&partition.topic))).await?;
-        let offset = async |at| match cluster.offsets(&metadata, &[(partition.clone(), at)]).await.remove(partition) {
-            Some(found) => found.map(|it| it.offset),
-            None => Err(ClusterError::Answered { end: cluster.end(), api: "ListOffsets", code: -1 }),
-        };
-        let (from, to) = (offset(At::Earliest).await?, offset(At::LastStable).await?);
         let mut milestones = BTreeMap::new();
         let mut stream = Stream::open(cluster.clone(), partition.clone(), from, to);
         while let Some(part) = stream.next().await {
@@ -70,7 +59,7 @@ impl History {
         Ok(history)
     }
 
-    /// By their numbers; nothing where there is no ledger yet.
+    /// What is committed now, by the lanes' numbers; nothing where there is no ledger yet.
     pub async fn of_all_lanes(
         cluster: &Cluster,
         metadata: &Metadata,
@@ -79,14 +68,22 @@ impl History {
     ) -> Result<BTreeMap<u32, Self>, LedgerError> {
         let found = metadata.topics.get(topic).map_or(0, |it| it.partitions.len());
         let lanes = u32::try_from(found).unwrap_or(u32::MAX).min(lanes.get());
+        let partition = |lane| TopicPartition::new(topic, i32::try_from(lane).unwrap_or(i32::MAX));
+        let at = async |at| {
+            let asked: Vec<_> = (0..lanes).map(|lane| (partition(lane), at)).collect();
+            cluster.offsets(metadata, &asked).await
+        };
+        let (mut starts, mut ends) = (at(At::Earliest).await, at(At::LastStable).await);
         let limit = Arc::new(Semaphore::new(READERS_MAX));
         let mut reading = JoinSet::new();
         for lane in 0..lanes {
-            let (cluster, limit) = (cluster.clone(), Arc::clone(&limit));
-            let partition = TopicPartition::new(topic, i32::try_from(lane).unwrap_or(i32::MAX));
+            let (cluster, limit, partition) = (cluster.clone(), Arc::clone(&limit), partition(lane));
+            let unanswered = || Err(ClusterError::Answered { end: cluster.end(), api: "ListOffsets", code: -1 });
+            let from = starts.remove(&partition).unwrap_or_else(unanswered)?.offset;
+            let to = ends.remove(&partition).unwrap_or_else(unanswered)?.offset;
             reading.spawn(async move {
                 let _permit = limit.acquire().await;
-                Self::read(&cluster, &partition).await.map(|it| (lane, it))
+                Self::read(&cluster, &partition, from, to).await.map(|it| (lane, it))
             });
         }
         reading.join_all().await.into_iter().collect()

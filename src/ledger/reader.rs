@@ -122,7 +122,7 @@ impl LedgerReader {
             ReadError::Damaged { partition, offset, problem } => {
                 LedgerError::Damaged { partition, offset, reason: format!("{problem:?}") }
             }
-            ReadError::Gone { partition, offset } => {
+            ReadError::Gone { partition, offset } | ReadError::Stuck { partition, offset, .. } => {
                 LedgerError::Damaged { partition, offset, reason: "the log was cut while it was read".to_owned() }
             }
         })?;

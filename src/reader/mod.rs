@@ -28,6 +28,11 @@ pub enum ReadError {
          Begin anew"
     )]
     Gone { partition: TopicPartition, offset: i64 },
+    #[error(
+        "{partition}: nothing comes behind offset {offset}, and what is committed ended at {to} before: the log was truncated, \
+         or its broker does not serve it. Begin anew when the partition is whole again"
+    )]
+    Stuck { partition: TopicPartition, offset: i64, to: i64 },
 }
 
 /// Committed data from a position on; nothing where nothing has come within a moment.

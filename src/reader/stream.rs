@@ -7,7 +7,7 @@ use crate::cluster::{Backoff, Cluster, ClusterError, Use};
 use crate::source::Position;
 use crate::types::TopicPartition;
 use crate::wire::Connection;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -78,7 +78,7 @@ impl Reading {
     async fn next(&mut self) -> Option<Result<Part, ReadError>> {
         let (began, mut backoff, mut empty) = (clock::now(), Backoff::default(), 0);
         while self.from < self.to {
-            match self.fetch().await {
+            match self.fetch(began).await {
                 Ok(Some(part)) => return Some(Ok(part)),
                 Ok(None) if empty < EMPTY_MAX => empty += 1,
                 Ok(None) => return None,
@@ -96,7 +96,7 @@ impl Reading {
     }
 
     /// None: there is nothing, though the log reaches beyond the end.
-    async fn fetch(&mut self) -> Result<Option<Part>, ReadError> {
+    async fn fetch(&mut self, began: Instant) -> Result<Option<Part>, ReadError> {
         let leader = match &self.leader {
             Some(leader) if !leader.is_dead() => leader.clone(),
             _ => {
@@ -113,6 +113,11 @@ impl Reading {
             }
             if read.last_stable_offset >= self.to {
                 return Ok(None);
+            }
+            // A log that an unclean election has cut below the end may never reach it again.
+            if clock::now() - began >= PATIENCE {
+                let (partition, offset, to) = (self.partition.clone(), self.from, self.to);
+                return Err(ReadError::Stuck { partition, offset, to });
             }
         }
     }

@@ -49,3 +49,34 @@ impl Waiting {
         unexplained
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::entry::Chain;
+    use super::*;
+
+    fn entry(offset: i64, key: u128, is_tombstone: bool) -> Entry {
+        let digest = Chain::default().0;
+        Entry { offset, timestamp: 0, digest, key, value: 0, headers: 0, has_key: true, is_tombstone }
+    }
+
+    #[test]
+    fn the_last_of_a_key_that_comes_no_more_is_unexplained_unless_it_is_a_tombstone() {
+        let mut waiting = Waiting::default();
+        for (offset, key, is_tombstone) in [(0, 1, false), (1, 2, false), (2, 2, false), (3, 3, true), (4, 4, false)] {
+            waiting.add(entry(offset, key, is_tombstone));
+        }
+        waiting.seen(1);
+        let offsets: Vec<_> = waiting.finish().iter().map(|it| it.offset).collect();
+        assert_eq!((offsets, waiting.unjudged), (vec![2, 4], 2));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_not_judged() {
+        let mut waiting = Waiting::default();
+        (0..WAITING_MAX + 3).for_each(|number| waiting.add(entry(number as i64, number as u128, false)));
+        waiting.seen(0);
+        assert_eq!((waiting.finish().len(), waiting.unjudged), (WAITING_MAX - 1, 3));
+        assert!(waiting.is_empty());
+    }
+}

@@ -360,11 +360,11 @@ impl Place<'_> {
             return;
         };
         let from = usable.iter().position(|it| *it == first).unwrap_or(0);
-        let points: Vec<_> = usable[from..].to_vec();
-        for (at, point) in points.iter().enumerate() {
-            if fastrand::f64() * 100.0 >= percent {
-                continue;
-            }
+        let points: Vec<_> = usable[from..].iter().filter(|it| it.source_offset < rules.source.end).collect();
+        let drawn: Vec<bool> = points.iter().map(|_| fastrand::f64() * 100.0 < percent).collect();
+        // A partition without a drawn stretch would be called clean, unseen.
+        let instead = (!points.is_empty() && !drawn.contains(&true)).then(|| fastrand::usize(..points.len()));
+        for (at, point) in points.iter().enumerate().filter(|(at, _)| drawn[*at] || instead == Some(*at)) {
             let (source, target) = (point.source_offset, point.target_offset);
             job.ranges.push(match points.get(at + 1) {
                 Some(next) => Rules {

@@ -49,7 +49,13 @@ pub enum VerifyError {
     #[error("{topic} is not in the plan of this link: look at [[topics]], or at the list of `kafka-bridge check`")]
     NoTopic { topic: String },
     #[error("{file}: {problem}. It is of another link, or of another kafka-bridge: take another file")]
-    State { file: String, problem: String },
+    StateUnknown { file: String, problem: String },
+    #[error(
+        "{file}: how far the comparison is cannot be kept there: {problem}. Take a file that can be read and written"
+    )]
+    StateNotKept { file: String, problem: String },
+    #[error("interrupted before it was known what there is to compare: nothing was compared")]
+    Interrupted,
 }
 
 /// How far a comparison is, for whoever shows it.
@@ -71,21 +77,30 @@ pub async fn verify(
 ) -> Result<Report, VerifyError> {
     let ends = Ends::new(config)?;
     let state = State::load(options.state.as_deref(), config.link.as_str())?;
-    let cut = Cut::take(config, &ends, options, &state).await?;
+    tokio::pin!(stop);
+    // Taking the cut may wait for transactions that are about to end.
+    let cut = tokio::select! {
+        biased;
+        () = &mut stop => return Err(VerifyError::Interrupted),
+        cut = Cut::take(config, &ends, options, &state) => cut?,
+    };
     progress.partitions.store(cut.jobs.len() as u64, Ordering::Relaxed);
     let state = Arc::new(Mutex::new(state));
     let compared = compare(&ends, &cut, progress, &state);
-    tokio::pin!(compared, stop);
+    tokio::pin!(compared);
     let mut ticks = tokio::time::interval(STATE_INTERVAL);
     let outcomes = loop {
         tokio::select! {
             biased;
             () = &mut stop => break None,
             _ = ticks.tick() => save(options, &state).await?,
-            outcomes = &mut compared => break Some(outcomes?),
+            outcomes = &mut compared => break Some(outcomes),
         }
     };
-    save(options, &state).await?;
+    // A broken connection, too, leaves behind how far it was.
+    let saved = save(options, &state).await;
+    let outcomes = outcomes.transpose()?;
+    saved?;
     let Some(outcomes) = outcomes else {
         let unfinished = state.lock().await.outcomes(&cut.jobs);
         return Ok(Report::new(config, &cut, unfinished, true));

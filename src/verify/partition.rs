@@ -32,13 +32,7 @@ pub(super) async fn compare(
     let mut outcome =
         Outcome { found: job.found.clone(), chain: job.chain, stopped: job.stopped.clone(), ..Outcome::default() };
     for rules in &job.ranges {
-        match range(ends, job, rules.clone(), outcome.clone(), progress, state).await {
-            Ok(compared) => outcome = compared,
-            Err(VerifyError::Read(error @ (ReadError::Damaged { .. } | ReadError::Gone { .. }))) => {
-                outcome.stopped = Some(error.to_string());
-            }
-            Err(error) => return Err(error),
-        }
+        outcome = range(ends, job, rules.clone(), outcome, progress, state).await?;
     }
     outcome.found.pair_moved();
     resolve(ends, job, &mut outcome.found).await?;
@@ -65,14 +59,20 @@ async fn range(
     let (due_before, starts) = (rules.due_before, (rules.source.start, rules.target.start));
     let mut comparer = Comparer::new(rules, before.chain, before.found);
     let mut told = (comparer.records(), 0);
+    // What was found until then counts.
+    let stopped = |comparer: &Comparer, why: String| {
+        Ok(Outcome { found: comparer.found().clone(), stopped: Some(why), ..Outcome::default() })
+    };
     loop {
         let end = match comparer.step() {
             Ok(Step::Done) => break,
             Ok(Step::Want(end)) => end,
             // Its checksum is right, so it was written like this.
             Err(error) => {
-                let stopped = Some(format!("a batch of {} or {} cannot be read: {error}", job.source, job.target));
-                return Ok(Outcome { found: comparer.found().clone(), stopped, ..Outcome::default() });
+                return stopped(
+                    &comparer,
+                    format!("a batch of {} or {} cannot be read: {error}", job.source, job.target),
+                );
             }
         };
         if let Some(point) = comparer.point().filter(|_| is_whole) {
@@ -80,7 +80,9 @@ async fn range(
         }
         let stream = if end == End::Source { &mut source } else { &mut target };
         match stream.next().await {
-            Some(part) => comparer.push(end, part?.batches),
+            Some(Ok(part)) => comparer.push(end, part.batches),
+            Some(Err(error @ ReadError::Cluster(_))) => return Err(error.into()),
+            Some(Err(error)) => return stopped(&comparer, error.to_string()),
             None => comparer.end(end),
         }
         let now = (comparer.records(), comparer.bytes());

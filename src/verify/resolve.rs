@@ -29,9 +29,9 @@ pub(super) async fn resolve(ends: &Ends, job: &Job, found: &mut Found) -> Result
     while let Some(part) = stream.next().await {
         let part = match part {
             Ok(part) => part,
+            Err(error @ ReadError::Cluster(_)) => return Err(error.into()),
             // What was found until then counts.
-            Err(ReadError::Gone { .. } | ReadError::Damaged { .. }) => break,
-            Err(error) => return Err(error.into()),
+            Err(_) => break,
         };
         let committed = part.batches.iter().map(|it| (it, true));
         for (batch, is_committed) in committed.chain(part.aborted.iter().map(|it| (it, false))) {

@@ -60,16 +60,20 @@ struct Line {
     at: Saved,
 }
 
+fn not_kept(file: &Path, error: std::io::Error) -> VerifyError {
+    VerifyError::StateNotKept { file: file.display().to_string(), problem: error.to_string() }
+}
+
 impl State {
     /// A file that is not there yet is the state of a comparison that has not begun.
     pub(super) fn load(file: Option<&Path>, link: &str) -> Result<Self, VerifyError> {
         let fresh = Self { link: link.to_owned(), partitions: BTreeMap::new() };
         let Some(file) = file else { return Ok(fresh) };
-        let wrong = |problem: String| VerifyError::State { file: file.display().to_string(), problem };
+        let wrong = |problem: String| VerifyError::StateUnknown { file: file.display().to_string(), problem };
         let text = match std::fs::read_to_string(file) {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(fresh),
-            Err(error) => return Err(wrong(error.to_string())),
+            Err(error) => return Err(not_kept(file, error)),
         };
         let read: File = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
         if (read.v, read.link.as_str()) != (VERSION, link) {
@@ -84,12 +88,13 @@ impl State {
         let line = |(key, at): (&PositionKey, &Saved)| Line { key: key.clone(), at: at.clone() };
         let whole =
             File { v: VERSION, link: self.link.clone(), partitions: self.partitions.iter().map(line).collect() };
-        let new = file.with_extension("new");
+        let mut new = file.as_os_str().to_owned();
+        new.push(".new");
         let written = serde_json::to_vec(&whole)
             .map_err(std::io::Error::from)
             .and_then(|text| std::fs::write(&new, text))
             .and_then(|()| std::fs::rename(&new, file));
-        written.map_err(|error| VerifyError::State { file: file.display().to_string(), problem: error.to_string() })
+        written.map_err(|error| not_kept(file, error))
     }
 
     pub(super) fn partition(&self, key: &PositionKey) -> Option<&Saved> {

@@ -1,12 +1,18 @@
 //! A group's offsets, read and set from outside.
 
 use anyhow::{Context, Result};
+use bytes::Bytes;
+use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
+use kafka_protocol::messages::leave_group_request::MemberIdentity;
 use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
-use kafka_protocol::messages::{GroupId, OffsetCommitRequest, OffsetFetchRequest};
+use kafka_protocol::messages::{GroupId, JoinGroupRequest, LeaveGroupRequest, OffsetCommitRequest, OffsetFetchRequest};
 use kafka_protocol::protocol::StrBytes;
 
 use super::{RawClient, check, topic_name};
+
+/// Longer than any trial: such a member sends no heartbeats.
+const SESSION_MS: i32 = 600_000;
 
 fn group_id(group: &str) -> GroupId {
     GroupId(StrBytes::from_string(group.to_owned()))
@@ -46,5 +52,32 @@ impl RawClient {
             let found = answer.topics.first().and_then(|topic| topic.partitions.first()).context("no partition")?;
             check(found.error_code)
         })
+    }
+
+    /// A consumer that joins and does nothing more; its member id.
+    pub fn join_group(&mut self, group: &str) -> Result<String> {
+        let text = |text: &str| StrBytes::from_string(text.to_owned());
+        let protocol = JoinGroupRequestProtocol::default().with_name(text("range")).with_metadata(Bytes::new());
+        let request = JoinGroupRequest::default()
+            .with_group_id(group_id(group))
+            .with_session_timeout_ms(SESSION_MS)
+            .with_rebalance_timeout_ms(SESSION_MS)
+            .with_protocol_type(text("consumer"))
+            .with_protocols(vec![protocol]);
+        let coordinator = self.group_coordinator(group)?;
+        // MEMBER_ID_REQUIRED, with the id.
+        let member = self.send(coordinator, 7, &request)?.member_id;
+        let joined = self.send(coordinator, 7, &request.with_member_id(member.clone()))?;
+        check(joined.error_code)?;
+        Ok(member.to_string())
+    }
+
+    pub fn leave_group(&mut self, group: &str, member: &str) -> Result<()> {
+        let member = MemberIdentity::default().with_member_id(StrBytes::from_string(member.to_owned()));
+        let request = LeaveGroupRequest::default().with_group_id(group_id(group)).with_members(vec![member]);
+        let coordinator = self.group_coordinator(group)?;
+        let answer = self.send(coordinator, 3, &request)?;
+        check(answer.error_code)?;
+        answer.members.iter().try_for_each(|it| check(it.error_code))
     }
 }

@@ -32,11 +32,15 @@ fn goes_back() -> Result<()> {
     ensure!(lanes.len() == 16 && lanes.iter().all(|it| it["pid"] == bridge.id()), "{shown:#}");
 
     source.set_group_offset("billing", TOPIC, 0, 5)?;
-    source.set_group_offset("billing", "elsewhere", 0, 5).unwrap_or(());
     let plan = positions(&file, &["translate", "--group", "billing"], 0)?;
     ensure!(plan["rows"][0]["move"] == "forward" && plan["is_applied"] == false, "{plan:#}");
     ensure!(target.group_offset("billing", TOPIC, 0)?.is_none(), "a plan has committed something");
     let wanted = plan["rows"][0]["translation"]["target_offset"].as_i64().context("no offset")?;
+    let member = target.join_group("billing")?;
+    let refused = positions(&file, &["translate", "--group", "billing", "--apply"], 1)?;
+    ensure!(refused.as_str().is_some_and(|it| it.contains("has members at the target")), "{refused:#}");
+    ensure!(target.group_offset("billing", TOPIC, 0)?.is_none(), "a working group's offset was set");
+    target.leave_group("billing", &member)?;
     positions(&file, &["translate", "--group", "billing", "--apply"], 0)?;
     ensure!(target.group_offset("billing", TOPIC, 0)? == Some(wanted), "{plan:#}");
     let again = positions(&file, &["translate", "--group", "billing", "--apply"], 0)?;

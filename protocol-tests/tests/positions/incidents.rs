@@ -22,6 +22,7 @@ pub(super) fn trials() -> Vec<Trial> {
             let file = stage.config(&[TOPIC]).write(stage.folder.path(), "bridge")?;
             accepts(&mut stage.source.client(), &mut stage.target.client(), &file)
         }),
+        trial("positions", "a_ledger_that_stays_open_is_told_of", stays_open),
         real("positions", "kafka_4_4_0_to_3_9_2_an_accepted_gap_is_gone_past", &["4.4.0", "3.9.2"], || {
             let pair = Pair::start(Spec::kraft("4.4.0"), Spec::kraft("3.9.2"))?;
             let file = pair.config(LINK, &[TOPIC]).write(pair.folder(), "bridge")?;
@@ -42,6 +43,33 @@ fn write(source: &mut RawClient, partition: i32, count: i64) -> Result<()> {
 
 fn read(client: &mut RawClient, partition: i32) -> Result<Vec<Option<Vec<u8>>>> {
     Ok(client.read(TOPIC, partition, Isolation::ReadCommitted)?.into_iter().map(|it| it.value).collect())
+}
+
+/// Somebody else's transaction in the ledger: no end of waiting, and nothing decided.
+fn stays_open() -> Result<()> {
+    let stage = Stage::new()?;
+    let (mut source, mut target) = (stage.source.client(), stage.target.client());
+    let file = stage.config(&[TOPIC]).write(stage.folder.path(), "bridge")?;
+    source.create_topic(TOPIC, 1, 1, &[("retention.ms", "-1")])?;
+    write(&mut source, 0, 20)?;
+    let mut bridge = Bridge::run(&file)?;
+    until(&mut target, 0, 20).with_context(|| bridge.log())?;
+    ensure!(bridge.terminate(LIMIT)? == 0, "{}", bridge.log());
+    write(&mut source, 0, 10)?;
+    source.delete_records(TOPIC, 0, 25)?;
+    let ledger = protocol_tests::ledger::topic(LINK);
+    let mut other = target.producer(Some("somebody"))?;
+    for lane in 0..target.partition_count(&ledger)? {
+        let record = NewRecord { key: Some(b"other".to_vec()), ..NewRecord::default() };
+        other.send(&mut target, &ledger, lane, Codec::None, vec![record])?;
+    }
+    let accept = ["accept", "retention:orders-0:20", "--reason", REASON];
+    let refused = command("incidents", &file, &accept, 1)?;
+    ensure!(refused.as_str().is_some_and(|it| it.contains("cannot be read to its end")), "{refused:#}");
+    other.abort(&mut target)?;
+    let accepted = command("incidents", &file, &accept, 0)?;
+    ensure!(accepted["from_offset"] == 20 && accepted["next_offset"] == 25, "{accepted:#}");
+    Ok(())
 }
 
 fn accepts(source: &mut RawClient, target: &mut RawClient, file: &Path) -> Result<()> {
@@ -102,7 +130,7 @@ fn accepts(source: &mut RawClient, target: &mut RawClient, file: &Path) -> Resul
     Ok(())
 }
 
-fn until(target: &mut RawClient, partition: i32, count: usize) -> Result<()> {
+pub(super) fn until(target: &mut RawClient, partition: i32, count: usize) -> Result<()> {
     let start = std::time::Instant::now();
     loop {
         let found = read(target, partition)?.len();

@@ -1,7 +1,9 @@
 //! `kafka-bridge positions`: where a link stands, and that a reader who changes ends goes on with the right record.
 
+mod compacted;
 mod groups;
 mod incidents;
+mod readme;
 mod translated;
 
 use std::path::Path;
@@ -20,7 +22,10 @@ const LIMIT: Duration = Duration::from_secs(120);
 const LINK: &str = "orders-dmz";
 
 pub(super) fn trials() -> Vec<Trial> {
-    [translated::trials(), groups::trials(), incidents::trials()].into_iter().flatten().collect()
+    [compacted::trials(), translated::trials(), groups::trials(), incidents::trials(), readme::trials()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// Two embedded clusters and a folder for the config.

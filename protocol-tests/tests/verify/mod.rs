@@ -1,7 +1,9 @@
 //! `kafka-bridge verify`: clean where the copy is, and every planted difference named as what it is, where it is.
 
+mod parts;
 mod planted;
 mod recorded;
+mod stopped;
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,7 +16,7 @@ use serde_json::Value;
 const LIMIT: Duration = Duration::from_secs(120);
 
 pub(super) fn trials() -> Vec<Trial> {
-    [planted::trials(), recorded::trials()].into_iter().flatten().collect()
+    [parts::trials(), planted::trials(), recorded::trials(), stopped::trials()].into_iter().flatten().collect()
 }
 
 /// Exit code and report.
