@@ -39,7 +39,6 @@ pub fn main() -> Result<ExitCode> {
     let report = runner::Campaign {
         seeds: (arguments.from..arguments.from + arguments.seeds).collect(),
         threads: arguments.threads,
-        limit: None,
         stops_at_failure: arguments.first,
         bug: arguments.bug.clone(),
     }

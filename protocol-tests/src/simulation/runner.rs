@@ -110,8 +110,6 @@ impl Report {
 pub struct Campaign {
     pub seeds: Vec<u64>,
     pub threads: usize,
-    /// No seed begins later than this.
-    pub limit: Option<Duration>,
     pub stops_at_failure: bool,
     /// By its name in `kafka_bridge::planted`.
     pub bug: Option<String>,
@@ -127,7 +125,7 @@ impl Campaign {
         let busy: Vec<_> = (0..self.threads.max(1)).map(|_| Mutex::new(None)).collect();
         let work = |busy: &Mutex<Option<(u64, Instant)>>| -> Result<()> {
             plant(self.bug.as_deref())?;
-            while !enough.load(Ordering::Relaxed) && self.limit.is_none_or(|limit| began.elapsed() < limit) {
+            while !enough.load(Ordering::Relaxed) {
                 let index = next.fetch_add(1, Ordering::Relaxed);
                 let Some(seed) = usize::try_from(index).ok().and_then(|it| self.seeds.get(it)) else { break };
                 *lock(busy) = Some((*seed, Instant::now()));

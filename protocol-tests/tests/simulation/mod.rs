@@ -3,7 +3,6 @@
 use std::env;
 use std::fmt::Write;
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::Trial as Registered;
@@ -13,11 +12,10 @@ use protocol_tests::simulation::{REGRESSIONS, schedule};
 
 use crate::trial;
 
-/// How many seeds; without it as many as fit into `LIMIT`.
+/// How many seeds.
 const SEEDS: &str = "KAFKA_BRIDGE_SEEDS";
 /// This one alone.
 const SEED: &str = "KAFKA_BRIDGE_SEED";
-const LIMIT: Duration = Duration::from_secs(60);
 const SEEDS_DEFAULT: u64 = 2_000;
 const THREADS: usize = 2;
 /// A bug that so many seeds do not show is not caught.
@@ -38,18 +36,17 @@ fn number(name: &str) -> Result<Option<u64>> {
     value.parse().map(Some).with_context(|| format!("{name} is {value:?}, and not a number"))
 }
 
-fn campaign(seeds: Vec<u64>, limit: Option<Duration>) -> Campaign {
-    Campaign { seeds, threads: THREADS, limit, stops_at_failure: false, bug: None }
+fn campaign(seeds: Vec<u64>) -> Campaign {
+    Campaign { seeds, threads: THREADS, stops_at_failure: false, bug: None }
 }
 
 fn every_seed() -> Result<()> {
-    let (seeds, limit) = match (number(SEED)?, number(SEEDS)?) {
-        (Some(seed), _) => (vec![seed], None),
-        (None, Some(count)) => ((0..count).collect(), None),
-        (None, None) => ((0..SEEDS_DEFAULT).collect(), Some(LIMIT)),
+    let seeds: Vec<_> = match number(SEED)? {
+        Some(seed) => vec![seed],
+        None => (0..number(SEEDS)?.unwrap_or(SEEDS_DEFAULT)).collect(),
     };
     let is_alone = seeds.len() == 1;
-    let report = campaign(seeds, limit).run()?;
+    let report = campaign(seeds).run()?;
     println!(
         "{} seeds in {:.1} s: {:.1} simulated hours per minute",
         report.seeds,
@@ -74,7 +71,7 @@ fn every_seed() -> Result<()> {
 
 fn regressions() -> Result<()> {
     let seeds: Vec<u64> = REGRESSIONS.iter().map(|(seed, _)| *seed).collect();
-    judge(&campaign(seeds, None).run()?)
+    judge(&campaign(seeds).run()?)
 }
 
 /// The first failure, as short as it gets.
