@@ -28,6 +28,8 @@ pub(crate) mod model;
 mod properties;
 #[cfg(test)]
 mod transcripts;
+#[cfg(test)]
+mod transitions;
 
 pub use errors::{AbortClass, Action, Api};
 pub use message::{

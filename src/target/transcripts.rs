@@ -54,7 +54,7 @@ struct Script {
     settles: bool,
 }
 
-fn word(request: &TxnRequest) -> String {
+pub(super) fn word(request: &TxnRequest) -> String {
     match request {
         TxnRequest::InitProducerId { identity: None, .. } => "InitProducerId(-1, -1)".to_owned(),
         TxnRequest::InitProducerId { identity: Some(it), .. } => {
