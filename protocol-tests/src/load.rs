@@ -115,7 +115,9 @@ impl Writer {
         let start = Instant::now();
         let mut batches = 0;
         while !stop.load(Ordering::Relaxed) {
-            let done = match self.random.u8(..4) {
+            // However short it is, one of its transactions is aborted: the first step.
+            let step = if self.loaded.transactions == 0 { u8::MAX } else { self.random.u8(..4) };
+            let done = match step {
                 0 => self.plain(),
                 1 => self.idempotent(&mut idempotent),
                 _ => self.transaction(&mut transactional),
@@ -170,7 +172,8 @@ impl Writer {
             Some(own) => own,
             None => self.client.producer(Some(&self.name))?,
         };
-        let (commit, batches) = (self.random.f64() >= ABORT_SHARE, self.random.u32(1..=4));
+        let commit = self.loaded.transactions > 0 && self.random.f64() >= ABORT_SHARE;
+        let batches = self.random.u32(1..=4);
         let before = self.loaded.records;
         for _ in 0..batches {
             let (topic, partition, codec) = self.place();

@@ -1,8 +1,9 @@
 //! Topics, offsets, and what is left over of transactions.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
@@ -17,7 +18,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 
-use super::{Isolation, RawClient, check, topic_name};
+use super::{Isolation, RETRY_LIMIT, RETRY_PAUSE, RawClient, check, topic_name};
 
 const TIMEOUT_MS: i32 = 20_000;
 const TOPIC_RESOURCE: i8 = 2;
@@ -27,6 +28,8 @@ const SET: i8 = 0;
 const TOPIC_ALREADY_EXISTS: i16 = 36;
 /// One of the codes that pass by themselves.
 const NOT_CONTROLLER: i16 = 41;
+/// `TransactionState` of a transaction without a verdict.
+const ONGOING: &str = "Ongoing";
 const EARLIEST: i64 = -2;
 const LATEST: i64 = -1;
 
@@ -209,13 +212,13 @@ impl RawClient {
         })
     }
 
-    /// Every transaction that a coordinator or a partition of these topics still has open. Empty after a clean run.
+    /// Every transaction that a coordinator or a partition of these topics has open at this moment.
     pub fn hanging_transactions(&mut self, topics: &[String]) -> Result<Vec<Hanging>> {
         let mut hanging = vec![];
         self.metadata(Some(&[]))?;
         let brokers: Vec<i32> = self.brokers.keys().copied().collect();
         for broker in brokers {
-            let states = ["Ongoing", "PrepareCommit", "PrepareAbort", "PrepareEpochFence"].map(text).to_vec();
+            let states = [ONGOING, "PrepareCommit", "PrepareAbort", "PrepareEpochFence"].map(text).to_vec();
             let request = ListTransactionsRequest::default().with_state_filters(states);
             let answer = self.retry(|client| {
                 let answer = client.send(broker, 0, &request)?;
@@ -234,6 +237,25 @@ impl RawClient {
             }
         }
         Ok(hanging)
+    }
+
+    /// Nothing is open any more. A verdict that is still being carried out may be waited for, an open transaction may not:
+    /// its timeout would end it and hide that it was left behind.
+    pub fn no_transaction_hangs(&mut self, topics: &[String]) -> Result<()> {
+        let start = Instant::now();
+        loop {
+            let hanging = self.hanging_transactions(topics)?;
+            if hanging.is_empty() {
+                return Ok(());
+            }
+            let states = hanging.iter().filter_map(|found| match found {
+                Hanging::Coordinator { state, .. } => Some(state.as_str()),
+                Hanging::Partition { .. } => None,
+            });
+            let is_decided = states.clone().count() > 0 && states.clone().all(|state| state != ONGOING);
+            ensure!(is_decided && start.elapsed() < RETRY_LIMIT, "transactions hang: {hanging:?}");
+            std::thread::sleep(RETRY_PAUSE);
+        }
     }
 
     fn open_producers(&mut self, topic: &str, partition: i32) -> Result<Vec<Hanging>> {

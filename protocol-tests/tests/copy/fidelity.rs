@@ -83,7 +83,7 @@ fn copies(source: Spec, target: Spec, tools: Option<(&str, &str)>) -> Result<()>
     }
     println!("{summary}");
 
-    ensure!(at_target.hanging_transactions(&written.topics)?.is_empty(), "the bridge leaves no transaction open");
+    at_target.no_transaction_hangs(&written.topics)?;
     for topic in &written.topics {
         check_batches(&mut at_source, (&mut at_target, topic), topic, topic != LOG_APPEND_TIME)?;
     }

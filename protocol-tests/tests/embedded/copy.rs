@@ -68,7 +68,7 @@ fn copies(source: Settings, target: Settings, faults: &[Rule]) -> Result<()> {
     let copied = until_equal(&mut bridge, &mut at_source, &mut at_target, &written);
     copied.with_context(|| bridge.log())?;
     ensure!(bridge.terminate(LIMIT)? == 0, "the bridge did not end well:\n{}", bridge.log());
-    ensure!(at_target.hanging_transactions(&written.topics)?.is_empty(), "the bridge leaves a transaction open");
+    at_target.no_transaction_hangs(&written.topics)?;
     for rule in rules {
         ensure!(target.with(|cluster, _| cluster.struck(rule)) == 1, "a fault never happened");
     }

@@ -52,15 +52,19 @@ fn delayed(mut link: Single<'_>, bumps: bool) -> Result<()> {
         }
     }
 
-    // Transaction n + 1: its data is written, its position is not.
+    // Transaction n + 1: its data is written, its position is not. Once n's verdict is carried out: a Produce that is
+    // refused until then is sent again, and would wait on the connection behind the one that is held.
+    link.pair.target.client().no_transaction_hangs(&link.topics)?;
     let produce = link.hold(PRODUCE, &ledger)?;
     link.write()?;
     link.until_held(produce)?;
+    let held = Instant::now();
     link.until_written(30)?;
     let visible = |link: &Single<'_>| {
         Ok::<_, anyhow::Error>(link.pair.target.client().read(&link.topics[0], 0, Isolation::ReadCommitted)?.len())
     };
-    ensure!(visible(&link)? == 20, "transaction n + 1 is visible before its end");
+    let found = visible(&link)?;
+    ensure!(found == 20, "{found} records are visible {:.1?} into transaction n + 1\n{}", held.elapsed(), bridge.log());
     link.proxy().release(end_txn)?;
     println!("{ledger}: {} records are visible, 20 are committed", visible(&link)?);
     link.proxy().release(produce)?;

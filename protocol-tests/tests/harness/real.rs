@@ -76,7 +76,7 @@ fn takes_the_workload(spec: Spec, transaction_version: i16) -> Result<()> {
     wait_for_holes(&mut client, "data-compacted")?;
     let read = start.elapsed();
 
-    ensure!(client.hanging_transactions(&written.topics)?.is_empty(), "the workload leaves no transaction open");
+    client.no_transaction_hangs(&written.topics)?;
     let mut producer = client.producer(Some("hanging"))?;
     producer.send(&mut client, "data-none", 0, Codec::None, vec![NewRecord::default()])?;
     let hanging = client.hanging_transactions(&written.topics)?;

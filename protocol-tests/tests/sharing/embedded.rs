@@ -66,8 +66,7 @@ impl Stage {
     fn until_equal(&self) -> Result<()> {
         let (mut source, mut target) = (self.source.client(), self.target.client());
         until_none(LIMIT, || differences(&mut source, &mut target, &self.topics))?;
-        ensure!(target.hanging_transactions(&self.topics)?.is_empty(), "a transaction is left open");
-        Ok(())
+        target.no_transaction_hangs(&self.topics)
     }
 }
 
