@@ -4,6 +4,11 @@ use crate::types::NodeId;
 use crate::wire::WireError;
 use kafka_protocol::ResponseError;
 
+pub(super) const TOPIC_AUTHORIZATION_FAILED: i16 = 29;
+const GROUP_AUTHORIZATION_FAILED: i16 = 30;
+const CLUSTER_AUTHORIZATION_FAILED: i16 = 31;
+const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: i16 = 53;
+
 /// Names the end (`source`, `target`) first: an operator must know which network to look at.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ClusterError {
@@ -15,7 +20,12 @@ pub enum ClusterError {
     NoSuchNode { end: &'static str, node: NodeId },
     #[error("{end}: {api} answered {}", describe(*code))]
     Answered { end: &'static str, api: &'static str, code: i16 },
-    #[error("{end}: {api} for {what} answered {}{}{message}", describe(*code), if message.is_empty() { "" } else { ": " })]
+    #[error(
+        "{end}: {api} for {what} answered {}{}{message}{}",
+        describe(*code),
+        if message.is_empty() { "" } else { ": " },
+        grant(api, *code)
+    )]
     Refused { end: &'static str, api: &'static str, what: String, code: i16, message: String },
     #[error(
         "{end}: the addresses now lead to cluster {found}, but the link began with {expected}. \
@@ -45,8 +55,15 @@ impl ClusterError {
 
     /// A right is missing: an operator must grant it, retrying does not help.
     pub fn is_authorization(&self) -> bool {
-        // TOPIC_, GROUP_, CLUSTER_ and TRANSACTIONAL_ID_AUTHORIZATION_FAILED.
-        matches!(self.code(), Some(29 | 30 | 31 | 53))
+        matches!(
+            self.code(),
+            Some(
+                TOPIC_AUTHORIZATION_FAILED
+                    | GROUP_AUTHORIZATION_FAILED
+                    | CLUSTER_AUTHORIZATION_FAILED
+                    | TRANSACTIONAL_ID_AUTHORIZATION_FAILED
+            )
+        )
     }
 }
 
@@ -59,6 +76,19 @@ fn passes(code: i16) -> bool {
 fn hint(last: &WireError) -> &'static str {
     match last {
         WireError::Connect { .. } | WireError::ConnectTimeout { .. } => ". Check the addresses and the network",
+        _ => "",
+    }
+}
+
+/// What `KafkaApis` asked the authorizer for, where only a right is missing.
+fn grant(api: &str, code: i16) -> &'static str {
+    match (code, api) {
+        (TOPIC_AUTHORIZATION_FAILED, "Fetch" | "OffsetCommit") => ". Grant READ on it",
+        (TOPIC_AUTHORIZATION_FAILED, "ListOffsets" | "Metadata") => ". Grant DESCRIBE on it",
+        (GROUP_AUTHORIZATION_FAILED, "OffsetCommit") => ". Grant READ on it",
+        (GROUP_AUTHORIZATION_FAILED | TRANSACTIONAL_ID_AUTHORIZATION_FAILED, "FindCoordinator" | "OffsetFetch") => {
+            ". Grant DESCRIBE on it"
+        }
         _ => "",
     }
 }

@@ -1,5 +1,6 @@
 //! A consumer group's offsets, read and set from outside.
 
+use super::error::TOPIC_AUTHORIZATION_FAILED;
 use super::{Cluster, ClusterError, CoordinatorKind, Use};
 use crate::types::TopicPartition;
 use crate::wire::Connection;
@@ -76,16 +77,20 @@ impl Cluster {
             .with_topics(topics.into_iter().map(topic).collect());
         let answer = self.ask(&coordinator, OFFSET_COMMIT_VERSION_MAX, &request).await;
         coordinator.close();
-        let mut results = answer?.topics.into_iter().flat_map(|it| it.partitions);
-        match results.find(|it| it.error_code != 0) {
-            Some(it) => Err(ClusterError::Refused {
+        for topic in answer?.topics {
+            let Some(code) = topic.partitions.iter().map(|it| it.error_code).find(|code| *code != 0) else { continue };
+            let what = match code {
+                TOPIC_AUTHORIZATION_FAILED => format!("topic {}", topic.name.as_str()),
+                _ => format!("group {group}"),
+            };
+            return Err(ClusterError::Refused {
                 end: self.end(),
                 api: "OffsetCommit",
-                what: format!("group {group}"),
-                code: it.error_code,
+                what,
+                code,
                 message: String::new(),
-            }),
-            None => Ok(()),
+            });
         }
+        Ok(())
     }
 }

@@ -229,16 +229,18 @@ impl Cluster {
     }
 
     pub async fn coordinator(&self, kind: CoordinatorKind, key: &str) -> Result<NodeId, ClusterError> {
-        let key_type = match kind {
-            CoordinatorKind::Group => 0,
-            CoordinatorKind::Transaction => 1,
+        let (key_type, subject) = match kind {
+            CoordinatorKind::Group => (0, "group"),
+            CoordinatorKind::Transaction => (1, "transactional id"),
         };
         let request =
             FindCoordinatorRequest::default().with_key(StrBytes::from_string(key.to_owned())).with_key_type(key_type);
         let connection = self.any().await?;
         let answer = self.ask(&connection, FIND_COORDINATOR_VERSION_MAX, &request).await?;
         if answer.error_code != 0 {
-            return Err(ClusterError::Answered { end: self.end(), api: "FindCoordinator", code: answer.error_code });
+            let (api, what) = ("FindCoordinator", format!("{subject} {key}"));
+            let (code, message) = (answer.error_code, String::new());
+            return Err(ClusterError::Refused { end: self.end(), api, what, code, message });
         }
         let node = answer.node_id.0;
         if let Ok(port) = u16::try_from(answer.port) {

@@ -87,7 +87,9 @@ async fn read_up_to(
         return Err(ReadError::Gone { partition: partition.clone(), offset: from.offset });
     }
     if fetched.error_code != 0 {
-        return Err(ClusterError::Answered { end: cluster.end(), api: "Fetch", code: fetched.error_code }.into());
+        let (end, what) = (cluster.end(), format!("topic {}", partition.topic));
+        let (code, message) = (fetched.error_code, String::new());
+        return Err(ClusterError::Refused { end, api: "Fetch", what, code, message }.into());
     }
     let last_stable_offset = fetched.last_stable_offset;
     let selection = select(fetched.records, fetched.aborted_transactions, from);

@@ -16,14 +16,14 @@ use protocol_tests::pki::CertificateFiles;
 use protocol_tests::raw::{Acl, Pattern, Resource};
 use serde_json::Value;
 
-use super::{LIMIT, array, until, write};
+use super::{LIMIT, array, reading, until, write};
 use crate::real;
 
 const README: &str = include_str!("../../../README.md");
 /// A subject that a shell and an ACL have to take with care. Java writes its last part first.
 const ORGANIZATION: &str = "Orders, Inc";
-const PRINCIPAL: &str = "User:O=Orders\\, Inc,CN=bridge";
-const TOPIC: &str = "orders";
+pub(super) const PRINCIPAL: &str = "User:O=Orders\\, Inc,CN=bridge";
+pub(super) const TOPIC: &str = "orders";
 const LINK: &str = "orders-dmz";
 /// Of the release whose `kafka-acls.sh` is run: its jars hold the class.
 const TOOLS: &str = "3.9.2";
@@ -56,9 +56,9 @@ fn start(source: Spec, target: Spec) -> Result<(Pair, Config)> {
 
 /// One right of the table, at one end.
 #[derive(Clone, Debug)]
-struct Row {
-    end: &'static str,
-    acl: Acl,
+pub(super) struct Row {
+    pub(super) end: &'static str,
+    pub(super) acl: Acl,
 }
 
 /// The rows of the README's table of rights, for this link.
@@ -98,7 +98,7 @@ fn code(operation: &str) -> Option<i8> {
     OPERATIONS.iter().find(|(name, _)| *name == operation).map(|(_, code)| *code)
 }
 
-fn grant(pair: &Pair, rows: &[Row]) -> Result<()> {
+pub(super) fn grant(pair: &Pair, rows: &[Row]) -> Result<()> {
     for (end, cluster) in [("source", &pair.source), ("target", &pair.target)] {
         let acls: Vec<_> = rows.iter().filter(|it| it.end == end).map(|it| it.acl.clone()).collect();
         let mut client = cluster.client();
@@ -161,6 +161,7 @@ fn with_the_rights_of_the_readme(source: Spec, target: Spec) -> Result<()> {
     write(&mut pair.source.client(), TOPIC, 2, 7)?;
     pair.until_equal(&[TOPIC.to_owned()], LIMIT).with_context(|| bridge.log())?;
     ensure!(bridge.terminate(LIMIT)? == 0, "{}", bridge.log());
+    reading::with_the_rights_of_the_readme(&pair, &file, &rows)?;
 
     // ALTER, where a topic that is there is to grow.
     pair.source.client().grow_topic(TOPIC, 4)?;
