@@ -24,6 +24,7 @@ mod verify;
 
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use protocol_tests::jars;
@@ -77,10 +78,17 @@ fn real(
     run: impl FnOnce() -> anyhow::Result<()> + Send + 'static,
 ) -> Trial {
     match jars::available(versions) {
-        Ok(()) => Trial::test(name(suite, case), move || {
-            let _alone = REAL.lock().unwrap_or_else(PoisonError::into_inner);
-            run().map_err(failed)
-        }),
+        Ok(()) => {
+            let named = name(suite, case);
+            Trial::test(named.clone(), move || {
+                let _alone = REAL.lock().unwrap_or_else(PoisonError::into_inner);
+                let start = Instant::now();
+                let done = run();
+                // These are what a whole run takes its time for.
+                println!("{named}: {:.0?}", start.elapsed());
+                done.map_err(failed)
+            })
+        }
         Err(reason) if std::env::var_os(REQUIRE_REAL).is_some_and(|value| value == "1") => {
             Trial::test(name(suite, case), move || Err(Failed::from(reason)))
         }
