@@ -89,6 +89,10 @@ can_connect() {
     in_zone "$1" timeout "$CONNECT_LIMIT" bash -c "exec 3<>/dev/tcp/$2/$PORT" 2>/dev/null
 }
 
+cannot_connect() {
+    ! can_connect "$@"
+}
+
 # packets TABLE COUNTER
 packets() {
     in_zone bridge nft list counter inet "$1" "$2" | sed -n 's/.*packets \([0-9]*\).*/\1/p'

@@ -53,9 +53,16 @@ common_option() {
     esac
 }
 
+# choose_victim 1|2: the bridge that is to suffer, and the one that is to take over.
+choose_victim() {
+    [[ $1 == [12] ]] || wrong_usage "--bridge $1: 1 or 2"
+    # shellcheck disable=SC2034  # The scripts read them.
+    victim=bridge-$1 other=bridge-$((3 - $1))
+}
+
 # A signal ends the script in order, so that what it started is stopped.
 scenario_begin() {
-    trap scenario_end EXIT
+    trap 'scenario_end $?' EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM
     trap 'exit 129' HUP
@@ -67,7 +74,7 @@ scenario_begin() {
 }
 
 scenario_end() {
-    local code=$? keep=$KEEP it
+    local code=$1 keep=$KEEP it
     trap '' INT TERM HUP
     if [ "$ATTACHED" = yes ]; then
         # Somebody else's lab: no fault of ours may stay in it.
