@@ -42,12 +42,14 @@ END
 }
 
 bridge_start() {
+    # What a process said that is no more is not its successor's word.
+    echo "-- a new process" >>"$LAB/logs/$1.log"
     start_process bridge "$1" env "LAB_BRIDGE=$1" "$(<"$LAB/bridge-binary")" run --config "$LAB/bridge.toml"
 }
 
 # The lanes that a bridge says last it works, as 0,3,5.
 lanes_of() {
-    sed -n 's/.*now works lanes \([0-9,]*\) of .*/\1/p; s/.*stands by: no lane.*//p; s/.*all lanes are given up.*//p' \
+    sed -n 's/.*now works lanes \([0-9,]*\) of .*/\1/p; s/.*stands by: no lane.*//p; s/.*all lanes are given up.*//p; s/^-- a new process$//p' \
         "$LAB/logs/$1.log" 2>/dev/null | tail -n 1
 }
 
