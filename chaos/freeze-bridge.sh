@@ -67,10 +67,16 @@ say "$victim, pid $pid, with lanes $had, is stopped"
 until_true 10 "pid $pid is stopped" is_stopped || no_fault "pid $pid runs on"
 until_true "$RECOVERY_LIMIT" "$other works all lanes" lanes_are_shared "$other" || no_recovery "$other works $(lanes_of "$other")"
 say "$other works lanes $(lanes_of "$other"), $(seconds_since "$frozen_ms") s after the stop"
+copied=$(bytes_at target)
 left_ms=$((seconds * 1000 - $(now_ms) + frozen_ms))
-[ "$left_ms" -le 0 ] || pause "$((left_ms / 1000)).$(printf '%03d' $((left_ms % 1000)))"
+# The take-over may have taken all of the time; the other is to work for a while in any case.
+[ "$left_ms" -ge 2000 ] || left_ms=2000
+pause "$((left_ms / 1000)).$(printf '%03d' $((left_ms % 1000)))"
 is_stopped || no_fault "$victim was stopped, and is no more"
 [ "$(lanes_of "$victim")" = "$had" ] || no_fault "$victim gave its lanes up before it was stopped"
+copied=$(($(bytes_at target) - copied))
+[ "$copied" -gt 0 ] || no_recovery "$other has copied nothing"
+say "$other has copied $copied bytes since, $victim is still stopped"
 given_up=$(times_given_up)
 signal_process "$victim" CONT
 healed "$victim goes on after $(seconds_since "$frozen_ms") s, and believes that it works lanes $had"

@@ -13,7 +13,7 @@ require_machine() {
         command -v "${it%%:*}" >/dev/null || missing+=("${it%%:*}") packages+=("${it#*:}")
     done
     if ! have_jars && ! command -v mvn >/dev/null; then
-        missing+=("mvn, to fetch Kafka's jars") packages+=(maven)
+        missing+=("mvn (to fetch Kafka's jars)") packages+=(maven)
     fi
     if [ ${#missing[@]} -gt 0 ]; then
         local list

@@ -155,5 +155,16 @@ verdict() {
         say "FAILED: not everything was compared"
         exit "$EXIT_DIFFERENT"
     fi
-    if [ "$ATTACHED" = yes ]; then load_start; fi
+    [ "$ATTACHED" = no ] || load_again
+}
+
+# The next fault is to meet records that flow.
+load_again() {
+    LOAD_BYTES=$(bytes_at source)
+    load_start
+    until_true "$START_LIMIT" "the load writes again" writes_again || no_recovery "see $LAB/logs/load.log"
+}
+
+writes_again() {
+    [ "$(bytes_at source)" -gt "$LOAD_BYTES" ]
 }
