@@ -45,10 +45,21 @@ pick() {
     PICKED=$1
 }
 
-draw() {
-    local kinds=(partition kill-bridge freeze-bridge restart-broker)
-    if [ "$TARGET_NODES" = 3 ]; then kinds+=(roll-brokers); fi
+# Every kind once, in an order that is drawn, before any comes again: a short soak has them all.
+kinds=()
+draw_kind() {
+    local it left=()
+    if [ ${#kinds[@]} -eq 0 ]; then
+        kinds=(partition kill-bridge freeze-bridge restart-broker)
+        if [ "$TARGET_NODES" = 3 ]; then kinds+=(roll-brokers); fi
+    fi
     pick "${kinds[@]}"
+    for it in "${kinds[@]}"; do [ "$it" = "$PICKED" ] || left+=("$it"); done
+    kinds=("${left[@]}")
+}
+
+draw() {
+    draw_kind
     fault=("$PICKED.sh")
     case $PICKED in
         partition)

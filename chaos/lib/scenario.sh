@@ -115,8 +115,9 @@ healed() {
     say "$1"
 }
 
-copies_again() {
-    [ "$(bytes_at target)" -gt "$HEALED_BYTES" ]
+# The copy has grown beyond so many bytes.
+copies_beyond() {
+    [ "$(bytes_at target)" -gt "$1" ]
 }
 
 no_catch_up() {
@@ -127,7 +128,7 @@ no_catch_up() {
 # Waits for the catch-up, compares everything, and ends the script with the verdict.
 judge() {
     until_true "$RECOVERY_LIMIT" "the link's positions can be read" link_mark || no_catch_up
-    until_true "$RECOVERY_LIMIT" "records are copied again" copies_again || no_recovery "nothing is copied"
+    until_true "$RECOVERY_LIMIT" "records are copied again" copies_beyond "$HEALED_BYTES" || no_recovery "nothing is copied"
     say "records are copied again $(seconds_since "$HEALED_MS") s after the fault's end"
     until_true "$RECOVERY_LIMIT" "two bridges share the lanes" lanes_are_shared "${BRIDGES[@]}" ||
         no_recovery "the bridges work lanes $(lanes_of bridge-1) and $(lanes_of bridge-2)"
