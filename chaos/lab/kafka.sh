@@ -34,7 +34,7 @@ mint_certificates() {
         --client source/producer --client target/stray >"$LAB/logs/mint.log"
 }
 
-# The lines that Kafka's clients and brokers have in common. PREFIX ZONE NAME
+# tls_properties ZONE NAME: the lines that Kafka's clients and brokers have in common.
 tls_properties() {
     cat <<END
 ssl.keystore.type=PEM

@@ -4,7 +4,7 @@
 # The copy is watched while it runs; a machine with two cores that runs all of the lab is busy with more.
 RECORDS_PER_SECOND=400
 RECORD_BYTES=200
-# Three requests of one transaction may be lost, and the coordinator still waits.
+# Longer than a broker is away: or each restart of the source would abort a transaction and end the producer.
 TRANSACTION_TIMEOUT_MS=40000
 
 load_configure() {
@@ -21,7 +21,7 @@ load_configure() {
     } >"$LAB/stray.properties"
 }
 
-# produce ZONE RECORDS ARGUMENT...
+# For a shell: the producer but for the number of records.
 producer_command() {
     echo "${JAVA[@]}" -Xmx256m -Dorg.slf4j.simpleLogger.defaultLogLevel=warn \
         -cp "'$(classpath "kafka-tools-$SOURCE_VERSION")'" org.apache.kafka.tools.ProducerPerformance --topic "$TOPIC" \
@@ -39,7 +39,6 @@ load_start() {
 # producer has the same transactional id, so that the open transaction ends at once and not by its timeout.
 load_stop() {
     kill_session load
-    # shellcheck disable=SC2046,SC2294
     attend in_zone source bash -c "$(producer_command) --num-records 1" >>"$LAB/logs/load.log" 2>&1 ||
         stop_with "$EXIT_DIFFERENT" "the load's last record cannot be written; see $LAB/logs/load.log"
 }

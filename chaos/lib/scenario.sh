@@ -137,7 +137,7 @@ judge() {
     say "caught up with all that was written until the fault's end, $(seconds_since "$HEALED_MS") s after it"
     load_stop
     until_true "$CATCH_UP_LIMIT" "no partition lags" link_is_caught_up || no_catch_up
-    say "the load was killed within a transaction, whose records must not be copied; no partition lags"
+    say "no partition lags; the load was killed amid its transactions, and what it left open must not be copied"
     verdict
 }
 
