@@ -16,6 +16,7 @@ mod golden;
 mod harness;
 mod house;
 mod logging;
+mod pki;
 mod positions;
 mod sharing;
 mod simulation;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
     trials.extend(topics::trials());
     trials.extend(logging::trials());
     trials.extend(verify::trials());
+    trials.extend(pki::trials());
     trials.extend(positions::trials());
     trials.sort_by(|left, right| left.name().cmp(right.name()));
     let asked = arguments.filter.as_ref().is_some_and(|filter| filter.contains("protocol-tests"));
