@@ -68,10 +68,11 @@ pub async fn run(
     };
     introduce(config, &planner, &source.cluster_id, &target.cluster_id, &ends);
     let mut planning = JoinSet::new();
+    let answers = source_metadata.watch();
     planning.spawn(planner.follow(source_metadata, target_metadata, publish));
     let owner = owner(&ends.surroundings);
     let host = &ends.surroundings.host;
-    let roster = Roster::new(config, host, &ends.target, publish_membership);
+    let roster = Roster::new(config, host, &ends.target, answers, publish_membership);
     let names = (config.link.as_str().to_owned(), roster::instance_id(config, host).unwrap_or_default());
     let size = (config.delivery.lanes.get(), config.delivery.session_timeout);
     let of_lane = |lane| settings(config, &source.cluster_id, &owner, lane, &ends.surroundings);
