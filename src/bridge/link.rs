@@ -194,7 +194,7 @@ impl<'a, S: Fn(u32) -> LaneSettings> Link<'a, S> {
             group::Event::Confirmed => self.take_back(),
             group::Event::Superseded => {
                 let (link, instance_id) = (self.name.clone(), self.instance_id.clone());
-                return Err(RunError::Superseded { link, instance_id });
+                return Err(RunError::Superseded { link, instance_id, newer: None });
             }
             group::Event::Failed(Trouble::SessionTimeout) => {
                 let ms = u64::try_from(self.session_timeout.as_millis()).unwrap_or(u64::MAX);
