@@ -47,6 +47,7 @@ const PURE: &[&str] = &[
     "src/bridge/gather.rs",
     "src/bridge/lane.rs",
     "src/bridge/ownership.rs",
+    "src/bridge/reach.rs",
     "src/bridge/routing.rs",
     "src/bridge/transaction.rs",
     "src/ledger/record.rs",

@@ -22,5 +22,7 @@ pub mod ports;
 pub mod process;
 pub mod proxy;
 pub mod raw;
+pub mod shares;
 pub mod simulation;
+pub mod takeover;
 pub mod workload;

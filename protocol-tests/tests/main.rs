@@ -20,6 +20,7 @@ mod pki;
 mod positions;
 mod sharing;
 mod simulation;
+mod takeover;
 mod topics;
 mod verify;
 
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
     trials.extend(golden::trials());
     trials.extend(sharing::trials());
     trials.extend(simulation::trials());
+    trials.extend(takeover::trials());
     trials.extend(house::trials());
     trials.extend(topics::trials());
     trials.extend(logging::trials());

@@ -2,7 +2,7 @@
 
 use super::survey::MissingRights;
 use super::weakness::Finding;
-use crate::cluster::ClusterError;
+use crate::cluster::{ClusterError, GroupMember};
 use crate::ledger::{LedgerError, Owner};
 use crate::topics::plan::PlanErrors;
 use crate::wire::SecurityError;
@@ -37,15 +37,28 @@ pub enum RunError {
     )]
     SameCluster(String),
     #[error(
-        "link {link} was taken over by a newer kafka-bridge: host {}, pid {}, version {}. Two of one link cannot run at once",
+        "link {link} was taken over by a newer kafka-bridge: host {}, pid {}, version {}. Two of one link cannot run at once, \
+         unless delivery.sharing is \"group\" for both",
         owner.host, owner.pid, owner.version
     )]
     TakenOver { link: String, owner: Box<Owner> },
     #[error(
-        "link {link} was taken over by a newer kafka-bridge with the same instance id, {instance_id:?}. Bridges that run at \
-         once need ids of their own: delivery.instance_id"
+        "link {link} was taken over by a newer kafka-bridge with the same instance id, {instance_id:?}{}. Bridges that run at \
+         once need ids of their own: delivery.instance_id",
+        newer.as_ref().map(|it| format!(": {it}")).unwrap_or_default()
     )]
-    Superseded { link: String, instance_id: String },
+    Superseded {
+        link: String,
+        instance_id: String,
+        /// None: the target did not say.
+        newer: Option<Box<GroupMember>>,
+    },
+    #[error(
+        "link {link} is shared by a group that has members: {}. With delivery.sharing = \"off\" this bridge would take all lanes \
+         from them: set it to \"group\", or end the others first (one that has just ended counts until its session ends)",
+        .members.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    )]
+    Shared { link: String, members: Vec<GroupMember> },
     #[error(
         "the target does not take delivery.session_timeout_ms = {0} (INVALID_SESSION_TIMEOUT): choose one between its \
          group.min.session.timeout.ms and group.max.session.timeout.ms"

@@ -194,7 +194,7 @@ impl<'a, S: Fn(u32) -> LaneSettings> Link<'a, S> {
             group::Event::Confirmed => self.take_back(),
             group::Event::Superseded => {
                 let (link, instance_id) = (self.name.clone(), self.instance_id.clone());
-                return Err(RunError::Superseded { link, instance_id });
+                return Err(RunError::Superseded { link, instance_id, newer: None });
             }
             group::Event::Failed(Trouble::SessionTimeout) => {
                 let ms = u64::try_from(self.session_timeout.as_millis()).unwrap_or(u64::MAX);
@@ -217,7 +217,13 @@ impl<'a, S: Fn(u32) -> LaneSettings> Link<'a, S> {
     fn introduce(&self, generation_id: i32, round: Option<Round>) {
         let members = round.map(|it| format!(", {} members", it.members)).unwrap_or_default();
         let total = self.lanes;
-        if self.own.is_empty() {
+        if self.own.is_empty() && round.is_some_and(|it| it.is_unfit) {
+            tracing::info!(
+                link = %self.name,
+                "stands by: no lane of {total} goes to a bridge that the source does not answer; generation \
+                 {generation_id}{members}"
+            );
+        } else if self.own.is_empty() {
             tracing::info!(link = %self.name, "stands by: no lane of {total} is free; generation {generation_id}{members}");
         } else {
             let own: Vec<_> = self.own.iter().map(ToString::to_string).collect();

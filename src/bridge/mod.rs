@@ -23,6 +23,7 @@ mod process;
 #[cfg(test)]
 mod properties;
 mod purse;
+mod reach;
 mod report;
 #[cfg(test)]
 mod rig;

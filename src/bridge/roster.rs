@@ -1,12 +1,16 @@
 //! Which lanes this process works: all of them, or what a group at the target gives it. Drives the group's member.
 
 use super::dispatch;
+use super::planner::DISCOVERY_INTERVAL;
+use super::reach::Reach;
 use crate::clock;
-use crate::cluster::{Address, Cluster, CoordinatorKind, Courier, Lost, Use};
+use crate::cluster::{Address, Cluster, CoordinatorKind, Courier, Lost, Metadata, Use};
 use crate::config::{Config, Sharing};
 use crate::group::RequestId;
-use crate::group::{Answer, Channel, Event, Failure, GroupRequest, Input, Member, MemberSettings, Membership, Output};
-use crate::latest::Publisher;
+use crate::group::{
+    Answer, Channel, Event, Failure, Fitness, GroupRequest, Input, Member, MemberSettings, Membership, Output,
+};
+use crate::latest::{Latest, Publisher};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +25,8 @@ pub(super) const REBALANCE_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWERS_MAX: usize = 64;
 /// A heartbeat that hangs must leave the session time for others.
 const HEARTBEAT_TIMEOUTS_PER_SESSION: u32 = 3;
+/// The source is asked for its metadata at this interval; one answer may be lost, and one late, and mean nothing.
+const SOURCE_PATIENCE_MIN: Duration = DISCOVERY_INTERVAL.saturating_mul(3);
 
 pub(super) struct Roster {
     lanes: u32,
@@ -34,6 +40,11 @@ pub(super) struct Roster {
     answered: mpsc::Sender<(RequestId, Result<Answer, Lost>)>,
     answers: mpsc::Receiver<(RequestId, Result<Answer, Lost>)>,
     membership: Publisher<Option<Membership>>,
+    /// Every answer is a sign of life, whatever is in it.
+    source: Latest<Arc<Metadata>>,
+    reach: Reach,
+    /// In the log.
+    told: Fitness,
 }
 
 /// None: a member that nobody knows again after it ended.
@@ -43,11 +54,12 @@ pub(super) fn instance_id(config: &Config, host: &str) -> Option<String> {
 }
 
 impl Roster {
-    /// `membership` tells the lanes the newest generation.
+    /// `membership` tells the lanes the newest generation; `source` is what the source answers.
     pub(super) fn new(
         config: &Config,
         host: &str,
         target: &Cluster,
+        source: Latest<Arc<Metadata>>,
         membership: Publisher<Option<Membership>>,
     ) -> Self {
         let (answered, answers) = mpsc::channel(ANSWERS_MAX);
@@ -75,6 +87,9 @@ impl Roster {
             answered,
             answers,
             membership,
+            source,
+            reach: Reach::new(delivery.session_timeout.max(SOURCE_PATIENCE_MIN), now),
+            told: Fitness::Fit,
         };
         roster.input(Input::Join);
         roster
@@ -112,13 +127,40 @@ impl Roster {
                 return event;
             }
             let timeout = self.member.as_ref().and_then(Member::poll_timeout);
+            let unheard = self.reach.poll_timeout();
             let input = tokio::select! {
                 biased;
                 () = clock::sleep_until(timeout) => Input::Timeout,
+                () = clock::sleep_until(unheard) => {
+                    self.reach.due(clock::now());
+                    self.fitness()
+                }
                 Some((id, answer)) = self.answers.recv() => Input::Answered { id, answer: answer.map_err(|_| Failure) },
+                Some(_) = self.source.changed() => {
+                    self.reach.heard(clock::now());
+                    self.fitness()
+                }
             };
             self.input(input);
         }
+    }
+
+    fn fitness(&mut self) -> Input {
+        let fitness = self.reach.fitness();
+        match (self.told, fitness) {
+            (Fitness::Unfit, Fitness::Unfit) => {}
+            (_, Fitness::Unfit) => tracing::warn!(
+                "the source has not answered for {:?}: the lanes are left to bridges that reach it, where there are any",
+                self.reach.patience()
+            ),
+            (Fitness::Unfit, _) => tracing::info!("the source answers again"),
+            (Fitness::Recovering, Fitness::Fit) => {
+                tracing::info!("the source has answered for a while: this bridge takes its share again");
+            }
+            _ => {}
+        }
+        self.told = fitness;
+        Input::Fitness(fitness)
     }
 
     async fn alone(&mut self) -> Event {

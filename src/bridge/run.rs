@@ -13,7 +13,7 @@ use super::working::Working;
 use crate::batch::LogAppendTimePolicy;
 use crate::clock;
 use crate::cluster::{Backoff, Keeper, Metadata};
-use crate::config::{Config, LogAppendTime};
+use crate::config::{Config, LogAppendTime, Sharing};
 use crate::latest;
 use crate::ledger::{self, Owner};
 use crate::planted::{Bug, planted};
@@ -35,6 +35,9 @@ const FETCH_BYTES_MAX: i32 = 1 << 20;
 const TARGET_INTERVAL: Duration = Duration::from_secs(5);
 /// Per partition: what a leader recognises (`ProducerStateEntry.NUM_BATCHES_TO_RETAIN`).
 const IN_FLIGHT_MAX: usize = 5;
+
+/// For a better message, at the end.
+const NAMING_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Runs until `stop` is ready, then drains. An error means that nothing runs any more; and nothing outlives the future
 /// when it is dropped.
@@ -68,10 +71,11 @@ pub async fn run(
     };
     introduce(config, &planner, &source.cluster_id, &target.cluster_id, &ends);
     let mut planning = JoinSet::new();
+    let answers = source_metadata.watch();
     planning.spawn(planner.follow(source_metadata, target_metadata, publish));
     let owner = owner(&ends.surroundings);
     let host = &ends.surroundings.host;
-    let roster = Roster::new(config, host, &ends.target, publish_membership);
+    let roster = Roster::new(config, host, &ends.target, answers, publish_membership);
     let names = (config.link.as_str().to_owned(), roster::instance_id(config, host).unwrap_or_default());
     let size = (config.delivery.lanes.get(), config.delivery.session_timeout);
     let of_lane = |lane| settings(config, &source.cluster_id, &owner, lane, &ends.surroundings);
@@ -84,7 +88,9 @@ pub async fn run(
             biased;
             () = &mut stop => break,
             _ = ticks.tick() => link.watcher.tell(&link.summary),
-            news = link.news() => link.learn(news)?,
+            news = link.news() => if let Err(error) = link.learn(news) {
+                return Err(told(error, &ends).await);
+            },
         }
     }
     tracing::info!(link = %link.name, "draining: open transactions are finished");
@@ -96,6 +102,31 @@ pub async fn run(
     }
     link.leave().await;
     Ok(link.summary)
+}
+
+/// Whoever gives way to a newer process of its name can say where that is, if the target still answers.
+async fn told(error: RunError, ends: &Ends) -> RunError {
+    let RunError::Superseded { link, instance_id, .. } = error else { return error };
+    let members = tokio::time::timeout(NAMING_PATIENCE, ends.target.group_members(&link)).await;
+    let all = members.ok().and_then(Result::ok).unwrap_or_default();
+    let newer = all.into_iter().find(|it| it.instance_id.as_ref() == Some(&instance_id)).map(Box::new);
+    RunError::Superseded { link, instance_id, newer }
+}
+
+/// One bridge that works all lanes and a group that shares them would fence each other in every lane.
+async fn alone(config: &Config, ends: &Ends) -> Result<(), RunError> {
+    if config.delivery.sharing != Sharing::Off {
+        return Ok(());
+    }
+    // A fresh target has no coordinator yet, and so no group.
+    match ends.target.group_members(config.link.group_id()).await {
+        Ok(members) if members.is_empty() => Ok(()),
+        Ok(members) => Err(RunError::Shared { link: config.link.as_str().to_owned(), members }),
+        Err(error) => {
+            tracing::debug!(%error, "whether a group shares the link is not known");
+            Ok(())
+        }
+    }
 }
 
 /// Ledger and topics as the link needs them. What clusters answer that are just coming up, and topics that were just made,
@@ -121,6 +152,7 @@ async fn begun(config: &Config, ends: &Ends, planner: &mut Planner) -> Result<(M
     if let Some(refusal) = survey.refusal(&config.delivery.accept_weak) {
         return Err(refusal);
     }
+    alone(config, ends).await?;
     let ledger_topic = config.link.ledger_topic();
     ledger::ensure(&ends.target, &ledger_topic, config.delivery.lanes, config.target.replication_factor).await?;
     planner.begin(&source, &target).await?;

@@ -72,9 +72,11 @@ pub(super) fn of_run(error: &RunError) -> Exit {
         RunError::Cluster(error) | RunError::Ledger(LedgerError::Cluster(error)) => of_cluster(error),
         RunError::Ledger(LedgerError::Topic { .. }) | RunError::SessionTimeout(_) => Exit::Config,
         RunError::Ledger(LedgerError::NotReady { .. }) => Exit::Unavailable,
-        RunError::Ledger(_) | RunError::TakenOver { .. } | RunError::Superseded { .. } | RunError::NoLane(_) => {
-            Exit::Failed
-        }
+        RunError::Ledger(_)
+        | RunError::TakenOver { .. }
+        | RunError::Superseded { .. }
+        | RunError::Shared { .. }
+        | RunError::NoLane(_) => Exit::Failed,
     }
 }
 

@@ -1,19 +1,40 @@
-//! A consumer group's offsets, read and set from outside.
+//! A consumer group from outside: its offsets, read and set, and who its members are.
 
 use super::error::TOPIC_AUTHORIZATION_FAILED;
 use super::{Cluster, ClusterError, CoordinatorKind, Use};
 use crate::types::TopicPartition;
 use crate::wire::Connection;
+use kafka_protocol::messages::describe_groups_response::DescribedGroupMember;
 use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
-use kafka_protocol::messages::{OffsetCommitRequest, OffsetFetchRequest};
+use kafka_protocol::messages::{DescribeGroupsRequest, OffsetCommitRequest, OffsetFetchRequest};
 use kafka_protocol::protocol::StrBytes;
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// The last version that asks for one group.
 const OFFSET_FETCH_VERSION_MAX: i16 = 7;
 const OFFSET_COMMIT_VERSION_MAX: i16 = 8;
+/// The last version in which a group that is not there is described as Dead.
+const DESCRIBE_GROUPS_VERSION_MAX: i16 = 5;
 /// Whoever commits without being a member.
 const NO_GENERATION: i32 = -1;
+
+/// As the coordinator knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupMember {
+    pub member_id: String,
+    pub instance_id: Option<String>,
+    pub client_id: String,
+    /// Mostly an address.
+    pub host: String,
+}
+
+impl fmt::Display for GroupMember {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { member_id, instance_id, client_id, host } = self;
+        write!(f, "{} at host {host} (client id {client_id})", instance_id.as_ref().unwrap_or(member_id))
+    }
+}
 
 type Committed = BTreeMap<TopicPartition, i64>;
 
@@ -56,6 +77,26 @@ impl Cluster {
             }
         }
         Ok(committed)
+    }
+
+    /// Nobody where there is no such group. DESCRIBE on it is needed.
+    pub async fn group_members(&self, group: &str) -> Result<Vec<GroupMember>, ClusterError> {
+        let coordinator = self.group_coordinator(group).await?;
+        let request = DescribeGroupsRequest::default().with_groups(vec![text(group).into()]);
+        let answer = self.ask(&coordinator, DESCRIBE_GROUPS_VERSION_MAX, &request).await;
+        coordinator.close();
+        let described = answer?.groups.into_iter().next().unwrap_or_default();
+        if described.error_code != 0 {
+            return Err(ClusterError::Answered { end: self.end(), api: "DescribeGroups", code: described.error_code });
+        }
+        let member = |it: DescribedGroupMember| GroupMember {
+            member_id: it.member_id.to_string(),
+            instance_id: it.group_instance_id.map(|id| id.to_string()),
+            client_id: it.client_id.to_string(),
+            // Java prints an address without a name as "/10.0.0.3".
+            host: it.client_host.trim_start_matches('/').to_owned(),
+        };
+        Ok(described.members.into_iter().map(member).collect())
     }
 
     /// All of them in one request. The coordinator refuses it while the group has members. READ on the group is needed.

@@ -15,6 +15,7 @@ pub use admin::{NewTopic, TopicConfigs, WouldBe};
 pub use backoff::Backoff;
 pub use courier::{Address, Courier, Dispatch, Lost, Pending};
 pub use error::{ClusterError, describe};
+pub use groups::GroupMember;
 pub use keeper::Keeper;
 pub use metadata::{Metadata, PartitionMetadata, TopicMetadata};
 pub use offsets::{At, Listed};

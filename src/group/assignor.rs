@@ -12,18 +12,23 @@ pub(super) struct Claim {
     pub(super) lanes: BTreeSet<u32>,
     /// In which it was given them.
     pub(super) generation_id: i32,
+    /// It leaves its lanes to those who can work them.
+    pub(super) is_unfit: bool,
 }
 
 pub(super) fn assign(lanes: u32, claims: &BTreeMap<Arc<str>, Claim>) -> BTreeMap<Arc<str>, BTreeSet<u32>> {
     let mut assigned: BTreeMap<_, BTreeSet<u32>> = claims.keys().map(|id| (Arc::clone(id), BTreeSet::new())).collect();
-    let Ok(count) = u32::try_from(claims.len()) else { return assigned };
+    let is_any_fit = claims.values().any(|it| !it.is_unfit);
+    let sharers = claims.iter().filter(|(_, it)| !is_any_fit || !it.is_unfit).map(|(id, _)| (id, Vec::new()));
+    let mut owned: BTreeMap<&Arc<str>, Vec<u32>> = sharers.collect();
+    let Ok(count) = u32::try_from(owned.len()) else { return assigned };
     if count == 0 {
         return assigned;
     }
-    let owners = owners(lanes, claims);
-    let mut owned: BTreeMap<&Arc<str>, Vec<u32>> = claims.keys().map(|id| (id, Vec::new())).collect();
-    for (lane, owner) in &owners {
-        owned.entry(owner).or_default().push(*lane);
+    for (lane, owner) in &owners(lanes, claims) {
+        if let Some(owned) = owned.get_mut(owner) {
+            owned.push(*lane);
+        }
     }
     // Who has most may keep one more.
     let mut order: Vec<_> = owned.into_iter().collect();
@@ -66,7 +71,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn claims(of: &[(&str, &[u32], i32)]) -> BTreeMap<Arc<str>, Claim> {
-        let claim = |lanes: &[u32], generation_id| Claim { lanes: lanes.iter().copied().collect(), generation_id };
+        let claim = |lanes: &[u32], generation_id| Claim {
+            lanes: lanes.iter().copied().collect(),
+            generation_id,
+            is_unfit: false,
+        };
         of.iter().map(|(id, lanes, generation_id)| ((*id).into(), claim(lanes, *generation_id))).collect()
     }
 
@@ -100,18 +109,36 @@ mod tests {
         assert_eq!(given(2, &[("a", &[], -1), ("b", &[1], 3), ("c", &[0], 3)]), [vec![], vec![1], vec![0]]);
     }
 
+    #[test]
+    fn one_that_cannot_work_leaves_its_lanes_to_the_others_as_long_as_there_are_any() {
+        let mut of = claims(&[("a", &[0, 1], 4), ("b", &[2, 3], 4)]);
+        let given = |of: &_| assign(4, of).into_values().map(Vec::from_iter).collect::<Vec<_>>();
+        of.get_mut("b").unwrap().is_unfit = true;
+        assert_eq!(given(&of), [vec![0, 1], vec![]]);
+        of.get_mut("b").unwrap().lanes.clear();
+        assert_eq!(given(&of), [vec![0, 1, 2, 3], vec![]]);
+        // All alike: nothing moves.
+        let mut of = claims(&[("a", &[0, 1], 4), ("b", &[2, 3], 4)]);
+        of.values_mut().for_each(|it| it.is_unfit = true);
+        assert_eq!(given(&of), [[0, 1], [2, 3]]);
+    }
+
     proptest! {
         #![proptest_config(config(300))]
 
         #[test]
         fn shares_are_fair_safe_and_settle(
             lanes in 1_u32..40,
-            seed in prop::collection::vec((prop::collection::btree_set(0_u32..40, 0..40), 1_i32..5), 1..6),
+            seed in prop::collection::vec((prop::collection::btree_set(0_u32..40, 0..40), 1_i32..5, any::<bool>()), 1..6),
         ) {
             let named = seed.into_iter().enumerate();
             let mut claims: BTreeMap<Arc<str>, Claim> = named
-                .map(|(at, (lanes, generation_id))| (format!("m{at}").into(), Claim { lanes, generation_id }))
+                .map(|(at, (lanes, generation_id, is_unfit))| {
+                    (format!("m{at}").into(), Claim { lanes, generation_id, is_unfit })
+                })
                 .collect();
+            let unfit: BTreeSet<_> = claims.iter().filter(|(_, it)| it.is_unfit).map(|(id, _)| Arc::clone(id)).collect();
+            let is_any_fit = unfit.len() < claims.len();
             for generation_id in 5..=7 {
                 let before = claims.clone();
                 let assigned = assign(lanes, &claims);
@@ -123,10 +150,16 @@ mod tests {
                         prop_assert!(before[id].lanes.contains(lane) || others.count() == 0, "{} is given away", lane);
                     }
                 }
-                claims = assigned.into_iter().map(|(id, lanes)| (id, Claim { lanes, generation_id })).collect();
+                let claim = |(id, lanes)| {
+                    let is_unfit = unfit.contains(&id);
+                    (id, Claim { lanes, generation_id, is_unfit })
+                };
+                claims = assigned.into_iter().map(claim).collect();
             }
             // Two rounds later everything has an owner, and a third moves nothing.
-            let sizes: Vec<_> = claims.values().map(|it| it.lanes.len()).collect();
+            let (idle, sharing): (Vec<_>, Vec<_>) = claims.values().partition(|it| is_any_fit && it.is_unfit);
+            prop_assert!(idle.iter().all(|it| it.lanes.is_empty()));
+            let sizes: Vec<_> = sharing.iter().map(|it| it.lanes.len()).collect();
             prop_assert_eq!(sizes.iter().sum::<usize>(), lanes as usize);
             prop_assert!(sizes.iter().max().unwrap() - sizes.iter().min().unwrap() <= 1, "{:?}", sizes);
             let again = assign(lanes, &claims);

@@ -3,7 +3,8 @@
 use super::assignor::{Claim, assign};
 use super::errors::{Action, action, failed};
 use super::message::{
-    Answer, Channel, Event, Failure, GroupRequest, Input, JoinAnswer, Membership, Output, RequestId, Round, Trouble,
+    Answer, Channel, Event, Failure, Fitness, GroupRequest, Input, JoinAnswer, Membership, Output, RequestId, Round,
+    Trouble,
 };
 use super::protocol;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -70,6 +71,9 @@ pub struct Member {
     doubted: Option<Instant>,
     /// Lanes are withheld for a member that is to give them back: if it has not joined again by then, it never will.
     withheld_until: Option<Instant>,
+    fitness: Fitness,
+    /// How the leader of the last round took this member.
+    is_taken_for_unfit: bool,
     outputs: VecDeque<Output>,
 }
 
@@ -92,6 +96,8 @@ impl Member {
             expires: None,
             doubted: None,
             withheld_until: None,
+            fitness: Fitness::default(),
+            is_taken_for_unfit: false,
             outputs: VecDeque::new(),
         }
     }
@@ -116,6 +122,12 @@ impl Member {
             Input::Doubt => {
                 self.doubted = Some(self.now);
                 self.beat_due = self.beat_due.map(|_| self.now);
+            }
+            Input::Fitness(fitness) => {
+                self.fitness = fitness;
+                if self.state == State::Stable && self.is_mistaken() {
+                    self.join();
+                }
             }
             Input::Leave => self.leave(),
             Input::Timeout => {}
@@ -200,13 +212,16 @@ impl Member {
         self.state = State::Joining(None);
         self.withheld_until = None;
         self.claimed = self.lanes.clone();
+        let is_unfit = matches!(self.fitness, Fitness::Failing | Fitness::Unfit);
+        self.is_taken_for_unfit = is_unfit;
+        let claim = Claim { lanes: self.lanes.clone(), generation_id: self.assigned_in, is_unfit };
         let request = GroupRequest::JoinGroup {
             group_id: Arc::clone(&self.settings.group_id),
             session_timeout: self.settings.session_timeout,
             rebalance_timeout: self.settings.rebalance_timeout,
             member_id: Arc::clone(&self.member_id),
             instance_id: self.settings.instance_id.clone(),
-            subscription: protocol::subscription(&self.settings.topic, &self.lanes, self.assigned_in),
+            subscription: protocol::subscription(&self.settings.topic, &claim),
         };
         self.round = Some(self.send(request));
     }
@@ -295,8 +310,12 @@ impl Member {
         let assigned = assign(self.settings.lanes, &claims);
         let given: usize = assigned.values().map(BTreeSet::len).sum();
         let withheld = self.settings.lanes.saturating_sub(u32::try_from(given).unwrap_or(u32::MAX));
-        let round = Round { members: count, withheld };
-        assigned.into_iter().map(|(id, lanes)| (id, protocol::assignment(topic, &lanes, round))).collect()
+        let assignment = |(id, lanes): (Arc<str>, BTreeSet<u32>)| {
+            let is_unfit = claims.get(&id).is_some_and(|it| it.is_unfit);
+            let told = protocol::assignment(topic, &lanes, Round { members: count, withheld, is_unfit });
+            (id, told)
+        };
+        assigned.into_iter().map(assignment).collect()
     }
 
     fn synced(&mut self, (mut lanes, round): (BTreeSet<u32>, Option<Round>)) {
@@ -312,14 +331,25 @@ impl Member {
         // given its share without a new round (KIP-345), and does not know that it owes one.
         let is_short = round.is_some_and(|it| it.withheld > 0);
         self.withheld_until = is_short.then(|| self.now + self.settings.rebalance_timeout);
+        // Nor does it know that its former self was passed over.
+        self.is_taken_for_unfit = round.map_or(self.is_taken_for_unfit, |it| it.is_unfit);
         let generation_id = self.generation_id;
         self.tell(Event::Assigned { lanes, generation_id, round });
         if !revoked.is_empty() {
             self.state = State::Revoking;
             self.revoked = revoked.clone();
             self.tell(Event::Revoke(revoked));
-        } else if is_owed {
+        } else if is_owed || self.is_mistaken() {
             self.join();
+        }
+    }
+
+    /// The group is to share anew, for it goes by what is true no more.
+    fn is_mistaken(&self) -> bool {
+        match self.fitness {
+            Fitness::Fit => self.is_taken_for_unfit,
+            Fitness::Failing | Fitness::Recovering => false,
+            Fitness::Unfit => !self.is_taken_for_unfit,
         }
     }
 

@@ -115,8 +115,24 @@ pub enum Input {
     Ended(u32),
     /// Somebody may have taken a lane: the next heartbeat goes out at once, and its answer is told.
     Doubt,
+    Fitness(Fitness),
     Leave,
     Timeout,
+}
+
+/// Whether this process could do the lanes' work at all. One that cannot leaves them to those who can, as long as there are
+/// any; where nobody can, they stay where they are, so that bridges which are all cut off do not pass them around.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fitness {
+    /// Of every process that starts.
+    #[default]
+    Fit,
+    /// Perhaps it cannot any more. It says that it cannot in a round of somebody else's, and asks for none itself: what befalls
+    /// all of them does so a little earlier here and a little later there, and no lane is to move for that.
+    Failing,
+    /// It can again, perhaps not for long: it says so in a round of somebody else's, and asks for none itself.
+    Recovering,
+    Unfit,
 }
 
 /// What a TxnOffsetCommit must carry for the group's fence (KIP-447).
@@ -134,6 +150,8 @@ pub struct Round {
     pub members: u32,
     /// Lanes that are given to nobody yet, because somebody else still works them.
     pub withheld: u32,
+    /// How the leader took the member that is told.
+    pub is_unfit: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -24,5 +24,6 @@ mod transitions;
 pub use errors::{Action, Api};
 pub use member::{Member, MemberSettings};
 pub use message::{
-    Answer, Channel, Event, Failure, GroupRequest, Input, JoinAnswer, Membership, Output, RequestId, Round, Trouble,
+    Answer, Channel, Event, Failure, Fitness, GroupRequest, Input, JoinAnswer, Membership, Output, RequestId, Round,
+    Trouble,
 };

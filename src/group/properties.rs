@@ -1,6 +1,6 @@
 //! Several members against the model, under lost answers, deaths, pauses and late starts.
 
-use super::message::{Answer, Event, Failure, GroupRequest, Input, Output};
+use super::message::{Answer, Event, Failure, Fitness, GroupRequest, Input, Output};
 use super::model::{Caller, Coordinator};
 use super::{Member, MemberSettings};
 use crate::testing::config;
@@ -19,6 +19,7 @@ struct Process {
     ending: BTreeSet<u32>,
     generation_id: i32,
     instance_id: Option<Arc<str>>,
+    fitness: Fitness,
     is_dead: bool,
     is_superseded: bool,
 }
@@ -67,7 +68,17 @@ impl World {
         let member = Member::new(settings, self.now);
         let (works, ending) = (BTreeSet::new(), BTreeSet::new());
         let (is_dead, is_superseded) = (false, false);
-        self.processes.push(Process { member, works, ending, generation_id: -1, instance_id, is_dead, is_superseded });
+        let (generation_id, fitness) = (-1, Fitness::Fit);
+        self.processes.push(Process {
+            member,
+            works,
+            ending,
+            generation_id,
+            instance_id,
+            fitness,
+            is_dead,
+            is_superseded,
+        });
         self.input(at, Input::Join);
     }
 
@@ -188,11 +199,29 @@ impl World {
             154 | 155 => self.again(pick % all, choice == 154),
             156..200 => self.end_one(pick % all),
             200..=203 => self.input(pick % all, Input::Doubt),
+            204 => self.feel(pick % all, Fitness::Unfit),
+            205 => self.feel(pick % all, Fitness::Recovering),
+            206 => self.feel(pick % all, Fitness::Failing),
+            207 => self.feel(pick % all, Fitness::Fit),
             _ => self.pass(Duration::from_millis(50)),
         }
     }
 
+    fn feel(&mut self, at: usize, fitness: Fitness) {
+        self.processes[at].fitness = fitness;
+        self.input(at, Input::Fitness(fitness));
+    }
+
     fn calm(&mut self) {
+        for at in 0..self.processes.len() {
+            if matches!(self.processes[at].fitness, Fitness::Failing | Fitness::Recovering) {
+                self.feel(at, Fitness::Fit);
+            }
+        }
+        self.quiet();
+    }
+
+    fn quiet(&mut self) {
         for _ in 0..800 {
             while !self.requests.is_empty() || !self.answers.is_empty() {
                 while !self.requests.is_empty() {
@@ -217,9 +246,14 @@ impl World {
         }
         let live: Vec<_> = self.processes.iter().filter(|it| !it.is_dead).collect();
         let all: Vec<u32> = live.iter().flat_map(|it| it.works.iter().copied()).collect();
-        let sizes: Vec<_> = live.iter().map(|it| it.works.len()).collect();
+        let (fit, unfit): (Vec<&Process>, Vec<&Process>) = live.iter().partition(|it| it.fitness == Fitness::Fit);
+        let sharing = if fit.is_empty() { &unfit } else { &fit };
+        let sizes: Vec<_> = sharing.iter().map(|it| it.works.len()).collect();
         if all.len() != LANES as usize || all.iter().collect::<BTreeSet<_>>().len() != LANES as usize {
             return Err(format!("when all is calm: {:?}", live.iter().map(|it| &it.works).collect::<Vec<_>>()));
+        }
+        if !fit.is_empty() && unfit.iter().any(|it| !it.works.is_empty()) {
+            return Err("one that cannot work has lanes".to_owned());
         }
         if sizes.iter().max().unwrap_or(&0) - sizes.iter().min().unwrap_or(&0) > 1 {
             return Err(format!("not balanced: {sizes:?}"));
@@ -305,6 +339,57 @@ fn what_a_restarted_member_was_giving_back_is_handed_out() {
         }
     }
     world.again(0, true);
+    world.calm();
+    assert_eq!(world.verdict(), Ok(()));
+}
+
+/// Who cannot work gives all it has; and where nobody can, lanes that stay are not passed around.
+#[test]
+fn lanes_go_to_whoever_can_work_them() {
+    let mut world = World::new();
+    world.start();
+    world.start();
+    world.calm();
+    world.feel(1, Fitness::Unfit);
+    world.calm();
+    assert_eq!((world.processes[0].works.len(), world.processes[1].works.len()), (LANES as usize, 0));
+    world.feel(0, Fitness::Unfit);
+    world.calm();
+    let before = world.processes[0].works.clone();
+    // What befalls both befalls one of them first.
+    for at in [0, 1] {
+        world.feel(at, Fitness::Fit);
+        world.feel(at, Fitness::Failing);
+    }
+    world.feel(0, Fitness::Unfit);
+    world.quiet();
+    assert_eq!(world.processes[0].works, before);
+    world.feel(1, Fitness::Unfit);
+    world.calm();
+    assert_eq!(world.processes[0].works, before);
+    let (works, generation_id) = (world.processes[0].works.clone(), world.group.generation_id);
+    assert_eq!(world.verdict(), Ok(()));
+    // Both are back: whoever has its share asks for nothing that moves it.
+    for at in [0, 1] {
+        world.feel(at, Fitness::Recovering);
+    }
+    world.pass(SESSION / 2);
+    assert_eq!(world.group.generation_id, generation_id);
+    world.calm();
+    assert_eq!((&world.processes[0].works, world.verdict()), (&works, Ok(())));
+}
+
+/// A static member that comes back is given what its former self was (KIP-345): nothing, if that could not work.
+#[test]
+fn a_restart_ends_what_the_former_self_could_not() {
+    let mut world = World::new();
+    world.start_as(Some("one".into()));
+    world.start_as(Some("two".into()));
+    world.calm();
+    world.feel(1, Fitness::Unfit);
+    world.calm();
+    assert!(world.processes[1].works.is_empty());
+    world.again(1, true);
     world.calm();
     assert_eq!(world.verdict(), Ok(()));
 }

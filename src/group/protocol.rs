@@ -32,6 +32,8 @@ const PROTOCOL_NAME: &str = "cooperative-sticky";
 const CONSUMER_VERSION: i16 = 2;
 const CONSUMER_VERSION_LAST: i16 = 3;
 const LANES_MAX: i32 = 1 << 16;
+/// User data of a subscription: the lanes are to go to others. Java's assignor has no use for user data in this version.
+const UNFIT: &[u8] = b"unfit";
 
 const SUBSCRIPTION: Table = Table {
     key: -1,
@@ -95,7 +97,8 @@ fn lanes(partitions: &[i32]) -> impl Iterator<Item = u32> + '_ {
     partitions.iter().filter(|it| (0..LANES_MAX).contains(*it)).map(|it| it.unsigned_abs())
 }
 
-pub(super) fn subscription(topic: &str, owned: &BTreeSet<u32>, generation_id: i32) -> Bytes {
+pub(super) fn subscription(topic: &str, claim: &Claim) -> Bytes {
+    let Claim { lanes: owned, generation_id, is_unfit } = claim;
     let owned = (!owned.is_empty()).then(|| {
         consumer_protocol_subscription::TopicPartition::default()
             .with_topic(TopicName(wire(topic)))
@@ -103,8 +106,9 @@ pub(super) fn subscription(topic: &str, owned: &BTreeSet<u32>, generation_id: i3
     });
     let message = ConsumerProtocolSubscription::default()
         .with_topics(vec![wire(topic)])
+        .with_user_data(is_unfit.then(|| UNFIT.into()))
         .with_owned_partitions(owned.into_iter().collect())
-        .with_generation_id(generation_id);
+        .with_generation_id(*generation_id);
     versioned(&message)
 }
 
@@ -114,11 +118,15 @@ pub(super) fn claim(topic: &str, bytes: &Bytes) -> Claim {
         return Claim { generation_id: -1, ..Claim::default() };
     };
     let of_ledger = message.owned_partitions.iter().filter(|it| it.topic.as_str() == topic);
-    Claim { lanes: of_ledger.flat_map(|it| lanes(&it.partitions)).collect(), generation_id: message.generation_id }
+    Claim {
+        lanes: of_ledger.flat_map(|it| lanes(&it.partitions)).collect(),
+        generation_id: message.generation_id,
+        is_unfit: message.user_data.as_deref() == Some(UNFIT),
+    }
 }
 
 pub(super) fn assignment(topic: &str, given: &BTreeSet<u32>, round: Round) -> Bytes {
-    let told = [round.members.to_be_bytes(), round.withheld.to_be_bytes()].concat();
+    let told = [round.members, round.withheld, u32::from(round.is_unfit)].map(u32::to_be_bytes).concat();
     let given = (!given.is_empty()).then(|| {
         consumer_protocol_assignment::TopicPartition::default()
             .with_topic(TopicName(wire(topic)))
@@ -137,9 +145,10 @@ pub(super) fn assigned(topic: &str, bytes: &Bytes) -> (BTreeSet<u32>, Option<Rou
         return (BTreeSet::new(), None);
     };
     let of_ledger = message.assigned_partitions.iter().filter(|it| it.topic.as_str() == topic);
-    let round = message
-        .user_data
-        .and_then(|mut it| Some(Round { members: it.try_get_u32().ok()?, withheld: it.try_get_u32().ok()? }));
+    let round = message.user_data.and_then(|mut it| {
+        let (members, withheld) = (it.try_get_u32().ok()?, it.try_get_u32().ok()?);
+        Some(Round { members, withheld, is_unfit: it.try_get_u32().ok()? != 0 })
+    });
     (of_ledger.flat_map(|it| lanes(&it.partitions)).collect(), round)
 }
 
@@ -243,11 +252,13 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        let claimed = claim("l.ledger", &subscription("l.ledger", &set(&[0, 3, 7]), 5));
-        assert_eq!(claimed, Claim { lanes: set(&[0, 3, 7]), generation_id: 5 });
-        assert_eq!(claim("other", &subscription("l.ledger", &set(&[1]), 5)).lanes, set(&[]));
-        let round = Round { members: 3, withheld: 1 };
-        assert_eq!(assigned("l.ledger", &assignment("l.ledger", &set(&[2]), round)), (set(&[2]), Some(round)));
+        for is_unfit in [false, true] {
+            let claimed = Claim { lanes: set(&[0, 3, 7]), generation_id: 5, is_unfit };
+            assert_eq!(claim("l.ledger", &subscription("l.ledger", &claimed)), claimed);
+            assert_eq!(claim("other", &subscription("l.ledger", &claimed)).lanes, set(&[]));
+            let round = Round { members: 3, withheld: 1, is_unfit };
+            assert_eq!(assigned("l.ledger", &assignment("l.ledger", &set(&[2]), round)), (set(&[2]), Some(round)));
+        }
         assert_eq!(assigned("l.ledger", &Bytes::new()), (set(&[]), None));
     }
 
@@ -261,7 +272,8 @@ mod tests {
             &[0, 0, 0, 1, 0, 1, b'l', 0, 0, 0, 1, 0, 0, 0, 4],
             &[0, 0, 0, 9],
         ];
-        assert_eq!(subscription("l", &set(&[4]), 9), Bytes::from(expected.concat()));
+        let claim = Claim { lanes: set(&[4]), generation_id: 9, is_unfit: false };
+        assert_eq!(subscription("l", &claim), Bytes::from(expected.concat()));
     }
 
     proptest! {
@@ -270,7 +282,9 @@ mod tests {
             edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
             cut in any::<prop::sample::Index>(),
         ) {
-            for bytes in [subscription("l", &set(&[1, 2]), 3), assignment("l", &set(&[1, 2]), Round { members: 3, withheld: 0 })] {
+            let claimed = Claim { lanes: set(&[1, 2]), generation_id: 3, is_unfit: true };
+            let round = Round { members: 3, withheld: 0, is_unfit: true };
+            for bytes in [subscription("l", &claimed), assignment("l", &claimed.lanes, round)] {
                 let mut bytes = bytes.to_vec();
                 for (at, value) in &edits {
                     let at = at.index(bytes.len());

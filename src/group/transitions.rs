@@ -1,6 +1,6 @@
 //! Every state of a member with every event: a changed line is a changed transition.
 
-use super::message::{Answer, Event, Failure, GroupRequest, Input, JoinAnswer, Output, RequestId, Round};
+use super::message::{Answer, Event, Failure, Fitness, GroupRequest, Input, JoinAnswer, Output, RequestId, Round};
 use super::protocol;
 use super::{Member, MemberSettings};
 use bytes::Bytes;
@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 const STATES: [&str; 4] = ["Joining", "Syncing", "Stable", "Revoking"];
-const EVENTS: [&str; 17] = [
+const EVENTS: [&str; 21] = [
     "round 0",
     "round 14",
     "round 16",
@@ -25,6 +25,10 @@ const EVENTS: [&str; 17] = [
     "beat 27",
     "beat 82",
     "session ends",
+    "unfit",
+    "failing",
+    "recovering",
+    "fit",
     "leave",
 ];
 
@@ -62,8 +66,11 @@ impl Script {
     }
 
     fn synced(code: i16, lanes: &[u32]) -> Result<Answer, Failure> {
-        let assignment =
-            protocol::assignment("l.ledger", &lanes.iter().copied().collect(), Round { members: 2, withheld: 0 });
+        let assignment = protocol::assignment(
+            "l.ledger",
+            &lanes.iter().copied().collect(),
+            Round { members: 2, withheld: 0, is_unfit: false },
+        );
         Ok(Answer::SyncGroup { error_code: code, assignment: if code == 0 { assignment } else { Bytes::new() } })
     }
 
@@ -147,11 +154,20 @@ fn transitions_are_the_reviewed_ones() {
         writeln!(table, "{state}").unwrap();
         for event in EVENTS {
             let mut script = Script::in_state(state);
-            let happened = if event == "leave" {
-                script.input(Input::Leave);
-                true
-            } else {
-                script.event(event)
+            let input = match event {
+                "unfit" => Some(Input::Fitness(Fitness::Unfit)),
+                "failing" => Some(Input::Fitness(Fitness::Failing)),
+                "recovering" => Some(Input::Fitness(Fitness::Recovering)),
+                "fit" => Some(Input::Fitness(Fitness::Fit)),
+                "leave" => Some(Input::Leave),
+                _ => None,
+            };
+            let happened = match input {
+                Some(input) => {
+                    script.input(input);
+                    true
+                }
+                None => script.event(event),
             };
             if happened {
                 let words: Vec<_> = script.outputs.iter().map(word).collect();

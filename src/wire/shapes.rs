@@ -206,6 +206,26 @@ pub(super) static TABLES: &[Table] = &[
         ],
         tags: &[],
     },
+    // DescribeGroups
+    Table {
+        key: 15,
+        first: 0,
+        last: 5,
+        flexible: 5,
+        fields: &[
+            i32().since(1),
+            list(&[
+                i16(),
+                text(),
+                text(),
+                text(),
+                text(),
+                list(&[text(), text().since(4), text(), text(), bytes(), bytes()]),
+                i32().since(3),
+            ]),
+        ],
+        tags: &[],
+    },
     // InitProducerId
     Table { key: 22, first: 0, last: 5, flexible: 2, fields: &[i32(), i16(), i64(), i16()], tags: &[] },
     // OffsetForLeaderEpoch

@@ -198,6 +198,19 @@ fn samples(version_of: impl Fn(i16) -> Vec<i16>) -> Vec<(i16, i16, Bytes)> {
             .with_partitions(vec![OffsetCommitResponsePartition::default().with_partition_index(1)]);
         encoded(&OffsetCommitResponse::default().with_topics(vec![topic]), v)
     });
+    add(15, &|v| {
+        use describe_groups_response::*;
+        let mut member = DescribedGroupMember::default()
+            .with_member_id(text("m"))
+            .with_client_id(text("c"))
+            .with_client_host(text("/h"))
+            .with_member_metadata(Bytes::from_static(b"s"));
+        if v >= 4 {
+            member = member.with_group_instance_id(Some(text("i")));
+        }
+        let group = DescribedGroup::default().with_group_id(text("g").into()).with_members(vec![member]);
+        encoded(&DescribeGroupsResponse::default().with_groups(vec![group]), v)
+    });
     add(65, &|v| {
         use describe_transactions_response::*;
         let topic = TopicData::default().with_topic(text("t").into()).with_partitions(vec![1, 2]);
@@ -229,7 +242,7 @@ fn decodes(key: i16, version: i16, mut bytes: Bytes) -> bool {
     }
     decode!(0 => ProduceResponse, 1 => FetchResponse, 2 => ListOffsetsResponse, 3 => MetadataResponse,
         8 => OffsetCommitResponse, 9 => OffsetFetchResponse, 10 => FindCoordinatorResponse, 11 => JoinGroupResponse,
-        12 => HeartbeatResponse, 13 => LeaveGroupResponse, 14 => SyncGroupResponse, 18 => ApiVersionsResponse, 19 => CreateTopicsResponse,
+        12 => HeartbeatResponse, 13 => LeaveGroupResponse, 14 => SyncGroupResponse, 15 => DescribeGroupsResponse, 18 => ApiVersionsResponse, 19 => CreateTopicsResponse,
         22 => InitProducerIdResponse, 23 => OffsetForLeaderEpochResponse, 24 => AddPartitionsToTxnResponse,
         25 => AddOffsetsToTxnResponse, 26 => EndTxnResponse, 28 => TxnOffsetCommitResponse, 32 => DescribeConfigsResponse,
         37 => CreatePartitionsResponse, 44 => IncrementalAlterConfigsResponse, 65 => DescribeTransactionsResponse)

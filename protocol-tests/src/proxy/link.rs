@@ -50,6 +50,7 @@ fn serve(client: TcpStream, shared: &Arc<Shared>) {
     let (upstream, generation) = {
         let mut state = shared.lock();
         if state.refuse || state.closed {
+            state.refused += 1;
             return;
         }
         state.accepted += 1;
@@ -178,6 +179,7 @@ impl Link {
     /// Waits while the direction is stalled; an error when the connection was cut meanwhile.
     fn wait_while(&self, stalled: impl Fn(&State) -> bool) -> io::Result<()> {
         let mut state = self.shared.lock();
+        state.stalled += usize::from(stalled(&state));
         while stalled(&state) && !state.closed && state.generation == self.generation {
             state = self.shared.changed.wait_timeout(state, POLL).unwrap_or_else(PoisonError::into_inner).0;
         }

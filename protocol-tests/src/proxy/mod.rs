@@ -82,6 +82,8 @@ struct State {
     holds: BTreeMap<Taken, Hold>,
     answers_dropped: usize,
     requests_dropped: usize,
+    refused: usize,
+    stalled: usize,
 }
 
 struct Shared {
@@ -205,6 +207,16 @@ impl Proxy {
 
     pub fn requests_dropped(&self) -> usize {
         self.shared.lock().requests_dropped
+    }
+
+    /// Connections that came while they were refused.
+    pub fn refused(&self) -> usize {
+        self.shared.lock().refused
+    }
+
+    /// Pieces of a stream that came while their direction was stalled.
+    pub fn stalled(&self) -> usize {
+        self.shared.lock().stalled
     }
 
     fn set_stall(&self, direction: Direction, stall: bool) {

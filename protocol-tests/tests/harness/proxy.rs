@@ -123,6 +123,7 @@ fn cuts_and_refuses() -> Result<()> {
     ask(&connect(&proxy)?, PRODUCE, 2).context("a new connection works after a cut")?;
     proxy.refuse(true);
     ensure!(ask(&connect(&proxy)?, PRODUCE, 3).is_err(), "a refused connection must not answer");
+    ensure!(proxy.refused() == 1, "{} were refused", proxy.refused());
     proxy.refuse(false);
     ask(&connect(&proxy)?, PRODUCE, 4)
 }
@@ -134,6 +135,7 @@ fn stalls(direction: Direction, seen_meanwhile: usize) -> Result<()> {
     send(&socket, PRODUCE, 1)?;
     socket.set_read_timeout(Some(STALLED))?;
     ensure!(receive(&socket).is_err(), "{direction:?} is stalled, but an answer came");
+    ensure!(proxy.stalled() == 1, "{} pieces were stalled", proxy.stalled());
     ensure!(seen(&noted).len() == seen_meanwhile, "{direction:?}: the broker saw {:?}", seen(&noted));
     proxy.resume(direction);
     socket.set_read_timeout(Some(SOON))?;

@@ -9,12 +9,14 @@ use protocol_tests::bridge::{Bridge, Config};
 use protocol_tests::embedded::EmbeddedCluster;
 use protocol_tests::load::{Load, create_topics};
 use protocol_tests::pair::{differences, until_none};
+use protocol_tests::shares::lanes;
 use tempfile::TempDir;
 
-use super::stage::{FROZEN, LANES, LIMIT, SEED, delivery, gave_way, lanes, until_shared};
+use super::stage::{FROZEN, LANES, LIMIT, SEED, delivery, gave_way, until_shared};
 use crate::trial;
 
 const RECORDS: usize = 150;
+const METADATA: i16 = 3;
 const JOIN_GROUP: i16 = 11;
 /// No trial lasts so long: whoever waits for such a session to end fails.
 const ENDLESS: &str = "session_timeout_ms = 1800000\n";
@@ -28,6 +30,8 @@ pub(super) fn trials() -> Vec<Trial> {
         trial("sharing", "a_restart_moves_nothing", a_restart_moves_nothing),
         trial("sharing", "a_spare_stands_by_and_takes_over", a_spare_stands_by_and_takes_over),
         trial("sharing", "a_group_that_does_not_answer_is_told", a_group_that_does_not_answer_is_told),
+        trial("sharing", "one_for_itself_beside_a_group_is_refused", one_for_itself_beside_a_group_is_refused),
+        trial("sharing", "a_source_that_is_away_moves_no_lane", a_source_that_is_away_moves_no_lane),
         trial("sharing", "a_session_the_target_refuses_is_named", a_session_the_target_refuses_is_named),
     ]
 }
@@ -54,6 +58,13 @@ impl Stage {
     fn sized(&self, lanes: u32, name: &str, instance_id: &str, extra: &str) -> Result<Bridge> {
         let mut config = Config::new("shared", self.source.end(), self.target.end(), &["shared-*"]);
         config.delivery = delivery(lanes, instance_id) + extra;
+        Bridge::run(&config.write(self.folder.path(), name)?)
+    }
+
+    /// One that shares with nobody.
+    fn alone(&self, name: &str) -> Result<Bridge> {
+        let mut config = Config::new("shared", self.source.end(), self.target.end(), &["shared-*"]);
+        config.delivery = delivery(LANES, name).replace("\"group\"", "\"off\"");
         Bridge::run(&config.write(self.folder.path(), name)?)
     }
 
@@ -180,6 +191,60 @@ fn a_group_that_does_not_answer_is_told() -> Result<()> {
     stage.target.with(|cluster, _| cluster.end_rule(rule));
     until_shared(&mut [&mut bridge])?;
     ensure!(bridge.terminate(LIMIT)? == 0, "{}", bridge.log());
+    Ok(())
+}
+
+/// Each would leave its lanes to others that reach the source; where nobody does, they must not be passed around.
+fn a_source_that_is_away_moves_no_lane() -> Result<()> {
+    let stage = Stage::new(Settings::nodes(1))?;
+    let (mut one, mut other) = (stage.bridge("one", "one", "")?, stage.bridge("other", "other", "")?);
+    let before = until_shared(&mut [&mut one, &mut other])?;
+    let said = |bridge: &Bridge| bridge.log().matches("now works lanes").count();
+    let counts = [said(&one), said(&other)];
+    stage.load()?.stop()?;
+    stage.until_equal()?;
+    let silence = Rule::new(METADATA, Fault::LoseRequest(Loss::Silence)).times(u64::MAX);
+    let rule = stage.source.with(|cluster, _| cluster.add_rule(silence));
+    for bridge in [&mut one, &mut other] {
+        bridge.process().wait_for_log("the source has not answered for", LIMIT)?;
+    }
+    stage.source.with(|cluster, _| cluster.end_rule(rule));
+    for bridge in [&mut one, &mut other] {
+        bridge.process().wait_for_log("this bridge takes its share again", LIMIT)?;
+    }
+    stage.load()?.stop()?;
+    stage.until_equal().with_context(|| format!("{}\n{}", one.log(), other.log()))?;
+    let after = until_shared(&mut [&mut one, &mut other])?;
+    ensure!(before == after, "{before:?} became {after:?}");
+    ensure!([said(&one), said(&other)] == counts, "lanes moved:\n{}\n{}", one.log(), other.log());
+    ensure!(one.terminate(LIMIT)? == 0 && other.terminate(LIMIT)? == 0, "{}\n{}", one.log(), other.log());
+    Ok(())
+}
+
+/// One with `sharing = "off"` would fence the others in every lane, and they it.
+fn one_for_itself_beside_a_group_is_refused() -> Result<()> {
+    let stage = Stage::new(Settings::nodes(1))?;
+    let mut shared = stage.bridge("shared", "", "")?;
+    until_shared(&mut [&mut shared])?;
+    let load = stage.load()?;
+    let mut alone = stage.alone("refused")?;
+    ensure!(alone.wait(LIMIT)? == 1, "{}", alone.log());
+    let told = alone.log();
+    ensure!(told.contains("is shared by a group that has members") && told.contains("at host 127.0.0.1"), "{told}");
+    load.until_more(RECORDS, LIMIT)?;
+    ensure!(!shared.log().contains("was fenced"), "{}", shared.log());
+    // The control: without the group it runs, until a group comes, to which it gives way.
+    ensure!(shared.terminate(LIMIT)? == 0, "{}", shared.log());
+    let mut alone = stage.alone("alone")?;
+    alone.process().wait_for_log("all lanes are taken", LIMIT)?;
+    load.until_more(RECORDS, LIMIT)?;
+    let mut shared = stage.bridge("again", "", "")?;
+    ensure!(alone.wait(LIMIT)? == 1, "{}", alone.log());
+    ensure!(alone.log().contains("unless delivery.sharing is \"group\" for both"), "{}", alone.log());
+    until_shared(&mut [&mut shared])?;
+    load.stop()?;
+    stage.until_equal().with_context(|| shared.log())?;
+    ensure!(shared.terminate(LIMIT)? == 0, "{}", shared.log());
     Ok(())
 }
 
