@@ -73,8 +73,11 @@ cut_ms=$(now_ms)
 say "cut for $seconds s: packets ${directions[*]//_/ } are dropped"
 pause "$settle"
 # Before anything here tries to connect: these are the bridges' own.
-for direction in "${directions[@]}"; do
-    [ "$(packets cut "$direction")" -gt 0 ] || no_fault "no packet ${direction//_/ } was dropped in $settle s"
+# Of both directions together: where nothing arrives, whoever only answers has soon nothing to say.
+for side in "${sides[@]}"; do
+    met=$(packets cut "from_$side")
+    [ "$one_way" = yes ] || met=$((met + $(packets cut "to_$side")))
+    [ "$met" -gt 0 ] || no_fault "no packet between the bridges and the $side was dropped in $settle s"
 done
 [ "$flow" -gt 0 ] || no_fault "nothing was copied before the cut, so it has interrupted nothing"
 source_before=$(bytes_at source) target_before=$(bytes_at target)

@@ -81,18 +81,26 @@ fn real(
     versions: &[&str],
     run: impl FnOnce() -> anyhow::Result<()> + Send + 'static,
 ) -> Trial {
+    let named = name(suite, case);
+    beside(suite, case, versions, move || {
+        let _alone = REAL.lock().unwrap_or_else(PoisonError::into_inner);
+        let start = Instant::now();
+        let done = run();
+        // These are what a whole run takes its time for.
+        println!("{named}: {:.0?}", start.elapsed());
+        done
+    })
+}
+
+/// One that only waits: others run meanwhile.
+fn beside(
+    suite: &str,
+    case: &str,
+    versions: &[&str],
+    run: impl FnOnce() -> anyhow::Result<()> + Send + 'static,
+) -> Trial {
     match jars::available(versions) {
-        Ok(()) => {
-            let named = name(suite, case);
-            Trial::test(named.clone(), move || {
-                let _alone = REAL.lock().unwrap_or_else(PoisonError::into_inner);
-                let start = Instant::now();
-                let done = run();
-                // These are what a whole run takes its time for.
-                println!("{named}: {:.0?}", start.elapsed());
-                done.map_err(failed)
-            })
-        }
+        Ok(()) => Trial::test(name(suite, case), move || run().map_err(failed)),
         Err(reason) if std::env::var_os(REQUIRE_REAL).is_some_and(|value| value == "1") => {
             Trial::test(name(suite, case), move || Err(Failed::from(reason)))
         }
