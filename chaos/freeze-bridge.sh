@@ -58,15 +58,12 @@ is_stopped() {
 }
 
 scenario_begin
-pid=$(pid_of "$victim") || no_fault "$victim does not run"
-had=$(lanes_of "$victim")
-[ -n "$had" ] || no_fault "$victim works no lane: nobody would miss it"
+victim_at_work
 signal_process "$victim" STOP
 frozen_ms=$(now_ms)
 say "$victim, pid $pid, with lanes $had, is stopped"
 until_true 10 "pid $pid is stopped" is_stopped || no_fault "pid $pid runs on"
-until_true "$RECOVERY_LIMIT" "$other works all lanes" lanes_are_shared "$other" || no_recovery "$other works $(lanes_of "$other")"
-say "$other works lanes $(lanes_of "$other"), $(seconds_since "$frozen_ms") s after the stop"
+other_takes_over "$frozen_ms"
 copied=$(bytes_at target)
 left_ms=$((seconds * 1000 - $(now_ms) + frozen_ms))
 # The take-over may have taken all of the time; the other is to work for a while in any case.

@@ -37,15 +37,12 @@ while [ $# -gt 0 ]; do
 done
 
 scenario_begin
-pid=$(pid_of "$victim") || no_fault "$victim does not run"
-had=$(lanes_of "$victim")
-[ -n "$had" ] || no_fault "$victim works no lane: its end would change nothing"
+victim_at_work
 signal_process "$victim" KILL
 killed_ms=$(now_ms)
 say "$victim, pid $pid, with lanes $had, is killed"
 until_true 10 "$victim is gone" is_gone "$victim" || no_fault "pid $pid lives"
-until_true "$RECOVERY_LIMIT" "$other works all lanes" lanes_are_shared "$other" || no_recovery "$other works $(lanes_of "$other")"
-say "$other works lanes $(lanes_of "$other"), $(seconds_since "$killed_ms") s after the kill"
+other_takes_over "$killed_ms"
 bridge_start "$victim"
 again=$(pid_of "$victim")
 [ "$again" != "$pid" ] || no_fault "$victim still has pid $pid"

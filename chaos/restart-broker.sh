@@ -52,19 +52,7 @@ broker=$(brokers "$side" | sed -n "${node}p")
 [ -n "$broker" ] || wrong_usage "--node $node: the $side has $(brokers "$side" | wc -l)"
 
 scenario_begin
-pid=$(pid_of "$broker") || no_fault "$broker does not run"
-signal_process "$broker" "$signal"
-ended_ms=$(now_ms)
-say "$broker, pid $pid, is sent SIG$signal"
-until_true 60 "$broker has ended" is_gone "$broker" || no_fault "pid $pid lives"
-say "$broker has ended, $(seconds_since "$ended_ms") s after the signal"
-# A process that is dead still holds its sockets for a moment.
-until_true 10 "connections fail" cannot_connect bridge "$broker" || no_fault "the bridge zone still connects to $broker"
-say "connections from the bridge zone to $broker fail"
+broker_end "$broker" "$signal"
 pause "$seconds"
-broker_start "$broker"
-broker_wait "$broker"
-again=$(pid_of "$broker")
-[ "$again" != "$pid" ] || no_fault "$broker still has pid $pid"
-healed "$broker serves again, pid $again, $(seconds_since "$ended_ms") s after the signal"
+broker_again "$broker"
 judge

@@ -46,21 +46,11 @@ all_in_sync() {
 scenario_begin
 for broker in $(brokers target); do
     until_true "$RECOVERY_LIMIT" "all replicas are in sync" all_in_sync || no_recovery "replicas are missing"
-    pid=$(pid_of "$broker") || no_fault "$broker does not run"
-    signal_process "$broker" "$signal"
-    ended_ms=$(now_ms)
-    until_true 60 "$broker has ended" is_gone "$broker" || no_fault "pid $pid lives"
-    # A process that is dead still holds its sockets for a moment.
-    until_true 10 "connections fail" cannot_connect bridge "$broker" || no_fault "the bridge zone still connects to $broker"
-    say "$broker, pid $pid, was ended by SIG$signal; connections to it fail"
+    broker_end "$broker" "$signal"
     pause 3
     until_true "$RECOVERY_LIMIT" "records are copied while $broker is down" copies_beyond "$(bytes_at target)" ||
         no_recovery "nothing is copied with two brokers of three"
     say "records are copied while it is down"
-    broker_start "$broker"
-    broker_wait "$broker"
-    again=$(pid_of "$broker")
-    [ "$again" != "$pid" ] || no_fault "$broker still has pid $pid"
-    healed "$broker serves again, pid $again, $(seconds_since "$ended_ms") s after the signal"
+    broker_again "$broker"
 done
 judge

@@ -60,6 +60,40 @@ choose_victim() {
     victim=bridge-$1 other=bridge-$((3 - $1))
 }
 
+# What the victim is and has before the fault: its pid and its lanes, in pid and had.
+victim_at_work() {
+    pid=$(pid_of "$victim") || no_fault "$victim does not run"
+    had=$(lanes_of "$victim")
+    [ -n "$had" ] || no_fault "$victim works no lane: nobody would miss it"
+}
+
+# other_takes_over MS: the other works all lanes; MS is when the fault came.
+other_takes_over() {
+    until_true "$RECOVERY_LIMIT" "$other works all lanes" lanes_are_shared "$other" || no_recovery "$other works $(lanes_of "$other")"
+    say "$other works lanes $(lanes_of "$other"), $(seconds_since "$1") s after the fault"
+}
+
+# broker_end BROKER SIGNAL: it is gone, and nobody can connect to it. Its pid was pid, the signal came at ended_ms.
+broker_end() {
+    pid=$(pid_of "$1") || no_fault "$1 does not run"
+    signal_process "$1" "$2"
+    ended_ms=$(now_ms)
+    until_true 60 "$1 has ended" is_gone "$1" || no_fault "pid $pid lives"
+    # A process that is dead still holds its sockets for a moment.
+    until_true 10 "connections fail" cannot_connect bridge "$1" || no_fault "the bridge zone still connects to $1"
+    say "$1, pid $pid, was ended by SIG$2 within $(seconds_since "$ended_ms") s; connections from the bridge zone to it fail"
+}
+
+# broker_again BROKER: another process of it serves.
+broker_again() {
+    local again
+    broker_start "$1"
+    broker_wait "$1"
+    again=$(pid_of "$1")
+    [ "$again" != "$pid" ] || no_fault "$1 still has pid $pid"
+    healed "$1 serves again, pid $again, $(seconds_since "$ended_ms") s after the signal"
+}
+
 # A signal ends the script in order, so that what it started is stopped.
 scenario_begin() {
     trap 'scenario_end $?' EXIT
