@@ -84,7 +84,6 @@ fn hint(last: &WireError) -> &'static str {
 fn grant(api: &str, code: i16) -> &'static str {
     match (code, api) {
         (TOPIC_AUTHORIZATION_FAILED, "Fetch" | "OffsetCommit") => ". Grant READ on it",
-        (TOPIC_AUTHORIZATION_FAILED, "ListOffsets" | "Metadata") => ". Grant DESCRIBE on it",
         (GROUP_AUTHORIZATION_FAILED, "OffsetCommit") => ". Grant READ on it",
         (GROUP_AUTHORIZATION_FAILED | TRANSACTIONAL_ID_AUTHORIZATION_FAILED, "FindCoordinator" | "OffsetFetch") => {
             ". Grant DESCRIBE on it"
