@@ -31,7 +31,7 @@ use std::time::Instant;
 use libtest_mimic::{Arguments, Failed, Trial};
 use protocol_tests::jars;
 
-/// In CI a real-Kafka trial that cannot run is a failure, not an ignored line that nobody reads.
+/// In CI a real-Kafka trial, or another that needs more than Rust, that cannot run is a failure, not an ignored line that nobody reads.
 const REQUIRE_REAL: &str = "KAFKA_BRIDGE_REQUIRE_REAL";
 
 /// One real-Kafka trial at a time: brokers that starve each other of two cores fail for reasons that prove nothing.
@@ -101,11 +101,13 @@ fn beside(
 ) -> Trial {
     match jars::available(versions) {
         Ok(()) => Trial::test(name(suite, case), move || run().map_err(failed)),
-        Err(reason) if std::env::var_os(REQUIRE_REAL).is_some_and(|value| value == "1") => {
-            Trial::test(name(suite, case), move || Err(Failed::from(reason)))
-        }
+        Err(reason) if is_required() => Trial::test(name(suite, case), move || Err(Failed::from(reason))),
         Err(reason) => Trial::test(name(suite, case), || Ok(())).with_kind(reason).with_ignored_flag(true),
     }
+}
+
+fn is_required() -> bool {
+    std::env::var_os(REQUIRE_REAL).is_some_and(|value| value == "1")
 }
 
 fn name(suite: &str, case: &str) -> String {
