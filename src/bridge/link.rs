@@ -193,6 +193,8 @@ impl<'a, S: Fn(u32) -> LaneSettings> Link<'a, S> {
             }
             group::Event::Confirmed => self.take_back(),
             group::Event::Superseded => {
+                // They are another's; who that is may take a while to find out.
+                self.working.stop_all();
                 let (link, instance_id) = (self.name.clone(), self.instance_id.clone());
                 return Err(RunError::Superseded { link, instance_id, newer: None });
             }
