@@ -13,7 +13,7 @@ use super::working::Working;
 use crate::batch::LogAppendTimePolicy;
 use crate::clock;
 use crate::cluster::{Backoff, Keeper, Metadata};
-use crate::config::{Config, LogAppendTime, Sharing};
+use crate::config::{Config, LogAppendTime};
 use crate::latest;
 use crate::ledger::{self, Owner};
 use crate::planted::{Bug, planted};
@@ -89,7 +89,7 @@ pub async fn run(
             () = &mut stop => break,
             _ = ticks.tick() => link.watcher.tell(&link.summary),
             news = link.news() => if let Err(error) = link.learn(news) {
-                return Err(told(error, &ends).await);
+                return Err(told(error, config, &ends).await);
             },
         }
     }
@@ -105,28 +105,13 @@ pub async fn run(
 }
 
 /// Whoever gives way to a newer process of its name can say where that is, if the target still answers.
-async fn told(error: RunError, ends: &Ends) -> RunError {
+async fn told(error: RunError, config: &Config, ends: &Ends) -> RunError {
     let RunError::Superseded { link, instance_id, .. } = error else { return error };
-    let members = tokio::time::timeout(NAMING_PATIENCE, ends.target.group_members(&link)).await;
+    let asked = ends.target.group_members(config.link.group_id());
+    let members = tokio::time::timeout(NAMING_PATIENCE, asked).await;
     let all = members.ok().and_then(Result::ok).unwrap_or_default();
     let newer = all.into_iter().find(|it| it.instance_id.as_ref() == Some(&instance_id)).map(Box::new);
     RunError::Superseded { link, instance_id, newer }
-}
-
-/// One bridge that works all lanes and a group that shares them would fence each other in every lane.
-async fn alone(config: &Config, ends: &Ends) -> Result<(), RunError> {
-    if config.delivery.sharing != Sharing::Off {
-        return Ok(());
-    }
-    // A fresh target has no coordinator yet, and so no group.
-    match ends.target.group_members(config.link.group_id()).await {
-        Ok(members) if members.is_empty() => Ok(()),
-        Ok(members) => Err(RunError::Shared { link: config.link.as_str().to_owned(), members }),
-        Err(error) => {
-            tracing::debug!(%error, "whether a group shares the link is not known");
-            Ok(())
-        }
-    }
 }
 
 /// Ledger and topics as the link needs them. What clusters answer that are just coming up, and topics that were just made,
@@ -152,7 +137,6 @@ async fn begun(config: &Config, ends: &Ends, planner: &mut Planner) -> Result<(M
     if let Some(refusal) = survey.refusal(&config.delivery.accept_weak) {
         return Err(refusal);
     }
-    alone(config, ends).await?;
     let ledger_topic = config.link.ledger_topic();
     ledger::ensure(&ends.target, &ledger_topic, config.delivery.lanes, config.target.replication_factor).await?;
     planner.begin(&source, &target).await?;

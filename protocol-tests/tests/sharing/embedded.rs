@@ -1,11 +1,13 @@
 //! On embedded clusters: fast, and without Java.
 
+use std::path::PathBuf;
 use std::thread;
 
 use anyhow::{Context, Result, ensure};
 use kafka_bridge::broker::{Fault, Loss, Rule, Settings};
 use libtest_mimic::Trial;
 use protocol_tests::bridge::{Bridge, Config};
+use protocol_tests::command::Finished;
 use protocol_tests::embedded::EmbeddedCluster;
 use protocol_tests::load::{Load, create_topics};
 use protocol_tests::pair::{differences, until_none};
@@ -62,10 +64,10 @@ impl Stage {
     }
 
     /// One that shares with nobody.
-    fn alone(&self, name: &str) -> Result<Bridge> {
+    fn alone(&self, name: &str) -> Result<PathBuf> {
         let mut config = Config::new("shared", self.source.end(), self.target.end(), &["shared-*"]);
         config.delivery = delivery(LANES, name).replace("\"group\"", "\"off\"");
-        Bridge::run(&config.write(self.folder.path(), name)?)
+        config.write(self.folder.path(), name)
     }
 
     fn load(&self) -> Result<Load> {
@@ -227,7 +229,11 @@ fn one_for_itself_beside_a_group_is_refused() -> Result<()> {
     let mut shared = stage.bridge("shared", "", "")?;
     until_shared(&mut [&mut shared])?;
     let load = stage.load()?;
-    let mut alone = stage.alone("refused")?;
+    let file = stage.alone("refused")?;
+    let (code, report) = Finished::check(&file, LIMIT)?;
+    ensure!(code == 1 && report["verdict"]["would_run"] == false, "{report:#}");
+    ensure!(report["notes"].to_string().contains("\"shared\""), "{report:#}");
+    let mut alone = Bridge::run(&file)?;
     ensure!(alone.wait(LIMIT)? == 1, "{}", alone.log());
     let told = alone.log();
     ensure!(told.contains("is shared by a group that has members") && told.contains("at host 127.0.0.1"), "{told}");
@@ -235,7 +241,9 @@ fn one_for_itself_beside_a_group_is_refused() -> Result<()> {
     ensure!(!shared.log().contains("was fenced"), "{}", shared.log());
     // The control: without the group it runs, until a group comes, to which it gives way.
     ensure!(shared.terminate(LIMIT)? == 0, "{}", shared.log());
-    let mut alone = stage.alone("alone")?;
+    let file = stage.alone("alone")?;
+    ensure!(Finished::check(&file, LIMIT)?.0 == 0, "a group without members is told of");
+    let mut alone = Bridge::run(&file)?;
     alone.process().wait_for_log("all lanes are taken", LIMIT)?;
     load.until_more(RECORDS, LIMIT)?;
     let mut shared = stage.bridge("again", "", "")?;

@@ -84,6 +84,9 @@ async fn fill(
     if let Some(fault) = survey.ledger.fault.as_ref().filter(|it| !is_authorization(it)) {
         report.notes.push(Note::new(Level::Refused, "ledger", Some(&survey.ledger.name), fault.to_string()));
     }
+    if let Some(shared) = &survey.shared {
+        report.notes.push(Note::new(Level::Refused, "shared", None, shared.to_string()));
+    }
     if survey.plan.entries.is_empty() {
         let text =
             "no topic of the source is copied: those that are wanted do not exist yet, or DESCRIBE is missing on them";

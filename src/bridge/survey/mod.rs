@@ -12,7 +12,7 @@ use super::error::RunError;
 use super::planner::topics_of;
 use super::weakness::{Finding, findings};
 use crate::cluster::{ClusterError, Metadata, NewTopic, TopicConfigs};
-use crate::config::{Config, Pattern, Weakness};
+use crate::config::{Config, Pattern, Sharing, Weakness};
 use crate::ledger;
 use crate::topics::TopicSync;
 use crate::topics::plan::{Plan, TopicRules};
@@ -23,6 +23,8 @@ pub struct Survey {
     pub plan: Plan,
     pub prospects: Vec<Prospect>,
     pub ledger: LedgerProspect,
+    /// Why this bridge cannot work all lanes by itself.
+    pub shared: Option<RunError>,
     pub missing: Vec<Right>,
     /// Each grants the right of the same place.
     pub commands: Vec<String>,
@@ -57,14 +59,16 @@ impl Survey {
         let ledger = LedgerProspect::foresee(config, ends, target).await?;
         let hidden = hidden(config, source);
         let is_creatable = ledger.create.is_none() || !ledger.fault.as_ref().is_some_and(is_authorization);
-        let missing = rights::missing(config, ends, &prospects, &hidden, is_creatable).await?;
+        let missing = rights::missing(config, ends, &prospects, &hidden, is_creatable);
+        let (missing, shared) = tokio::join!(missing, shared(config, ends));
+        let missing = missing?;
         let commands = rights::commands(config, ends, &missing);
         let mut weak: Vec<_> = prospects
             .iter()
             .flat_map(|it| findings(&it.entry.target, &it.configs, it.source.as_ref(), &it.oldest))
             .collect();
         weak.extend(findings(&ledger.name, &ledger.configs, None, &super::age::Oldest::Nothing));
-        Ok(Self { plan, prospects, ledger, missing, commands, findings: weak })
+        Ok(Self { plan, prospects, ledger, shared, missing, commands, findings: weak })
     }
 
     /// Why `run` refuses to begin, the first reason first.
@@ -77,12 +81,27 @@ impl Survey {
         if let Some(fault) = &self.ledger.fault {
             return Some(fault.clone());
         }
+        if let Some(shared) = &self.shared {
+            return Some(shared.clone());
+        }
         if let Some(error) = self.prospects.iter().find_map(|it| it.refused.clone()) {
             return Some(error.into());
         }
         let weak: Vec<_> = self.findings.iter().filter(|it| !accepted.contains(&it.weakness)).cloned().collect();
         (!weak.is_empty()).then_some(RunError::Weak(weak))
     }
+}
+
+/// One bridge that works all lanes and a group that shares them would fence each other in every lane.
+async fn shared(config: &Config, ends: &Ends) -> Option<RunError> {
+    if config.delivery.sharing != Sharing::Off {
+        return None;
+    }
+    let asked = ends.target.group_members(config.link.group_id()).await;
+    // A fresh target has no coordinator yet, and so no group.
+    let members = asked.inspect_err(|error| tracing::debug!(%error, "whether a group shares the link is not known"));
+    let members = members.ok().filter(|it| !it.is_empty())?;
+    Some(RunError::Shared { link: config.link.as_str().to_owned(), members })
 }
 
 fn is_authorization(error: &RunError) -> bool {
