@@ -60,7 +60,7 @@ impl Survey {
         let hidden = hidden(config, source);
         let is_creatable = ledger.create.is_none() || !ledger.fault.as_ref().is_some_and(is_authorization);
         let missing = rights::missing(config, ends, &prospects, &hidden, is_creatable);
-        let (missing, shared) = tokio::join!(missing, shared(config, ends));
+        let (missing, shared) = tokio::join!(missing, shared(config, ends, &ledger));
         let missing = missing?;
         let commands = rights::commands(config, ends, &missing);
         let mut weak: Vec<_> = prospects
@@ -93,12 +93,13 @@ impl Survey {
 }
 
 /// One bridge that works all lanes and a group that shares them would fence each other in every lane.
-async fn shared(config: &Config, ends: &Ends) -> Option<RunError> {
-    if config.delivery.sharing != Sharing::Off {
+async fn shared(config: &Config, ends: &Ends, ledger: &LedgerProspect) -> Option<RunError> {
+    // Whoever joins the group has made the ledger before. Where there is none, to look for the group's coordinator would
+    // make a fresh target create `__consumer_offsets`.
+    if config.delivery.sharing != Sharing::Off || ledger.create.is_some() {
         return None;
     }
     let asked = ends.target.group_members(config.link.group_id()).await;
-    // A fresh target has no coordinator yet, and so no group.
     let members = asked.inspect_err(|error| tracing::debug!(%error, "whether a group shares the link is not known"));
     let members = members.ok().filter(|it| !it.is_empty())?;
     Some(RunError::Shared { link: config.link.as_str().to_owned(), members })
