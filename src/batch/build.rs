@@ -3,8 +3,9 @@
 use crate::batch::codec::{Compression, compress};
 use crate::batch::error::BatchError;
 use crate::batch::header::{CRC_START, HEADER_BYTES, Header, LOG_OVERHEAD, MAGIC};
+use crate::batch::payload::{Payload, write_length};
 use crate::batch::raw::{RawBatch, split};
-use crate::batch::record::{RecordView, write_varint, write_varlong};
+use crate::batch::record::{RecordView, write_varlong};
 use bytes::Bytes;
 
 /// What the length field can say, with the bytes that it does not count.
@@ -40,23 +41,19 @@ impl BatchBuilder {
         value: Option<&[u8]>,
         headers: &[(&[u8], Option<&[u8]>)],
     ) {
-        let mut payload = Vec::new();
-        write_nullable(&mut payload, key);
-        write_nullable(&mut payload, value);
-        write_length(&mut payload, headers.len());
-        for (name, value) in headers {
-            write_nullable(&mut payload, Some(name));
-            write_nullable(&mut payload, *value);
-        }
-        self.push_payload(timestamp, 0, &payload);
+        self.push_payload(timestamp, &Payload::new(key, value, headers));
     }
 
     /// Moves a record: its attributes, key, value and headers byte for byte, whatever is in them.
     pub fn push_raw(&mut self, timestamp: i64, record: &RecordView<'_>) {
-        self.push_payload(timestamp, record.attributes, record.payload);
+        self.push_encoded(timestamp, record.attributes, record.payload);
     }
 
-    fn push_payload(&mut self, timestamp: i64, attributes: u8, payload: &[u8]) {
+    pub fn push_payload(&mut self, timestamp: i64, payload: &Payload) {
+        self.push_encoded(timestamp, payload.attributes, &payload.bytes);
+    }
+
+    fn push_encoded(&mut self, timestamp: i64, attributes: u8, payload: &[u8]) {
         if self.record_count == 0 {
             self.base_timestamp = timestamp;
             self.max_timestamp = timestamp;
@@ -122,21 +119,6 @@ impl BatchBuilder {
         // Read back what was written: the reader's invariants are the writer's.
         split(Bytes::from(batch)).next().unwrap_or(Err(BatchError::Empty))
     }
-}
-
-fn write_nullable(output: &mut Vec<u8>, bytes: Option<&[u8]>) {
-    match bytes {
-        Some(bytes) => {
-            write_length(output, bytes.len());
-            output.extend_from_slice(bytes);
-        }
-        None => write_varint(output, -1),
-    }
-}
-
-/// A length beyond the field is cut short here; `build` refuses the batch, which is longer still.
-fn write_length(output: &mut Vec<u8>, length: usize) {
-    write_varint(output, i32::try_from(length).unwrap_or(i32::MAX));
 }
 
 #[cfg(test)]

@@ -10,9 +10,12 @@ mod error;
 mod header;
 mod lz4;
 mod merge;
+mod payload;
 mod prepare;
 mod raw;
 mod record;
+mod reencode;
+mod screen;
 mod snappy;
 mod stamp;
 
@@ -26,10 +29,13 @@ pub use codec::{CodecError, Compression, UNCOMPRESSED_BYTES_MAX, compress, decom
 pub use control::ControlRecord;
 pub use error::{BatchError, RecordProblem};
 pub use header::Header;
+pub use payload::{HeaderView, Payload};
 pub use prepare::{
     LogAppendTimePolicy, MergeLimits, PrepareError, Prepared, PreparedBatches, ReencodeReason, Rules, prepare,
+    prepare_screened,
 };
 pub use raw::{DecodedBatch, Place, RawBatch, SplitBatches, split};
 pub use record::{Headers, RecordView, Records};
+pub use screen::{Candidate, Screen, Screened};
 pub(crate) use stamp::unstamped;
 pub use stamp::{StampedBatch, stamp};

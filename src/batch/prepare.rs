@@ -1,11 +1,11 @@
 //! Which batches pass as they are, and what becomes of those that cannot.
 
-use crate::batch::build::BatchBuilder;
-use crate::batch::codec::{Compression, UNCOMPRESSED_BYTES_MAX};
+use crate::batch::codec::UNCOMPRESSED_BYTES_MAX;
 use crate::batch::error::BatchError;
 use crate::batch::merge::merge;
 use crate::batch::raw::RawBatch;
-use crate::batch::record::RecordView;
+use crate::batch::reencode::unpack;
+use crate::batch::screen::Screen;
 
 /// Why a batch was unpacked and packed again. Each is a counter, for each costs CPU that passthrough does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,16 +22,22 @@ pub enum ReencodeReason {
     Oversized,
     /// One batch per partition and Produce request: many small ones die on round trips.
     MergeSmall,
+    /// A record of it goes to the dead letters.
+    DeadLetter,
+    /// The target's registry has another id for the schema.
+    SchemaId,
 }
 
 impl ReencodeReason {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::MidBatch,
         Self::CompactionGap,
         Self::LogAppendTime,
         Self::DeleteHorizon,
         Self::Oversized,
         Self::MergeSmall,
+        Self::DeadLetter,
+        Self::SchemaId,
     ];
 
     pub fn name(&self) -> &'static str {
@@ -42,6 +48,8 @@ impl ReencodeReason {
             Self::DeleteHorizon => "delete_horizon",
             Self::Oversized => "oversized",
             Self::MergeSmall => "merge_small",
+            Self::DeadLetter => "dead_letter",
+            Self::SchemaId => "schema_id",
         }
     }
 }
@@ -111,6 +119,19 @@ pub struct Prepared {
     pub reencoded: Vec<ReencodeReason>,
 }
 
+impl Prepared {
+    pub(super) fn as_it_is(batch: RawBatch) -> Self {
+        let header = batch.header();
+        Self {
+            first_offset: header.base_offset,
+            next_offset: header.next_offset(),
+            record_count: header.record_count.unsigned_abs(),
+            reencoded: Vec::new(),
+            batch,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PreparedBatches {
     pub batches: Vec<Prepared>,
@@ -134,6 +155,8 @@ pub enum PrepareError {
          raise its max.message.bytes"
     )]
     RecordTooLarge { offset: i64, bytes: usize, max_message_bytes: usize },
+    #[error("whether the record at offset {offset} may pass is not known yet")]
+    Undecided { offset: i64 },
 }
 
 impl PrepareError {
@@ -141,7 +164,7 @@ impl PrepareError {
     pub fn offset(&self) -> Option<i64> {
         match self {
             Self::OutOfOrder { base_offset, .. } | Self::Control { base_offset } => Some(*base_offset),
-            Self::RecordTooLarge { offset, .. } => Some(*offset),
+            Self::RecordTooLarge { offset, .. } | Self::Undecided { offset } => Some(*offset),
             Self::Corrupt(error) => error.base_offset(),
         }
     }
@@ -151,6 +174,15 @@ impl PrepareError {
 /// and headers stay byte for byte. The checksum of a batch that is unpacked is compared first: packed again, damage
 /// would get a checksum that is right.
 pub fn prepare(batches: Vec<RawBatch>, rules: &Rules) -> Result<PreparedBatches, PrepareError> {
+    prepare_screened(batches, rules, None)
+}
+
+/// With a screen every record is looked at. A batch of which all pass as they are passes as it came.
+pub fn prepare_screened(
+    batches: Vec<RawBatch>,
+    rules: &Rules,
+    mut screen: Option<&mut dyn Screen>,
+) -> Result<PreparedBatches, PrepareError> {
     let mut prepared = Vec::with_capacity(batches.len());
     let mut next_position = rules.position;
     let mut end = i64::MIN;
@@ -171,15 +203,11 @@ pub fn prepare(batches: Vec<RawBatch>, rules: &Rules) -> Result<PreparedBatches,
         if header.record_count == 0 {
             continue;
         }
-        match reason(&batch, rules) {
-            None => prepared.push(Prepared {
-                first_offset: header.base_offset,
-                next_offset: end,
-                record_count: header.record_count.unsigned_abs(),
-                reencoded: Vec::new(),
-                batch,
-            }),
-            Some(reason) => reencode(&batch, rules, reason, &mut prepared)?,
+        let reason = reason(&batch, rules);
+        if reason.is_some() || screen.is_some() {
+            unpack(batch, rules, reason, &mut screen, &mut prepared)?;
+        } else {
+            prepared.push(Prepared::as_it_is(batch));
         }
     }
     if let Some(limits) = rules.merge {
@@ -204,76 +232,5 @@ fn reason(batch: &RawBatch, rules: &Rules) -> Option<ReencodeReason> {
         Some(ReencodeReason::Oversized)
     } else {
         None
-    }
-}
-
-struct Moving<'a> {
-    offset: i64,
-    timestamp: i64,
-    record: RecordView<'a>,
-}
-
-fn reencode(
-    batch: &RawBatch,
-    rules: &Rules,
-    reason: ReencodeReason,
-    into: &mut Vec<Prepared>,
-) -> Result<(), PrepareError> {
-    batch.verify_crc()?;
-    let decoded = batch.decode(rules.uncompressed_bytes_max)?;
-    let mut moving = Vec::new();
-    for record in decoded.records() {
-        let record = record?;
-        let offset = decoded.offset(&record);
-        if offset < rules.position {
-            continue;
-        }
-        let timestamp = match rules.log_append_time {
-            LogAppendTimePolicy::KeepAppendTime => decoded.timestamp(&record),
-            LogAppendTimePolicy::KeepCreateTime => decoded.create_time(&record),
-        };
-        moving.push(Moving { offset, timestamp, record });
-    }
-    // Depth first, left before right: the pieces come out in the order of their offsets.
-    let mut pieces = vec![&moving[..]];
-    let first = into.len();
-    while let Some(piece) = pieces.pop() {
-        let (Some(head), Some(tail)) = (piece.first(), piece.last()) else { continue };
-        let batch = pack(piece, decoded.header().compression(), rules)?;
-        let Some(batch) = batch else {
-            let (left, right) = piece.split_at(piece.len() / 2);
-            pieces.extend([right, left]);
-            continue;
-        };
-        into.push(Prepared {
-            record_count: batch.header().record_count.unsigned_abs(),
-            batch,
-            first_offset: head.offset,
-            next_offset: tail.offset + 1,
-            reencoded: vec![reason],
-        });
-    }
-    if let Some(last) = into[first..].last_mut() {
-        last.next_offset = decoded.header().next_offset();
-    }
-    Ok(())
-}
-
-/// None: too large, and can be divided.
-fn pack(piece: &[Moving<'_>], compression: Compression, rules: &Rules) -> Result<Option<RawBatch>, PrepareError> {
-    let mut builder = BatchBuilder::new(compression);
-    for moving in piece {
-        builder.push_raw(moving.timestamp, &moving.record);
-    }
-    let batch = builder.build()?;
-    let bytes = batch.bytes().len();
-    match piece {
-        _ if bytes <= rules.batch_bytes_max => Ok(Some(batch)),
-        [_] if bytes <= rules.max_message_bytes => Ok(Some(batch)),
-        // Another codec might fit, but which one consumers must read is the producer's choice.
-        [only] => {
-            Err(PrepareError::RecordTooLarge { offset: only.offset, bytes, max_message_bytes: rules.max_message_bytes })
-        }
-        _ => Ok(None),
     }
 }

@@ -1,8 +1,8 @@
 //! What must hold for every batch: hostile bytes never panic, and preparing loses, doubles and changes nothing.
 
 use crate::batch::{
-    BatchBuilder, BatchError, Compression, Header, LogAppendTimePolicy, MergeLimits, PrepareError, RawBatch,
-    ReencodeReason, Rules, compress, prepare, samples, split, stamp,
+    BatchBuilder, BatchError, Candidate, Compression, Header, LogAppendTimePolicy, MergeLimits, PrepareError, RawBatch,
+    ReencodeReason, Rules, Screen, Screened, compress, prepare, prepare_screened, samples, split, stamp,
 };
 use crate::types::ProducerIdentity;
 use bytes::Bytes;
@@ -241,7 +241,85 @@ fn merging_stops_at_its_limits() {
     assert_eq!(prepared.len(), 8);
 }
 
+/// Decides by the offset.
+#[derive(Default)]
+struct Sieve {
+    divert: std::collections::BTreeSet<i64>,
+    replace: std::collections::BTreeSet<i64>,
+    wait: Option<i64>,
+    diverted: Vec<i64>,
+    seen: Vec<i64>,
+}
+
+impl Screen for Sieve {
+    fn screen(&mut self, candidate: &Candidate<'_>) -> Screened {
+        let offset = candidate.offset;
+        self.seen.push(offset);
+        if self.wait == Some(offset) {
+            Screened::Await
+        } else if self.divert.contains(&offset) {
+            self.diverted.push(offset);
+            Screened::Divert
+        } else if self.replace.contains(&offset) {
+            let record = &candidate.record;
+            Screened::Replace(super::Payload::of(record, record.key, Some(b"other"), &[]))
+        } else {
+            Screened::Pass
+        }
+    }
+}
+
+#[test]
+fn a_batch_that_waits_tells_where_and_is_looked_at_to_its_end() {
+    let batches = vec![serve(&plain(3, 10), 0).0, serve(&plain(3, 10), 3).0, serve(&plain(3, 10), 6).0];
+    let mut sieve = Sieve { wait: Some(4), ..Sieve::default() };
+    let error = prepare_screened(batches, &Rules::new(0, 1000), Some(&mut sieve)).unwrap_err();
+    assert_eq!(error, PrepareError::Undecided { offset: 4 });
+    assert_eq!(sieve.seen, [0, 1, 2, 3, 4, 5]);
+}
+
 proptest! {
+    #[test]
+    fn what_a_screen_takes_is_missing_and_nothing_else(
+        sources in vec(source(), 0..5), start in 0i64..20, divert in vec(0i64..60, 0..20), replace in vec(0i64..60, 0..20),
+    ) {
+        let (mut batches, mut expected, mut next) = (Vec::new(), Vec::new(), 0);
+        for source in &sources {
+            let (batch, seen) = serve_for(source, next, LogAppendTimePolicy::KeepAppendTime);
+            next = batch.header().next_offset();
+            expected.extend(seen.into_iter().filter(|it| it.0 >= start));
+            batches.push(batch);
+        }
+        let untouched: Vec<_> = batches.iter().map(|it| it.body().to_vec()).collect();
+        let mut sieve = Sieve {
+            divert: divert.into_iter().collect(),
+            replace: replace.into_iter().collect(),
+            ..Sieve::default()
+        };
+        let rules = unmerged(start, 1 << 20);
+        let prepared = prepare_screened(batches, &rules, Some(&mut sieve)).unwrap();
+        prop_assert_eq!(prepared.next_position, next.max(start));
+        let all: Vec<_> = expected.iter().map(|it| it.0).collect();
+        prop_assert_eq!(&sieve.seen, &all, "each record is looked at once, in order");
+        let due: Vec<_> = all.iter().copied().filter(|it| sieve.divert.contains(it)).collect();
+        prop_assert_eq!(&sieve.diverted, &due);
+        let mut expected = expected.into_iter().filter(|it| !sieve.divert.contains(&it.0));
+        for it in &prepared.batches {
+            if it.reencoded.is_empty() {
+                prop_assert!(untouched.iter().any(|body| body == it.batch.body()));
+            }
+            for (_, timestamp, payload) in consume(&it.batch) {
+                let (offset, want_timestamp, mut want) = expected.next().unwrap();
+                if sieve.replace.contains(&offset) {
+                    want.1 = Some(b"other".to_vec());
+                    prop_assert!(it.reencoded.contains(&ReencodeReason::SchemaId));
+                }
+                prop_assert_eq!((timestamp, payload), (want_timestamp, want));
+            }
+        }
+        prop_assert!(expected.next().is_none());
+    }
+
     #[test]
     fn preparing_loses_doubles_and_changes_nothing(
         sources in vec(source(), 0..6), start in 0i64..30,
