@@ -12,6 +12,7 @@ pub mod cli;
 pub mod clock;
 pub mod cluster;
 pub mod config;
+pub mod dead_letters;
 pub mod demo;
 pub mod group;
 pub mod incidents;

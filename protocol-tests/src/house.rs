@@ -16,7 +16,7 @@ const LAYERS: &[&[&str]] = &[
     &["batch"],
     &["source", "target", "group"],
     &["reader"],
-    &["ledger", "topics", "avro"],
+    &["ledger", "topics", "avro", "dead_letters"],
     &["bridge"],
     &["verify"],
     &["positions"],

@@ -21,6 +21,11 @@ impl Payload {
         Self { attributes: 0, bytes }
     }
 
+    /// As a record of it; None: a length in it is beyond what a batch can say.
+    pub fn view(&self) -> Option<RecordView<'_>> {
+        RecordView::of_payload(self.attributes, &self.bytes).ok()
+    }
+
     /// The record with another key or value, its headers byte for byte, and `more` behind them.
     pub fn of(record: &RecordView<'_>, key: Option<&[u8]>, value: Option<&[u8]>, more: &[HeaderView<'_>]) -> Self {
         let mut bytes = Vec::new();

@@ -46,7 +46,12 @@ impl<'a> RecordView<'a> {
         let attributes = read_byte(&mut record)?;
         let timestamp_delta = read_varlong(&mut record)?;
         let offset_delta = read_varint(&mut record)?;
-        let payload = record;
+        Ok(Self { timestamp_delta, offset_delta, ..Self::of_payload(attributes, record)? })
+    }
+
+    /// The first of its batch, at the base timestamp.
+    pub(super) fn of_payload(attributes: u8, payload: &'a [u8]) -> Result<Self, RecordProblem> {
+        let mut record = payload;
         let key = read_nullable(&mut record)?;
         let value = read_nullable(&mut record)?;
         let count = read_varint(&mut record)?;
@@ -61,6 +66,7 @@ impl<'a> RecordView<'a> {
         if !record.is_empty() {
             return Err(RecordProblem::TrailingInRecord);
         }
+        let (timestamp_delta, offset_delta) = (0, 0);
         Ok(Self { attributes, timestamp_delta, offset_delta, key, value, header_count, raw_headers, payload })
     }
 }

@@ -4,6 +4,7 @@
 mod admin;
 mod backoff;
 mod courier;
+mod ensure;
 mod error;
 mod groups;
 mod keeper;
@@ -14,6 +15,7 @@ mod rights;
 pub use admin::{NewTopic, TopicConfigs, WouldBe};
 pub use backoff::Backoff;
 pub use courier::{Address, Courier, Dispatch, Lost, Pending};
+pub use ensure::EnsureError;
 pub use error::{ClusterError, describe};
 pub use groups::GroupMember;
 pub use keeper::Keeper;

@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::endpoint::HostPort;
+use super::pattern::{is_internal, topic_name_fault};
 use super::reader::{Reader, Section, join};
 
 /// Above this the ledger's partitions and their transactions cost the target more than parallelism gives.
@@ -53,6 +54,8 @@ pub struct Delivery {
     pub transaction_protocol: ProtocolChoice,
     pub log_append_time: LogAppendTime,
     pub accept_weak: BTreeSet<Weakness>,
+    /// None: named after the link.
+    pub dead_letter_topic: Option<String>,
     pub sharing: Sharing,
     /// None: the host's name. Empty: a member without one.
     pub instance_id: Option<String>,
@@ -193,6 +196,7 @@ impl Delivery {
                 .unwrap_or(ProtocolChoice::Auto),
             log_append_time: reader.choice(&section, "log_append_time", &times).unwrap_or(LogAppendTime::Keep),
             accept_weak: weaknesses(reader, &section),
+            dead_letter_topic: topic(reader, &section, "dead_letter_topic"),
             sharing: reader.choice(&section, "sharing", &sharings).unwrap_or(Sharing::Off),
             instance_id: instance_id(reader, &section),
             session_timeout: milliseconds(session),
@@ -224,6 +228,18 @@ fn contradiction(reader: &mut Reader<'_>, section: &Section<'_>, keys: &[&str], 
     let set = keys.iter().find_map(|key| Some((*key, section.table?.get(*key)?.span())));
     let (key, span) = set.unwrap_or((keys[0], section.span.clone()));
     reader.problem(&span, &join(&section.path, key), what, remedy);
+}
+
+fn topic(reader: &mut Reader<'_>, section: &Section<'_>, key: &str) -> Option<String> {
+    let value = reader.string(section, key)?;
+    let fault = match topic_name_fault(&value.text) {
+        Some(fault) => Some(format!("is no topic name: it {fault}")),
+        None => is_internal(&value.text).then(|| "is the name of a topic of Kafka's own".to_owned()),
+    };
+    if let Some(what) = fault {
+        reader.wrong(&value, what, "choose another name");
+    }
+    Some(value.text)
 }
 
 fn weaknesses(reader: &mut Reader<'_>, section: &Section<'_>) -> BTreeSet<Weakness> {

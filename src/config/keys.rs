@@ -23,6 +23,22 @@ pub const KEYS: &[&str] = &[
     "topics.exclude",
     "topics.rename",
     "topics.start",
+    "topics.value_schema",
+    "topics.key_schema",
+    "topics.framing",
+    "topics.references",
+    "topics.compatible_with",
+    "topics.on_invalid",
+    "topics.on_unknown_schema",
+    "topics.on_registry_down",
+    "topics.schema_ids",
+    "topics.rules",
+    "topics.rules.field",
+    "topics.rules.required",
+    "topics.rules.min",
+    "topics.rules.max",
+    "topics.rules.one_of",
+    "topics.rules.max_length",
     "delivery",
     "delivery.lanes",
     "delivery.commit_interval_ms",
@@ -34,6 +50,7 @@ pub const KEYS: &[&str] = &[
     "delivery.transaction_protocol",
     "delivery.log_append_time",
     "delivery.accept_weak",
+    "delivery.dead_letter_topic",
     "delivery.sharing",
     "delivery.instance_id",
     "delivery.session_timeout_ms",
@@ -51,7 +68,8 @@ pub(super) fn remedy(section: &str, key: &str) -> String {
     }
     let elsewhere = |wanted: &str| KEYS.iter().copied().find(|known| known.contains('.') && leaf(known) == wanted);
     if let Some((table, leaf)) = elsewhere(key).and_then(|known| known.rsplit_once('.')) {
-        let brackets = if table == "topics" { format!("[[{table}]]") } else { format!("[{table}]") };
+        let is_list = table.starts_with("topics");
+        let brackets = if is_list { format!("[[{table}]]") } else { format!("[{table}]") };
         return format!("`{leaf}` belongs into {brackets}");
     }
     format!("known keys here: {}", of(section).collect::<Vec<_>>().join(", "))

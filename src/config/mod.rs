@@ -11,6 +11,7 @@ mod pattern;
 mod reader;
 mod show;
 mod topics;
+mod validation;
 
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,9 @@ pub use error::{ConfigError, Place, Problem};
 pub use keys::KEYS;
 pub use pattern::{Pattern, TOPIC_NAME_LENGTH_MAX, is_internal, topic_name_fault};
 pub use topics::{Rename, Start, TopicRule};
+pub use validation::{
+    FieldRule, Framing, Number, OnInvalid, OnRegistryDown, OnUnknownSchema, SchemaIds, SchemaSource, Validation,
+};
 
 use error::{Show, Text};
 use reader::{Reader, Section};
@@ -38,13 +42,14 @@ use reader::{Reader, Section};
 const CONFIG_BYTES_MAX: u64 = 1 << 20;
 
 const LEDGER_SUFFIX: &str = ".ledger";
+const DEAD_LETTER_SUFFIX: &str = ".dead-letters";
 
-/// The link's name, such that the ledger's name, made from it, is one that Kafka takes.
+/// The link's name, such that the names of topics made from it are such that Kafka takes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LinkName(String);
 
 impl LinkName {
-    pub const LENGTH_MAX: usize = TOPIC_NAME_LENGTH_MAX - LEDGER_SUFFIX.len();
+    pub const LENGTH_MAX: usize = TOPIC_NAME_LENGTH_MAX - DEAD_LETTER_SUFFIX.len();
 
     pub fn new(name: &str) -> Result<Self, String> {
         if name.is_empty() {
@@ -66,6 +71,10 @@ impl LinkName {
 
     pub fn ledger_topic(&self) -> String {
         format!("{}{LEDGER_SUFFIX}", self.0)
+    }
+
+    fn dead_letter_topic(&self) -> String {
+        format!("{}{DEAD_LETTER_SUFFIX}", self.0)
     }
 
     pub fn group_id(&self) -> &str {
@@ -148,7 +157,7 @@ impl Config {
         let target_end = EndConfig::read(reader, &target, folder);
         let replication_factor =
             reader.integer(&target, "replication_factor", 1..=i64::from(i16::MAX)).and_then(|n| i16::try_from(n).ok());
-        let topics = topics::read(reader, &root);
+        let topics = topics::read(reader, &root, folder);
         let delivery = Delivery::read(reader, &root);
         let log = Log::read(reader, &root);
         let console_listen = delivery::read_console(reader, &root);
@@ -174,6 +183,11 @@ impl Config {
         &self.file
     }
 
+    /// At the target; made when some topic's records are checked.
+    pub fn dead_letter_topic(&self) -> String {
+        self.delivery.dead_letter_topic.clone().unwrap_or_else(|| self.link.dead_letter_topic())
+    }
+
     fn unreadable_files(&self, text: &str) -> Vec<Problem> {
         let mut problems = Vec::new();
         for (name, end) in [("source", &self.source), ("target", &self.target.end)] {
@@ -183,18 +197,29 @@ impl Config {
                 files.extend([("cert_file", &client.cert_file), ("key_file", &client.key_file)]);
             }
             for (key, path) in files {
-                // A folder can be opened, but not read.
-                let opened = File::open(path).and_then(|mut file| file.read(&mut [0]));
-                let Err(error) = opened else { continue };
-                let key = format!("{name}.tls.{key}");
-                let what = format!("cannot read {}: {error}", path.display());
-                let remedy = "mend the path (relative ones count from the config's folder) or the file's rights";
-                let source = Text { file: &self.file, text };
-                let start = self.places.get(&key).map_or(0, |place| offset_of(text, place));
-                problems.push(source.problem(start..start + 1, &key, what, remedy.to_owned(), Show::Line));
+                problems.extend(self.unreadable(text, &format!("{name}.tls.{key}"), path));
+            }
+        }
+        for (at, rule) in self.topics.iter().enumerate() {
+            for (key, path) in rule.validation.iter().flat_map(Validation::files) {
+                problems.extend(self.unreadable(text, &format!("topics[{at}].{key}"), path));
             }
         }
         problems
+    }
+
+    fn unreadable(&self, text: &str, key: &str, path: &Path) -> Option<Problem> {
+        // A folder can be opened, but not read.
+        let error = File::open(path).and_then(|mut file| file.read(&mut [0])).err()?;
+        let what = format!("cannot read {}: {error}", path.display());
+        let remedy = "mend the path (relative ones count from the config's folder) or the file's rights";
+        Some(self.problem(text, key, what, remedy.to_owned()))
+    }
+
+    fn problem(&self, text: &str, key: &str, what: String, remedy: String) -> Problem {
+        let source = Text { file: &self.file, text };
+        let start = self.places.get(key).map_or(0, |place| offset_of(text, place));
+        source.problem(start..start + 1, key, what, remedy, Show::Line)
     }
 }
 

@@ -189,6 +189,34 @@ impl Reader<'_> {
         }
     }
 
+    /// A finite number, with a fraction or without.
+    pub(super) fn number(&mut self, section: &Section<'_>, key: &str) -> Option<f64> {
+        let path = join(&section.path, key);
+        let value = self.entry(section, key)?;
+        let number = match value.get_ref() {
+            DeValue::Integer(integer) if integer.radix() == 10 => integer.as_str().parse().ok(),
+            DeValue::Float(float) => float.as_str().parse().ok(),
+            _ => None,
+        };
+        let number = number.filter(|it: &f64| it.is_finite());
+        if number.is_none() {
+            let what = format!("is {}, not a finite decimal number", article(value.get_ref()));
+            self.problem(&value.span(), &path, what, format!("write `{key} = 1` or `{key} = 0.5`"));
+        }
+        number
+    }
+
+    pub(super) fn flag(&mut self, section: &Section<'_>, key: &str) -> Option<bool> {
+        let path = join(&section.path, key);
+        let value = self.entry(section, key)?;
+        if let DeValue::Boolean(flag) = value.get_ref() {
+            return Some(*flag);
+        }
+        let what = format!("is {}, not true or false", article(value.get_ref()));
+        self.problem(&value.span(), &path, what, format!("write `{key} = true`"));
+        None
+    }
+
     /// One of a few words.
     pub(super) fn choice<T: Copy>(&mut self, section: &Section<'_>, key: &str, words: &[(&str, T)]) -> Option<T> {
         let value = self.string(section, key)?;

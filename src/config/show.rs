@@ -2,7 +2,11 @@
 
 use std::fmt;
 
-use super::{Config, EndConfig, LogAppendTime, LogFormat, ProtocolChoice, Rename, Sharing, TopicRule};
+use super::{
+    Config, EndConfig, Framing, LogAppendTime, LogFormat, OnInvalid, OnRegistryDown, OnUnknownSchema, ProtocolChoice,
+    Rename, SchemaIds, SchemaSource, Sharing, TopicRule, Validation,
+};
+use std::path::Path;
 
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -32,6 +36,9 @@ impl fmt::Display for Config {
         };
         writeln!(f, "log_append_time = {time:?}")?;
         writeln!(f, "accept_weak = {:?}", delivery.accept_weak.iter().map(|weak| weak.name()).collect::<Vec<_>>())?;
+        if let Some(topic) = &delivery.dead_letter_topic {
+            writeln!(f, "dead_letter_topic = {topic:?}")?;
+        }
         let sharing = match delivery.sharing {
             Sharing::Off => "off",
             Sharing::Group => "group",
@@ -79,7 +86,62 @@ fn topics(f: &mut fmt::Formatter<'_>, rule: &TopicRule) -> fmt::Result {
             writeln!(f, "rename = {{ {} }}", pairs.join(", "))?;
         }
     }
-    writeln!(f, "start = \"{}\"", rule.start)
+    writeln!(f, "start = \"{}\"", rule.start)?;
+    rule.validation.as_ref().map_or(Ok(()), |it| validation(f, it))
+}
+
+fn validation(f: &mut fmt::Formatter<'_>, it: &Validation) -> fmt::Result {
+    let path = |path: &Path| quoted(&path.to_string_lossy());
+    for (key, source) in [("key_schema", &it.key), ("value_schema", &it.value)] {
+        match source {
+            None => {}
+            Some(SchemaSource::File(file)) => writeln!(f, "{key} = {}", path(file))?,
+            Some(SchemaSource::Registry { subject: None }) => writeln!(f, "{key} = \"registry\"")?,
+            Some(SchemaSource::Registry { subject: Some(subject) }) => {
+                writeln!(f, "{key} = {}", quoted(&format!("registry:{subject}")))?;
+            }
+        }
+    }
+    let framing = match it.framing {
+        None => None,
+        Some(Framing::Confluent) => Some("confluent"),
+        Some(Framing::SingleObject) => Some("single_object"),
+        Some(Framing::Raw) => Some("raw"),
+    };
+    framing.map_or(Ok(()), |it| writeln!(f, "framing = {it:?}"))?;
+    if !it.references.is_empty() {
+        writeln!(f, "references = [{}]", it.references.iter().map(|it| path(it)).collect::<Vec<_>>().join(", "))?;
+    }
+    it.compatible_with.as_ref().map_or(Ok(()), |it| writeln!(f, "compatible_with = {}", path(it)))?;
+    let on_invalid = if it.on_invalid == OnInvalid::Stop { "stop" } else { "dead_letter" };
+    writeln!(f, "on_invalid = {on_invalid:?}")?;
+    let on_unknown = it.on_unknown_schema.map(|it| match it {
+        OnUnknownSchema::DeadLetter => "dead_letter",
+        OnUnknownSchema::Stop => "stop",
+        OnUnknownSchema::Wait => "wait",
+        OnUnknownSchema::PassUnchecked => "pass_unchecked",
+    });
+    on_unknown.map_or(Ok(()), |it| writeln!(f, "on_unknown_schema = {it:?}"))?;
+    if it.uses_registry() {
+        let on_down = if it.on_registry_down == OnRegistryDown::Wait { "wait" } else { "pass_unchecked" };
+        let ids = if it.schema_ids == SchemaIds::Keep { "keep" } else { "map" };
+        writeln!(f, "on_registry_down = {on_down:?}\nschema_ids = {ids:?}")?;
+    }
+    for rule in &it.rules {
+        writeln!(f, "[[topics.rules]]\nfield = {}", quoted(&rule.field))?;
+        if rule.required {
+            writeln!(f, "required = true")?;
+        }
+        // With a point: as a whole number it could be beyond TOML's.
+        rule.min.map_or(Ok(()), |it| writeln!(f, "min = {:?}", it.0))?;
+        rule.max.map_or(Ok(()), |it| writeln!(f, "max = {:?}", it.0))?;
+        if !rule.one_of.is_empty() {
+            let words: Vec<String> = rule.one_of.iter().map(|it| quoted(it)).collect();
+            writeln!(f, "one_of = [{}]", words.join(", "))?;
+        }
+        rule.max_length.map_or(Ok(()), |it| writeln!(f, "max_length = {it}"))?;
+    }
+    Ok(())
 }
 
 /// A TOML string that reads back as the same text, `${` included.

@@ -91,7 +91,25 @@ start = "latest"
 [[topics]]
 include = ["e"]
 rename = "ee"
+key_schema = "/key.avsc"
+value_schema = "registry:{topic}-value"
+compatible_with = "/v1.avsc"
+references = ["/address.avsc"]
+on_invalid = "stop"
+on_unknown_schema = "wait"
+on_registry_down = "pass_unchecked"
+schema_ids = "map"
+rules = [
+  { field = "a.b", required = true, max_length = 9 },
+  { field = "n", min = -1, max = 2.5 },
+  { field = "c", one_of = ["EUR", "a \"b\""] },
+]
+[[topics]]
+include = ["f"]
+value_schema = "/f.avsc"
+framing = "single_object"
 [delivery]
+dead_letter_topic = "dlq"
 lanes = "${LANES}"
 transaction_protocol = "v1"
 log_append_time = "create_time"
@@ -109,11 +127,35 @@ listen = "127.0.0.1:8080"
     let config = parse(full).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(config.source.bootstrap_servers[0].to_string(), "kafka-env:9093");
     assert_eq!(config.delivery.lanes.get(), 7);
+    assert_eq!(config.dead_letter_topic(), "dlq");
+    let validation = config.topics[2].validation.as_ref().expect("a schema is named");
+    assert_eq!(validation.value, Some(SchemaSource::Registry { subject: Some("{topic}-value".to_owned()) }));
+    assert_eq!((validation.rules.len(), validation.rules[1].min), (3, Some(Number(-1.0))));
     assert_eq!(config.delivery.instance_id.as_deref(), Some(""));
     let mut again = parse(&config.to_string()).unwrap_or_else(|error| panic!("{error}\n{config}"));
     assert_ne!(again.places, config.places);
     again.places = config.places.clone();
     assert_eq!(again, config);
+}
+
+#[test]
+fn what_would_check_nothing_is_refused() {
+    let with = |lines: &str| error(&format!("{MINIMAL}{lines}\n"));
+    for (lines, expected) in [
+        ("on_invalid = \"stop\"", "topics[0].on_invalid: has no effect: no schema is named"),
+        ("key_schema = \"k.avsc\"\nrules = [{ field = \"a\", required = true }]", "topics[0].rules: has no effect"),
+        ("value_schema = \"v.avsc\"\nschema_ids = \"map\"", "topics[0].schema_ids: has no effect without a registry"),
+        ("value_schema = \"registry\"\nframing = \"raw\"", "topics[0].framing: carries no id"),
+        ("value_schema = \"registry:\"", "names no subject"),
+        ("value_schema = \"v.avsc\"\nrules = [{ field = \"a\" }]", "topics[0].rules[0]: checks nothing"),
+        ("value_schema = \"v.avsc\"\nrules = [{ field = \"a\", min = 2, max = 1 }]", "no number is within"),
+        ("value_schema = \"v.avsc\"\nrules = [{ field = \"a\", min = nan }]", "not a finite decimal number"),
+        ("value_schema = \"v.avsc\"\nrules = [{ field = \"a\", requird = true }]", "did you mean `required`?"),
+        ("value_schema = \"v.avsc\"\nframing = \"confluence\"", "did you mean \"confluent\"?"),
+    ] {
+        let told = with(lines);
+        assert!(told.contains(expected), "{lines}:\n{told}");
+    }
 }
 
 #[test]

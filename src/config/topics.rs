@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use toml::de::DeValue;
 
 use super::pattern::{Pattern, is_internal, topic_name_fault};
 use super::reader::{Reader, Section, article, join};
+use super::validation::Validation;
 
 const PLACEHOLDER: &str = "{topic}";
 
@@ -19,6 +21,8 @@ pub struct TopicRule {
     pub exclude: Vec<Pattern>,
     pub rename: Rename,
     pub start: Start,
+    /// None: records pass unchecked.
+    pub validation: Option<Validation>,
 }
 
 /// The name at the target.
@@ -64,7 +68,7 @@ impl fmt::Display for Start {
     }
 }
 
-pub(super) fn read(reader: &mut Reader<'_>, root: &Section<'_>) -> Vec<TopicRule> {
+pub(super) fn read(reader: &mut Reader<'_>, root: &Section<'_>, folder: &Path) -> Vec<TopicRule> {
     const REMEDY: &str = "add `[[topics]]` with `include = [\"orders.*\"]`";
     let problems = reader.problems.len();
     let sections = reader.sections(root, "topics").unwrap_or_default();
@@ -78,8 +82,9 @@ pub(super) fn read(reader: &mut Reader<'_>, root: &Section<'_>) -> Vec<TopicRule
         let exclude = patterns(reader, section, "exclude", &[]).unwrap_or_default();
         let rename = rename(reader, section, include.as_deref().unwrap_or_default());
         let start = start(reader, section).unwrap_or(Start::Earliest);
+        let validation = Validation::read(reader, section, folder);
         if let (Some(include), Some(rename)) = (include, rename) {
-            rules.push(TopicRule { include, exclude, rename, start });
+            rules.push(TopicRule { include, exclude, rename, start, validation });
         }
     }
     rules

@@ -1,6 +1,6 @@
 //! Why a ledger cannot be trusted or reached.
 
-use crate::cluster::ClusterError;
+use crate::cluster::{ClusterError, EnsureError};
 use crate::types::TopicPartition;
 
 #[derive(Clone, Debug, thiserror::Error)]
@@ -34,10 +34,8 @@ pub enum LedgerError {
     TooLarge { partition: TopicPartition, records: usize, bytes: usize, bytes_max: usize },
     #[error("{partition}: the ledger's batch at offset {offset} is damaged: {reason}")]
     Damaged { partition: TopicPartition, offset: i64, reason: String },
-    #[error(
-        "{topic}: not all its partitions have a leader after {seconds} s. Is a broker of the target down, or the topic being deleted?"
-    )]
-    NotReady { topic: String, seconds: u64 },
+    #[error(transparent)]
+    NotReady(EnsureError),
     #[error("{topic}: {problem}. {remedy}")]
     Topic { topic: String, problem: String, remedy: String },
 }
@@ -46,5 +44,14 @@ impl LedgerError {
     /// Waiting may help: a broker is away, or the network.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Cluster(error) if !error.is_authorization())
+    }
+}
+
+impl From<EnsureError> for LedgerError {
+    fn from(error: EnsureError) -> Self {
+        match error {
+            EnsureError::Cluster(error) => Self::Cluster(error),
+            error @ EnsureError::NotReady { .. } => Self::NotReady(error),
+        }
     }
 }

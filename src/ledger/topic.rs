@@ -1,12 +1,10 @@
 //! The ledger's topic: made once, checked at every start.
 
 use super::error::LedgerError;
-use crate::cluster::{Cluster, ClusterError, Metadata, NewTopic, TopicConfigs};
-use crate::types::TopicName;
+use crate::cluster::{Cluster, NewTopic, TopicConfigs};
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 /// The tail of a compacted partition is its active segment: small ones keep a full replay short.
 const SEGMENT_BYTES: &str = "16777216";
@@ -14,10 +12,6 @@ const SEGMENT_BYTES: &str = "16777216";
 const MIN_COMPACTION_LAG_MS: &str = "86400000";
 /// From three replicas on, a position must not hang on one of them.
 const MIN_INSYNC_REPLICAS: &str = "2";
-const TOPIC_ALREADY_EXISTS: i16 = 36;
-const POLL: Duration = Duration::from_millis(50);
-/// An election takes seconds; whoever waits longer wants to know why.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Creates the topic where it is missing; refuses one that would not keep what is written to it.
 pub async fn ensure(
@@ -26,25 +20,7 @@ pub async fn ensure(
     lanes: NonZeroU32,
     replication_factor: Option<i16>,
 ) -> Result<(), LedgerError> {
-    let name: TopicName = Arc::from(topic);
-    let began = Instant::now();
-    let found = loop {
-        let metadata = cluster.metadata(Some(std::slice::from_ref(&name))).await?;
-        // More than once: a topic of that name that is being deleted (ZooKeeper mode takes its time) is told to exist.
-        if !exists(&metadata, &name) {
-            create(cluster, &new_topic(topic, lanes, replication_factor)).await?;
-        }
-        let known = metadata.topics.get(&name).map(|it| &it.partitions);
-        if let Some(found) =
-            known.filter(|it| !it.is_empty() && it.values().all(|partition| partition.leader.is_some()))
-        {
-            break i32::try_from(found.len()).unwrap_or(i32::MAX);
-        }
-        if began.elapsed() > PATIENCE {
-            return Err(LedgerError::NotReady { topic: topic.to_owned(), seconds: PATIENCE.as_secs() });
-        }
-        tokio::time::sleep(POLL).await;
-    };
+    let found = cluster.ensure_topic(&new_topic(topic, lanes, replication_factor)).await?;
     let configs = cluster.topic_configs(topic).await?;
     fault(topic, lanes, usize::try_from(found).unwrap_or(usize::MAX), &configs).map_or(Ok(()), Err)
 }
@@ -70,17 +46,6 @@ pub fn new_topic(name: &str, lanes: NonZeroU32, replication_factor: Option<i16>)
     }
     let partitions = i32::try_from(lanes.get()).unwrap_or(i32::MAX);
     NewTopic { name: Arc::from(name), partitions, replication_factor, configs }
-}
-
-fn exists(metadata: &Metadata, topic: &TopicName) -> bool {
-    metadata.topics.get(topic).is_some_and(|it| it.error_code == 0 || !it.partitions.is_empty())
-}
-
-async fn create(cluster: &Cluster, topic: &NewTopic) -> Result<(), ClusterError> {
-    match cluster.create_topic(topic, false).await {
-        Err(error) if error.code() == Some(TOPIC_ALREADY_EXISTS) => Ok(()),
-        other => other.map(|_| ()),
-    }
 }
 
 /// What is wrong, and the remedy.
