@@ -3,10 +3,13 @@
 //! `apache-avro` parses schemas. It is no validator: it takes what is cut off within a nullable tail, and trailing bytes, and
 //! hostile lengths take gigabytes or the stack. What is taken here is what a strict reader takes; `walk` says the details.
 
+mod calendar;
 mod canonical;
 mod decimal;
+mod encode;
 mod fault;
 mod framing;
+mod json;
 mod node;
 mod parse;
 mod program;
@@ -15,6 +18,7 @@ mod schema;
 mod validator;
 mod walk;
 
+pub use encode::JsonFault;
 pub use fault::{Fault, FaultKind};
 pub use framing::{Framing, FramingFault, Marker};
 pub use rules::{Check, FieldRule};

@@ -22,11 +22,17 @@ pub struct Validator {
 impl Validator {
     /// Fails for a rule whose path or check the schema cannot meet.
     pub fn compile(schema: &Schema, rules: &[FieldRule]) -> Result<Self, SchemaError> {
-        let program = match rules {
-            [] => schema.program.clone(),
-            _ => Arc::new(rules::apply(&schema.graph, Program::clone(&schema.program), rules)?),
-        };
-        Ok(Self { graph: schema.graph.clone(), program })
+        let plain = Self::plain(schema);
+        if rules.is_empty() {
+            return Ok(plain);
+        }
+        let program = rules::apply(&plain.graph, Program::clone(&plain.program), rules)?;
+        Ok(Self { program: Arc::new(program), ..plain })
+    }
+
+    /// Of the schema alone.
+    pub(super) fn plain(schema: &Schema) -> Self {
+        Self { graph: schema.graph.clone(), program: schema.program.clone() }
     }
 
     /// Whether the bytes are one datum of the schema, whole and nothing behind it, that keeps the rules. The first fault in
