@@ -2,9 +2,10 @@
 //!
 //! Layers, lowest first; each may use those above it in this list, never those below:
 //! `types`, `clock`, `latest` and `planted`, `shape`, `wire`, `cluster`, `batch`, `source`, `target` and `group` (pure state machines),
-//! `reader`, `ledger` and `topics`, `bridge`, `verify`, `positions`, `incidents`, `demo`, `cli`.
+//! `reader`, `ledger`, `topics` and `avro`, `bridge`, `verify`, `positions`, `incidents`, `demo`, `cli`.
 //! `broker`, the in-process demo cluster, stands beside them: it uses `types`, `shape` and `batch` alone.
 
+pub mod avro;
 pub mod batch;
 pub mod bridge;
 pub mod broker;
