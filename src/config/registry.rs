@@ -53,7 +53,9 @@ impl RegistryUrlError {
             }
             Self::Protocol | Self::Host | Self::PortNumber => "write it as `https://registry.example:8081`",
             Self::Query => "take out what begins at `?` or `#`",
-            Self::Path => "write the path in letters, digits, `-._~` and %-escapes, as `https://registry.example/apis/ccompat/v7`",
+            Self::Path => {
+                "write the path in letters, digits, `-._~` and %-escapes, as `https://registry.example/apis/ccompat/v7`"
+            }
         }
     }
 }
@@ -77,7 +79,8 @@ impl FromStr for RegistryUrl {
             return Err(RegistryUrlError::Query);
         }
         let (authority, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
-        let has_port = authority.rsplit_once(':').is_some_and(|(host, _)| !host.starts_with('[') || host.ends_with(']'));
+        let has_port =
+            authority.rsplit_once(':').is_some_and(|(host, _)| !host.starts_with('[') || host.ends_with(']'));
         let with_port = match (has_port, is_tls) {
             (true, _) => authority.to_owned(),
             (false, true) => format!("{authority}:443"),
@@ -141,7 +144,11 @@ impl RegistryConfig {
                     reader.wrong(value, "is https, and there is no tls table", remedy);
                 }
                 (false, true) => {
-                    reader.wrong(value, "is not https, though there is a tls table", "write https://, or take the table out");
+                    reader.wrong(
+                        value,
+                        "is not https, though there is a tls table",
+                        "write https://, or take the table out",
+                    );
                 }
                 _ => {}
             }
@@ -194,7 +201,12 @@ fn credentials(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Registr
     // They become a header: a line break in one would begin another header.
     for value in [&username, &password, &token].into_iter().flatten() {
         if value.text.chars().any(char::is_control) {
-            reader.problem(&value.span, &value.key, "holds a control character", "take it out: often it is a line break at the end");
+            reader.problem(
+                &value.span,
+                &value.key,
+                "holds a control character",
+                "take it out: often it is a line break at the end",
+            );
         }
     }
     if let (Some(token), Some(_)) = (&token, username.as_ref().or(password.as_ref())) {

@@ -280,7 +280,10 @@ fn a_wrong_registry_is_told_with_line_key_and_remedy() {
         ("urls = \"http://r\"", "source.registry.urls: is a string, not a list"),
         ("url = [\"http://r\"]", "source.registry.url: unknown key"),
         ("url = [\"http://r\"]", "did you mean `urls`?"),
-        ("urls = [\"registry:8081\"]", "conf/bridge.toml:9:9: source.registry.urls[0]: \"registry:8081\" does not begin"),
+        (
+            "urls = [\"registry:8081\"]",
+            "conf/bridge.toml:9:9: source.registry.urls[0]: \"registry:8081\" does not begin",
+        ),
         ("urls = [\"https://r\"]", "\"https://r\" is https, and there is no tls table"),
         ("urls = [\"https://r\"]", "add `[source.registry.tls]` with the ca_file"),
         ("urls = [\"http://r\"]\ntls.ca_file = \"ca.pem\"", "is not https, though there is a tls table"),
@@ -290,7 +293,10 @@ fn a_wrong_registry_is_told_with_line_key_and_remedy() {
         ("urls = [\"http://r\"]\npassword = \"p\"", "source.registry.username: is missing"),
         ("urls = [\"http://r\"]\nusername = \"u:v\"\npassword = \"p\"", "\"u:v\" has a colon"),
         ("urls = [\"http://r\"]\ntoken = \"a\\n\"", "source.registry.token: holds a control character"),
-        ("urls = [\"http://r\"]\nusername = \"u\"\npassword = \"p\"\ntoken = \"t\"", "stands beside username or password"),
+        (
+            "urls = [\"http://r\"]\nusername = \"u\"\npassword = \"p\"\ntoken = \"t\"",
+            "stands beside username or password",
+        ),
         ("urls = [\"http://r\"]\npassword = \"${NOPE}\"", "the environment variable NOPE is not set"),
     ] {
         let text = MINIMAL.replace("[target]", &format!("[source.registry]\n{table}\n[target]"));
@@ -301,7 +307,9 @@ fn a_wrong_registry_is_told_with_line_key_and_remedy() {
 
 #[test]
 fn a_url_with_a_password_is_refused_and_not_repeated() {
-    for urls in ["[\"https://u:hunter2@r\"]", "[\"https://u:hunter2@r\", \"https:/r\"]", "[\n\"https://u:hunter2@r\",\n\"x\"]"] {
+    for urls in
+        ["[\"https://u:hunter2@r\"]", "[\"https://u:hunter2@r\", \"https:/r\"]", "[\n\"https://u:hunter2@r\",\n\"x\"]"]
+    {
         let text = error(&MINIMAL.replace("[target]", &format!("[source.registry]\nurls = {urls}\n[target]")));
         assert!(text.contains("source.registry.urls[0]: holds a user name or password"), "{text}");
         assert!(text.contains("set `username` and `password") && !text.contains("hunter2"), "{text}");
