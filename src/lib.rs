@@ -1,8 +1,8 @@
 //! Copies topics between two isolated Kafka clusters, each record exactly once.
 //!
 //! Layers, lowest first; each may use those above it in this list, never those below:
-//! `types`, `clock`, `latest` and `planted`, `shape`, `wire`, `cluster`, `batch`, `source`, `target` and `group` (pure state machines),
-//! `reader`, `ledger`, `topics` and `avro`, `bridge`, `verify`, `positions`, `incidents`, `demo`, `cli`.
+//! `types`, `clock`, `latest` and `planted`, `shape`, `wire`, `cluster`, `registry`, `batch`, `source`, `target` and `group` (pure state machines),
+//! `reader`, `ledger`, `topics`, `avro` and `dead_letters`, `schemas`, `bridge`, `verify`, `positions`, `incidents`, `demo`, `cli`.
 //! `broker`, the in-process demo cluster, stands beside them: it uses `types`, `shape` and `batch` alone.
 
 pub mod avro;
@@ -25,6 +25,7 @@ mod planted;
 pub mod planted;
 pub mod positions;
 pub mod reader;
+pub mod registry;
 mod shape;
 pub mod source;
 pub mod target;

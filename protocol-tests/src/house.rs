@@ -13,6 +13,7 @@ const LAYERS: &[&[&str]] = &[
     &["config", "shape"],
     &["wire"],
     &["cluster"],
+    &["registry"],
     &["batch"],
     &["source", "target", "group"],
     &["reader"],
@@ -31,7 +32,8 @@ const LAYERS: &[&[&str]] = &[
 const BROKER_MAY_USE: &[&str] = &["types", "shape", "batch", "testing"];
 
 /// What the harness must not take from the bridge, for the same reason.
-const PROTOCOL_LAYERS: &[&str] = &["wire", "cluster", "batch", "source", "target", "group", "reader", "ledger"];
+const PROTOCOL_LAYERS: &[&str] =
+    &["wire", "cluster", "registry", "batch", "source", "target", "group", "reader", "ledger"];
 
 /// The simulation runs the shipping code: it stands in for its sockets, and reads why it ended.
 const SIMULATION_MAY_USE: &[(&str, &str)] =

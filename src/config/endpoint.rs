@@ -7,6 +7,7 @@ use std::str::FromStr;
 use thiserror::Error;
 
 use super::reader::{Reader, Section};
+use super::registry::RegistryConfig;
 
 /// What the brokers see in their request logs and quotas unless the config says otherwise.
 const CLIENT_ID_DEFAULT: &str = "kafka-bridge";
@@ -106,6 +107,8 @@ pub struct EndConfig {
     /// None is plaintext.
     pub tls: Option<TlsFiles>,
     pub client_id: String,
+    /// None: the schemas of this end are not in a registry.
+    pub registry: Option<RegistryConfig>,
 }
 
 impl EndConfig {
@@ -124,11 +127,12 @@ impl EndConfig {
         };
         let tls = reader.section(section, "tls");
         reader.refuse_unknown(&tls);
+        let registry = RegistryConfig::read(reader, section, folder);
         let tls = match tls.table {
             None => None,
-            Some(_) => Some(tls_files(reader, &tls, folder)?),
+            Some(_) => Some(tls_files(reader, &tls, folder, "the brokers' certificates")?),
         };
-        Some(Self { bootstrap_servers: bootstrap_servers?, tls, client_id })
+        Some(Self { bootstrap_servers: bootstrap_servers?, tls, client_id, registry })
     }
 }
 
@@ -159,7 +163,13 @@ fn servers(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Vec<HostPor
     (!servers.is_empty()).then_some(servers)
 }
 
-fn tls_files(reader: &mut Reader<'_>, section: &Section<'_>, folder: &Path) -> Option<TlsFiles> {
+/// `signed`: what the CA has signed.
+pub(super) fn tls_files(
+    reader: &mut Reader<'_>,
+    section: &Section<'_>,
+    folder: &Path,
+    signed: &str,
+) -> Option<TlsFiles> {
     let problems = reader.problems.len();
     let mut file = |key: &str| reader.string(section, key).map(|value| folder.join(value.text));
     let (ca_file, cert_file, key_file) = (file("ca_file"), file("cert_file"), file("key_file"));
@@ -187,7 +197,7 @@ fn tls_files(reader: &mut Reader<'_>, section: &Section<'_>, folder: &Path) -> O
         }
     };
     if ca_file.is_none() {
-        reader.missing(section, "ca_file", "add the CA that signed the brokers' certificates: `ca_file = \"ca.pem\"`");
+        reader.missing(section, "ca_file", &format!("add the CA that signed {signed}: `ca_file = \"ca.pem\"`"));
     }
     Some(TlsFiles { ca_file: ca_file?, client })
 }

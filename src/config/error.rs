@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 /// A line of the file is shown around the problem, at most this many characters of it, so that a binary file cannot fill the terminal.
 const SHOWN_CHARACTERS_MAX: usize = 160;
 
-/// A line that holds one of these words is shown only up to its `=`: an error ends in logs and tickets.
+/// A line that holds one of these words, or a url with a user in it, is shown only up to its `=`: an error ends in logs and
+/// tickets.
 const SECRET_WORDS: &[&str] = &["password", "passphrase", "secret", "token", "credential", "jaas"];
 
 /// A position in the config file, counted from 1.
@@ -132,7 +133,7 @@ impl Text<'_> {
         let width = self.text.get(span)?.split('\n').next().unwrap_or_default().trim_end().chars().count();
         let column = place.column - 1;
         let lower = line.to_lowercase();
-        let secret = SECRET_WORDS.iter().any(|word| lower.contains(word));
+        let secret = SECRET_WORDS.iter().any(|word| lower.contains(word)) || line.contains('@');
         let end = match show {
             Show::UpToSpan => column + width,
             Show::Line if secret => line.chars().position(|c| c == '=').map_or(0, |equals| equals + 1),
@@ -175,6 +176,8 @@ mod tests {
         assert!(!shown("pw = \"hunter2\"", "pw", Show::UpToSpan).contains("hunter2"));
         assert!(!shown("sasl_password = \"hunter2\"", "\"hunter2\"", Show::Line).contains("hunter2"));
         assert!(!shown("\"hunter2\" # password", "\"hunter2\"", Show::Line).contains("hunter2"));
+        assert!(!shown("urls = [\"https://u:hunter2@r\", \"x\"]", "\"x\"", Show::Line).contains("hunter2"));
+        assert!(!shown("  \"https://u:hunter2@r\",", "\"https", Show::Line).contains("hunter2"));
     }
 
     #[test]

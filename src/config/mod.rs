@@ -9,6 +9,8 @@ mod error;
 mod keys;
 mod pattern;
 mod reader;
+mod registry;
+mod secret;
 mod show;
 mod topics;
 mod validation;
@@ -30,6 +32,8 @@ pub use environment::Environment;
 pub use error::{ConfigError, Place, Problem};
 pub use keys::KEYS;
 pub use pattern::{Pattern, TOPIC_NAME_LENGTH_MAX, is_internal, topic_name_fault};
+pub use registry::{RegistryConfig, RegistryCredentials, RegistryUrl, RegistryUrlError};
+pub use secret::Secret;
 pub use topics::{Rename, Start, TopicRule};
 pub use validation::{
     FieldRule, Framing, Number, OnInvalid, OnRegistryDown, OnUnknownSchema, SchemaIds, SchemaSource, Validation,
@@ -190,8 +194,12 @@ impl Config {
 
     fn unreadable_files(&self, text: &str) -> Vec<Problem> {
         let mut problems = Vec::new();
-        for (name, end) in [("source", &self.source), ("target", &self.target.end)] {
-            let Some(tls) = &end.tls else { continue };
+        let tables = [("source", &self.source), ("target", &self.target.end)].into_iter().flat_map(|(name, end)| {
+            let registry = end.registry.as_ref().and_then(|it| it.tls.as_ref());
+            [(name.to_owned(), end.tls.as_ref()), (format!("{name}.registry"), registry)]
+        });
+        for (name, tls) in tables {
+            let Some(tls) = tls else { continue };
             let mut files = vec![("ca_file", &tls.ca_file)];
             if let Some(client) = &tls.client {
                 files.extend([("cert_file", &client.cert_file), ("key_file", &client.key_file)]);

@@ -1,12 +1,16 @@
-//! The config as it takes effect, defaults included. No value of it is a secret: keys are named by file, never read here.
+//! The config as it takes effect, defaults included. A secret stands in it as [`NOT_SHOWN`]; keys are named by file, never read
+//! here.
 
 use std::fmt;
 
 use super::{
     Config, EndConfig, Framing, LogAppendTime, LogFormat, OnInvalid, OnRegistryDown, OnUnknownSchema, ProtocolChoice,
-    Rename, SchemaIds, SchemaSource, Sharing, TopicRule, Validation,
+    RegistryConfig, RegistryCredentials, Rename, SchemaIds, SchemaSource, Sharing, TlsFiles, TopicRule, Validation,
 };
 use std::path::Path;
+
+/// In the place of a password or token.
+pub(super) const NOT_SHOWN: &str = "(not shown)";
 
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -66,7 +70,25 @@ fn end(f: &mut fmt::Formatter<'_>, name: &str, end: &EndConfig, replication_fact
     if let Some(factor) = replication_factor {
         writeln!(f, "replication_factor = {factor}")?;
     }
-    let Some(tls) = &end.tls else { return Ok(()) };
+    tls(f, name, end.tls.as_ref())?;
+    end.registry.as_ref().map_or(Ok(()), |it| registry(f, name, it))
+}
+
+fn registry(f: &mut fmt::Formatter<'_>, end: &str, registry: &RegistryConfig) -> fmt::Result {
+    let urls: Vec<String> = registry.urls.iter().map(|it| quoted(&it.to_string())).collect();
+    writeln!(f, "[{end}.registry]\nurls = [{}]", urls.join(", "))?;
+    match &registry.credentials {
+        None => {}
+        Some(RegistryCredentials::Basic { username, .. }) => {
+            writeln!(f, "username = {}\npassword = {NOT_SHOWN:?}", quoted(username))?;
+        }
+        Some(RegistryCredentials::Bearer { .. }) => writeln!(f, "token = {NOT_SHOWN:?}")?,
+    }
+    tls(f, &format!("{end}.registry"), registry.tls.as_ref())
+}
+
+fn tls(f: &mut fmt::Formatter<'_>, name: &str, files: Option<&TlsFiles>) -> fmt::Result {
+    let Some(tls) = files else { return Ok(()) };
     writeln!(f, "[{name}.tls]\nca_file = {}", quoted(&tls.ca_file.to_string_lossy()))?;
     if let Some(client) = &tls.client {
         writeln!(f, "cert_file = {}", quoted(&client.cert_file.to_string_lossy()))?;

@@ -43,7 +43,7 @@ fn the_readme_explains_every_key() {
     for key in KEYS.iter().filter(|key| !KEYS.iter().any(|other| other.starts_with(&format!("{key}.")))) {
         // Both ends have the same keys; they stand once, under the source's name.
         let documented = key.replace("target.bootstrap", "source.bootstrap").replace("target.client", "source.client");
-        let documented = documented.replace("target.tls", "source.tls");
+        let documented = documented.replace("target.tls", "source.tls").replace("target.registry", "source.registry");
         assert!(README.contains(&format!("`{documented}`")), "the README does not explain `{documented}`");
     }
 }
@@ -277,6 +277,85 @@ fn a_place_is_known_for_later_errors() {
         Some("conf/bridge.toml:5:21")
     );
     assert_eq!(config.place("target.tls.ca_file"), None);
+}
+
+const REGISTRY: &str = r#"
+[source.registry]
+urls = ["https://registry-1:8081/apis/ccompat/v7/", "https://registry-2"]
+username = "bridge"
+password = "${BAD}"
+tls = { ca_file = "ca.pem", cert_file = "c.pem", key_file = "/k.pem" }
+[target.registry]
+urls = ["http://registry"]
+token = "${BAD}"
+"#;
+
+#[test]
+fn registries_are_read_and_their_secrets_not_shown() {
+    let config = parse(&format!("{MINIMAL}{REGISTRY}")).unwrap_or_else(|error| panic!("{error}"));
+    let source = config.source.registry.as_ref().expect("a registry");
+    let urls: Vec<_> = source.urls.iter().map(ToString::to_string).collect();
+    assert_eq!(urls, ["https://registry-1:8081/apis/ccompat/v7", "https://registry-2:443"]);
+    let Some(RegistryCredentials::Basic { username, password }) = &source.credentials else { panic!("{source:?}") };
+    assert_eq!((username.as_str(), password.reveal()), ("bridge", "hunter2"));
+    let tls = source.tls.as_ref().expect("TLS");
+    assert_eq!(tls.ca_file, Path::new("conf/ca.pem"));
+    assert_eq!(tls.client.as_ref().map(|it| it.key_file.as_path()), Some(Path::new("/k.pem")));
+    let target = config.target.end.registry.as_ref().expect("a registry");
+    let Some(RegistryCredentials::Bearer { token }) = &target.credentials else { panic!("{target:?}") };
+    assert_eq!((token.reveal(), &target.tls), ("hunter2", &None));
+    for shown in [config.to_string(), format!("{config:?}"), format!("{config:#?}")] {
+        assert!(shown.contains("registry-1") && !shown.contains("hunter2"), "{shown}");
+    }
+    // Relative paths would be joined a second time.
+    let absolute = config.to_string().replace("\"conf/", "\"/conf/");
+    let again = parse(&absolute).unwrap_or_else(|error| panic!("{error}\n{config}"));
+    assert_eq!(again.to_string(), absolute);
+    assert!(parse(MINIMAL).expect("valid").source.registry.is_none());
+}
+
+#[test]
+fn a_wrong_registry_is_told_with_line_key_and_remedy() {
+    for (table, expected) in [
+        ("", "source.registry.urls: is missing"),
+        ("urls = []", "source.registry.urls: is empty"),
+        ("urls = \"http://r\"", "source.registry.urls: is a string, not a list"),
+        ("url = [\"http://r\"]", "source.registry.url: unknown key"),
+        ("url = [\"http://r\"]", "did you mean `urls`?"),
+        (
+            "urls = [\"registry:8081\"]",
+            "conf/bridge.toml:9:9: source.registry.urls[0]: \"registry:8081\" does not begin",
+        ),
+        ("urls = [\"https://r\"]", "\"https://r\" is https, and there is no tls table"),
+        ("urls = [\"https://r\"]", "add `[source.registry.tls]` with the ca_file"),
+        ("urls = [\"http://r\"]\ntls.ca_file = \"ca.pem\"", "is not https, though there is a tls table"),
+        ("urls = [\"https://r\"]\ntls.cert_file = \"c.pem\"", "source.registry.tls.key_file: is missing"),
+        ("urls = [\"https://r\"]\ntls.ca = \"c.pem\"", "source.registry.tls.ca: unknown key"),
+        ("urls = [\"http://r\"]\nusername = \"u\"", "source.registry.password: is missing"),
+        ("urls = [\"http://r\"]\npassword = \"p\"", "source.registry.username: is missing"),
+        ("urls = [\"http://r\"]\nusername = \"u:v\"\npassword = \"p\"", "\"u:v\" has a colon"),
+        ("urls = [\"http://r\"]\ntoken = \"a\\n\"", "source.registry.token: holds a control character"),
+        (
+            "urls = [\"http://r\"]\nusername = \"u\"\npassword = \"p\"\ntoken = \"t\"",
+            "stands beside username or password",
+        ),
+        ("urls = [\"http://r\"]\npassword = \"${NOPE}\"", "the environment variable NOPE is not set"),
+    ] {
+        let text = MINIMAL.replace("[target]", &format!("[source.registry]\n{table}\n[target]"));
+        let error = error(&text.replace("link = \"l\"\n", "link = \"l\"\n\n\n\n\n"));
+        assert!(error.contains(expected), "{table}: missing: {expected}\n---\n{error}");
+    }
+}
+
+#[test]
+fn a_url_with_a_password_is_refused_and_not_repeated() {
+    for urls in
+        ["[\"https://u:hunter2@r\"]", "[\"https://u:hunter2@r\", \"https:/r\"]", "[\n\"https://u:hunter2@r\",\n\"x\"]"]
+    {
+        let text = error(&MINIMAL.replace("[target]", &format!("[source.registry]\nurls = {urls}\n[target]")));
+        assert!(text.contains("source.registry.urls[0]: holds a user name or password"), "{text}");
+        assert!(text.contains("set `username` and `password") && !text.contains("hunter2"), "{text}");
+    }
 }
 
 proptest::proptest! {

@@ -6,6 +6,7 @@ mod checker;
 mod events;
 mod pki;
 mod producer;
+pub mod registry;
 mod screen;
 mod watch;
 mod zone;

@@ -5,7 +5,7 @@ use super::certificate::Certificate;
 use super::error::WireError;
 use super::in_flight::{IN_FLIGHT_MAX, InFlight};
 use super::network::{Network, Stream};
-use super::security::{Identity, Security, Session};
+use super::security::{Identity, Peer, Security, Session};
 use super::shapes;
 use super::versions::{Versions, name};
 use crate::config::HostPort;
@@ -136,7 +136,7 @@ impl Connection {
             WireError::Closed { address, reason } => {
                 let why = match &identity {
                     // With TLS 1.3 the client's certificate is looked at when the client is done, and an alert can get lost.
-                    Some(identity) => identity.refused(SystemTime::now()),
+                    Some(identity) => identity.refused(Peer::Broker, SystemTime::now()),
                     None => "Does it want TLS? Then the tls table is missing in the config".to_owned(),
                 };
                 WireError::Closed { address, reason: format!("{reason}, before it answered anything. {why}").into() }

@@ -1,6 +1,6 @@
 //! What can go wrong on a connection.
 
-use super::security::Identity;
+use super::security::{Identity, Peer};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,7 +55,7 @@ impl WireError {
             Some((tls, identity)) => Self::Tls {
                 address: Arc::clone(address),
                 reason: tls.to_string().into(),
-                remedy: identity.remedy(tls).into(),
+                remedy: identity.remedy(Peer::Broker, tls).into(),
             },
             None => Self::Closed { address: Arc::clone(address), reason: error.to_string().into() },
         }

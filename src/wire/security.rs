@@ -3,6 +3,7 @@
 use super::certificate::Certificate;
 use super::pem::{self, PemError};
 use crate::config::TlsFiles;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -26,6 +27,22 @@ pub struct Tls {
 pub(super) struct Identity {
     files: TlsFiles,
     certificate: Option<Certificate>,
+}
+
+/// Who is at the other side, for remedies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    Broker,
+    Registry,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Broker => "broker",
+            Self::Registry => "registry",
+        })
+    }
 }
 
 /// What secures one connection, as the handshake left it.
@@ -105,23 +122,27 @@ impl Security {
 
 impl Identity {
     /// What to do about a failed handshake.
-    pub(super) fn remedy(&self, error: &rustls::Error) -> String {
+    pub(super) fn remedy(&self, peer: Peer, error: &rustls::Error) -> String {
         use rustls::{AlertDescription as Alert, CertificateError as Wrong, Error};
         match error {
             Error::InvalidCertificate(Wrong::UnknownIssuer | Wrong::BadSignature) => format!(
-                "The broker's certificate is not signed by a CA in {}: put the CA that signed it there",
+                "The {peer}'s certificate is not signed by a CA in {}: put the CA that signed it there",
                 self.files.ca_file.display()
             ),
             Error::InvalidCertificate(Wrong::Expired | Wrong::ExpiredContext { .. }) => {
-                "The broker's certificate has expired: renew it, or set this machine's clock".to_owned()
+                format!("The {peer}'s certificate has expired: renew it, or set this machine's clock")
             }
             Error::InvalidCertificate(Wrong::NotValidYet | Wrong::NotValidYetContext { .. }) => {
-                "The broker's certificate is not valid yet: check the clocks".to_owned()
+                format!("The {peer}'s certificate is not valid yet: check the clocks")
             }
             Error::InvalidCertificate(Wrong::NotValidForName | Wrong::NotValidForNameContext { .. }) => {
-                "The broker's certificate is for another name: connect by a name in its subjectAltName, and let the \
-                 broker's advertised.listeners say that name"
-                    .to_owned()
+                let advertised = match peer {
+                    Peer::Broker => ", and let the broker's advertised.listeners say that name",
+                    Peer::Registry => "",
+                };
+                format!(
+                    "The {peer}'s certificate is for another name: connect by a name in its subjectAltName{advertised}"
+                )
             }
             Error::AlertReceived(
                 Alert::CertificateRequired
@@ -134,28 +155,28 @@ impl Identity {
                 | Alert::CertificateRevoked
                 | Alert::UnsupportedCertificate
                 | Alert::AccessDenied,
-            ) => self.refused(SystemTime::now()),
+            ) => self.refused(peer, SystemTime::now()),
             Error::InvalidMessage(_) => {
-                "The port does not speak TLS: take the broker's TLS listener, or leave the tls table out".to_owned()
+                format!("The port does not speak TLS: take the {peer}'s TLS listener, or leave the tls table out")
             }
             _ => "Check the CA, the certificates and the listener".to_owned(),
         }
     }
 
-    /// A broker says that it refuses a certificate, seldom why.
-    pub(super) fn refused(&self, now: SystemTime) -> String {
+    /// A server says that it refuses a certificate, seldom why.
+    pub(super) fn refused(&self, peer: Peer, now: SystemTime) -> String {
         let Some(client) = &self.files.client else {
-            return "The broker wants a client certificate: set cert_file and key_file".to_owned();
+            return format!("The {peer} wants a client certificate: set cert_file and key_file");
         };
         let file = client.cert_file.display();
         match &self.certificate {
             Some(known) if known.has_expired(now) => format!(
-                "The broker refuses the client certificate {file} ({}), which expired on {}: renew it",
+                "The {peer} refuses the client certificate {file} ({}), which expired on {}: renew it",
                 known.subject,
                 known.last_day()
             ),
             known => format!(
-                "The broker refuses the client certificate {file}{}: the CA that signed it must be in the broker's truststore",
+                "The {peer} refuses the client certificate {file}{}: the CA that signed it must be in the {peer}'s truststore",
                 known.as_ref().map(|it| format!(" ({})", it.subject)).unwrap_or_default()
             ),
         }

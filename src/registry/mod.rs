@@ -1,0 +1,225 @@
+//! A client of the Confluent Schema Registry API, as Confluent's own registry, Apicurio's `ccompat` and Karapace serve it.
+//!
+//! An id's schema never changes, so each is asked for once, however many lanes want it; what the registry says and what it
+//! fails to say are bounded alike.
+
+mod answer;
+mod cache;
+mod error;
+mod references;
+mod transport;
+
+pub use error::RegistryError;
+
+use crate::clock;
+use crate::config::RegistryConfig;
+use crate::wire::{Network, SecurityError};
+use answer::{Asked, Identified, Pair, Schema, read};
+use cache::{Answer, Cache};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+use transport::Transport;
+
+/// A schema that another one names. In Avro, `name` is the full name of the type that it brings.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Reference {
+    pub name: String,
+    pub subject: String,
+    /// −1: the latest.
+    pub version: i32,
+}
+
+/// An Avro schema as the registry has it, with everything that it needs to be parsed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registered {
+    pub id: i32,
+    /// JSON.
+    pub text: String,
+    pub references: Vec<Reference>,
+    /// The schemas behind `references` and behind theirs, each once, those that others need first.
+    pub reference_texts: Vec<String>,
+}
+
+impl Registered {
+    fn bytes(&self) -> usize {
+        let names: usize = self.references.iter().map(|it| it.name.len() + it.subject.len()).sum();
+        self.text.len() + names + self.reference_texts.iter().map(String::len).sum::<usize>()
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum RegistrySetupError {
+    #[error(transparent)]
+    Security(#[from] SecurityError),
+    #[error("the registry's token cannot stand in a header of HTTP: take one in ASCII, without line breaks")]
+    Token,
+}
+
+/// A handle, cheap to clone; all clones share what is known.
+#[derive(Clone)]
+pub struct Registry {
+    inner: Arc<Inner>,
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Registry({})", self.inner.transport)
+    }
+}
+
+struct Inner {
+    transport: Transport,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    cache: Cache,
+    /// Ids that are being asked for: whoever wants one of them waits for the same answer. As many as there are callers, and
+    /// each ends by its requests' deadlines.
+    flights: BTreeMap<i32, watch::Receiver<Option<Answer>>>,
+}
+
+impl Registry {
+    /// `end`: `source` or `target`, for errors. `request_timeout`: for connecting, TLS, request and answer together.
+    pub fn new(
+        end: &'static str,
+        config: &RegistryConfig,
+        request_timeout: Duration,
+        network: Arc<dyn Network>,
+    ) -> Result<Self, RegistrySetupError> {
+        let transport = Transport::new(end, config, request_timeout, network)?;
+        Ok(Self { inner: Arc::new(Inner { transport, known: Mutex::default() }) })
+    }
+
+    /// The schema with this id, its references resolved. Remembered; that there is none, or none that can be used, for a while.
+    pub async fn by_id(&self, id: i32) -> Result<Arc<Registered>, RegistryError> {
+        let mut flight = {
+            let mut known = self.inner.known();
+            if let Some(answer) = known.cache.get(id, clock::now()) {
+                return answer;
+            }
+            known.flights.get(&id).cloned().unwrap_or_else(|| {
+                let (sender, receiver) = watch::channel(None);
+                known.flights.insert(id, receiver.clone());
+                // A task of its own: a caller that gives up must not take the others' answer with it.
+                tokio::spawn(Arc::clone(&self.inner).fly(id, sender));
+                receiver
+            })
+        };
+        let landed = flight.wait_for(Option::is_some).await.map(|it| it.clone());
+        if let Ok(Some(answer)) = landed {
+            return answer;
+        }
+        // It panicked, or its runtime ends: the next one begins anew.
+        self.inner.known().flights.remove(&id);
+        Err(self.inner.transport.unreachable("was not asked to the end"))
+    }
+
+    /// The newest schema of a subject; asked for each time.
+    pub async fn latest(&self, subject: &str) -> Result<Arc<Registered>, RegistryError> {
+        let path = format!("/subjects/{}/versions/latest", escaped(subject));
+        let asked = Asked::get(path, format!("subject {subject}"));
+        let schema: Schema = self.inner.ask(&asked).await?;
+        let id = schema.id.ok_or_else(|| self.inner.transport.malformed(&asked, "it has no id"))?;
+        Ok(Arc::new(self.inner.registered(id, schema, &asked.what).await?))
+    }
+
+    /// Its id; what is there already keeps the one that it has.
+    pub async fn register(&self, subject: &str, text: &str, references: &[Reference]) -> Result<i32, RegistryError> {
+        let path = format!("/subjects/{}/versions", escaped(subject));
+        let asked = Asked::post(path, format!("a schema for subject {subject}"), text, references);
+        Ok(self.inner.ask::<Identified>(&asked).await?.id)
+    }
+
+    /// The id that this very schema has in this subject, without registering it.
+    pub async fn lookup(&self, subject: &str, text: &str, references: &[Reference]) -> Result<i32, RegistryError> {
+        let path = format!("/subjects/{}", escaped(subject));
+        let asked = Asked::post(path, format!("this schema in subject {subject}"), text, references);
+        Ok(self.inner.ask::<Identified>(&asked).await?.id)
+    }
+
+    pub async fn subjects(&self) -> Result<Vec<String>, RegistryError> {
+        self.inner.ask(&Asked::get("/subjects".to_owned(), "list of subjects".to_owned())).await
+    }
+
+    /// The subjects that have this schema, with its version in each.
+    pub async fn subjects_of(&self, id: i32) -> Result<Vec<(String, i32)>, RegistryError> {
+        let asked = Asked::get(format!("/schemas/ids/{id}/versions"), format!("schema id {id}"));
+        let pairs: Vec<Pair> = self.inner.ask(&asked).await?;
+        Ok(pairs.into_iter().map(|it| (it.subject, it.version)).collect())
+    }
+}
+
+impl Inner {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn fly(self: Arc<Self>, id: i32, sender: watch::Sender<Option<Answer>>) {
+        let answer = self.fetch(id).await.map(Arc::new);
+        {
+            let mut known = self.known();
+            known.cache.put(id, &answer, clock::now());
+            known.flights.remove(&id);
+        }
+        sender.send_replace(Some(answer));
+    }
+
+    async fn fetch(&self, id: i32) -> Result<Registered, RegistryError> {
+        let asked = Asked::get(format!("/schemas/ids/{id}"), format!("schema id {id}"));
+        let schema = self.ask(&asked).await?;
+        self.registered(id, schema, &asked.what).await
+    }
+
+    async fn registered(&self, id: i32, schema: Schema, what: &str) -> Result<Registered, RegistryError> {
+        let schema = self.avro(schema, what)?;
+        let reference_texts = references::resolve(self, what, &schema.references).await?;
+        Ok(Registered { id, text: schema.schema, references: schema.references, reference_texts })
+    }
+
+    fn avro(&self, schema: Schema, what: &str) -> Result<Schema, RegistryError> {
+        match schema.schema_type.as_deref() {
+            // Registries before 5.5 know of no other type, and name none.
+            None | Some("AVRO") => Ok(schema),
+            Some(other) => {
+                let shown: String = other.chars().filter(|it| it.is_ascii_alphanumeric()).take(20).collect();
+                Err(self.transport.unusable(what, format!("is of type {shown}; AVRO is what can be checked")))
+            }
+        }
+    }
+
+    async fn ask<T: for<'de> Deserialize<'de>>(&self, asked: &Asked) -> Result<T, RegistryError> {
+        let body = self.transport.ask(asked).await?;
+        read(&body).map_err(|error| self.transport.malformed(asked, &error))
+    }
+}
+
+/// A segment of a path: subjects may hold slashes and spaces.
+fn escaped(subject: &str) -> String {
+    let mut text = String::with_capacity(subject.len());
+    for byte in subject.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            text.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subject_is_one_segment_of_a_path() {
+        assert_eq!(escaped("orders-value"), "orders-value");
+        assert_eq!(escaped("a/b ?#%ü"), "a%2Fb%20%3F%23%25%C3%BC");
+        assert_eq!(escaped(":.ctx:orders"), "%3A.ctx%3Aorders");
+    }
+}
