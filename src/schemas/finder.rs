@@ -1,0 +1,119 @@
+//! Looks schemas up in the registries, as patiently as the config says.
+
+use super::checks::{Expected, TopicCheck};
+use super::verdict::{SchemaVerdict, Unfit};
+use crate::avro::{Schema, SchemaText, Validator, resolve};
+use crate::cluster::Backoff;
+use crate::config::{OnRegistryDown, OnUnknownSchema, SchemaIds};
+use crate::dead_letters::Part;
+use crate::registry::{Registered, Registry, RegistryError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Both ends' registries, as far as there are any. A clone shares them.
+#[derive(Clone, Debug, Default)]
+pub struct Finder {
+    pub source: Option<Registry>,
+    pub target: Option<Registry>,
+    /// Everybody who waits would say the same.
+    is_told: Arc<AtomicBool>,
+}
+
+impl Finder {
+    pub fn new(source: Option<Registry>, target: Option<Registry>) -> Self {
+        Self { source, target, is_told: Arc::default() }
+    }
+
+    /// Waits where the config says so: for a registry that is down, or a schema that is not registered yet.
+    pub async fn find(&self, check: &TopicCheck, part: Part, id: i32) -> SchemaVerdict {
+        let mut backoff = Backoff::default();
+        loop {
+            match self.look(check, part, id).await {
+                Ok(SchemaVerdict::Unknown(unfit)) if check.on_unknown_schema == OnUnknownSchema::Wait => {
+                    tracing::debug!(topic = %check.topic, id, error = unfit.error, "waiting for a schema");
+                }
+                Ok(verdict) => {
+                    if self.is_told.swap(false, Ordering::Relaxed) {
+                        tracing::info!("the schema registry answers again");
+                    }
+                    return verdict;
+                }
+                Err(error) if check.on_registry_down == OnRegistryDown::PassUnchecked => {
+                    self.tell(&error, "records pass unchecked, as the config says");
+                    return SchemaVerdict::Unchecked;
+                }
+                Err(error) => self.tell(&error, "partitions with schemas that are not known yet wait for it"),
+            }
+            tokio::time::sleep(backoff.failed()).await;
+        }
+    }
+
+    fn tell(&self, error: &RegistryError, consequence: &str) {
+        if !self.is_told.swap(true, Ordering::Relaxed) {
+            tracing::warn!(%error, "{consequence}");
+        }
+    }
+
+    /// An error says that the registry has not answered the question.
+    async fn look(&self, check: &TopicCheck, part: Part, id: i32) -> Result<SchemaVerdict, RegistryError> {
+        let unfit = |reason, error: String| Ok(SchemaVerdict::Unfit(Unfit { reason, error }));
+        let unknown = |reason, error: String| Ok(SchemaVerdict::Unknown(Unfit { reason, error }));
+        let (Some(registry), Some(part)) = (&self.source, check.part(part)) else {
+            return Ok(SchemaVerdict::Unchecked);
+        };
+        let Expected::Registry { subject, rules, compatible_with } = &part.expected else {
+            return Ok(SchemaVerdict::Unchecked);
+        };
+        let registered = match registry.by_id(id).await {
+            Ok(registered) => registered,
+            Err(error @ RegistryError::Unknown { .. }) => return unknown("unknown_schema", error.to_string()),
+            Err(error @ RegistryError::Unusable { .. }) => return unknown("unusable_schema", error.to_string()),
+            Err(error) => return Err(error),
+        };
+        let mapped_subject = match (subject, check.schema_ids) {
+            (None, SchemaIds::Keep) => None,
+            (subject, _) => {
+                let subjects = registry.subjects_of(id).await?;
+                let wanted = |it: &&(String, i32)| subject.as_ref().is_none_or(|subject| *subject == it.0);
+                match subjects.iter().find(wanted) {
+                    Some(found) => Some(found.0.clone()),
+                    None => {
+                        let names = subjects.iter().map(|it| it.0.as_str()).collect::<Vec<_>>().join(", ");
+                        let wanted = subject.as_deref().unwrap_or("any subject");
+                        return unfit("other_subject", format!("schema id {id} is not one of {wanted}, but of: {names}"));
+                    }
+                }
+            }
+        };
+        let text = SchemaText { text: registered.text.clone(), references: registered.reference_texts.clone() };
+        let schema = match Schema::parse(&text) {
+            Ok(schema) => schema,
+            Err(error) => return unknown("unusable_schema", format!("schema id {id}: {error}")),
+        };
+        if let Some(reader) = compatible_with
+            && let Err(mismatch) = resolve(&schema, reader)
+        {
+            return unfit("incompatible_schema", format!("schema id {id} cannot be read by compatible_with: {mismatch}"));
+        }
+        let validator = match Validator::compile(&schema, rules) {
+            Ok(validator) => Arc::new(validator),
+            // What the rule speaks of is not in it: nobody can say that a record keeps the rule.
+            Err(error) => return unfit("rule_path", format!("schema id {id}: {error}")),
+        };
+        let target_id = match (check.schema_ids, mapped_subject) {
+            (SchemaIds::Map, Some(subject)) => match self.map(&subject, &registered).await {
+                Ok(id) => Some(id),
+                Err(error @ RegistryError::Rejected { .. }) => return unfit("unmapped_schema", error.to_string()),
+                Err(error) => return Err(error),
+            },
+            _ => None,
+        };
+        Ok(SchemaVerdict::Check { validator, target_id })
+    }
+
+    /// The schema's id at the target, which gets it under the same subject.
+    async fn map(&self, subject: &str, registered: &Registered) -> Result<i32, RegistryError> {
+        let (Some(source), Some(target)) = (&self.source, &self.target) else { return Ok(registered.id) };
+        source.copy_to(target, subject, registered).await
+    }
+}
