@@ -1,10 +1,11 @@
 //! Copies topics between two isolated Kafka clusters, each record exactly once.
 //!
 //! Layers, lowest first; each may use those above it in this list, never those below:
-//! `types`, `clock`, `latest` and `planted`, `shape`, `wire`, `cluster`, `registry`, `batch`, `source`, `target` and `group` (pure state machines),
-//! `reader`, `ledger` and `topics`, `bridge`, `verify`, `positions`, `incidents`, `demo`, `cli`.
+//! `types`, `clock`, `latest` and `planted`, `shape`, `wire`, `cluster`, `registry`, `batch`, `source`, `target` and `group` (pure state
+//! machines), `reader`, `ledger`, `topics` and `avro`, `bridge`, `verify`, `positions`, `incidents`, `produce`, `consume`, `demo`, `cli`.
 //! `broker`, the in-process demo cluster, stands beside them: it uses `types`, `shape` and `batch` alone.
 
+pub mod avro;
 pub mod batch;
 pub mod bridge;
 pub mod broker;

@@ -44,6 +44,7 @@ const SIMULATION_MAY_USE: &[(&str, &str)] =
 
 /// Files and folders of pure machines: inputs and the time go in, outputs come out.
 const PURE: &[&str] = &[
+    "src/avro/",
     "src/batch/",
     "src/source/",
     "src/target/",
