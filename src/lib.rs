@@ -1,8 +1,9 @@
 //! Copies topics between two isolated Kafka clusters, each record exactly once.
 //!
 //! Layers, lowest first; each may use those above it in this list, never those below:
-//! `types`, `clock`, `latest` and `planted`, `shape`, `wire`, `cluster`, `registry`, `batch`, `source`, `target` and `group` (pure state machines),
-//! `reader`, `ledger`, `topics`, `avro` and `dead_letters`, `schemas`, `bridge`, `verify`, `positions`, `incidents`, `demo`, `cli`.
+//! `types`, `clock`, `latest` and `planted`, `shape`, `wire`, `cluster`, `registry`, `batch`, `source`, `target` and `group` (pure state
+//! machines), `reader`, `ledger`, `topics`, `avro` and `dead_letters`, `schemas`, `bridge`, `verify`, `positions`, `incidents`,
+//! `produce`, `consume`, `demo`, `cli`.
 //! `broker`, the in-process demo cluster, stands beside them: it uses `types`, `shape` and `batch` alone.
 
 pub mod avro;
@@ -27,6 +28,7 @@ pub mod positions;
 pub mod reader;
 pub mod registry;
 mod shape;
+pub mod schemas;
 pub mod source;
 pub mod target;
 pub mod topics;

@@ -46,7 +46,7 @@ impl EmbeddedCluster {
         let settings = Settings { cluster_id, ..settings };
         let folder = tempfile::tempdir()?;
         let pki = mint(folder.path())?;
-        let security = ServerSecurity::Tls(Arc::new(mutual_tls(&pki)?));
+        let security = ServerSecurity::Tls(Arc::new(server_tls(&pki, Clients::Verified)?));
         let nodes: Vec<i32> = settings.nodes.keys().copied().collect();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let (mut plaintext, mut tls) = (vec![], vec![]);
@@ -83,7 +83,15 @@ impl EmbeddedCluster {
     }
 }
 
-fn mutual_tls(pki: &ClusterPki) -> Result<ServerConfig> {
+/// Whether clients must show a certificate of the same authority.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clients {
+    Anonymous,
+    Verified,
+}
+
+/// TLS for `localhost`.
+pub fn server_tls(pki: &ClusterPki, clients: Clients) -> Result<ServerConfig> {
     let provider = Arc::new(ring::default_provider());
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(pki.authority.ca_file())? {
@@ -92,9 +100,11 @@ fn mutual_tls(pki: &ClusterPki) -> Result<ServerConfig> {
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build()?;
     let chain = CertificateDer::pem_file_iter(&pki.server.chain)?.collect::<Result<Vec<_>, _>>()?;
     let key = PrivateKeyDer::from_pem_file(&pki.server.key)?;
-    ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_client_cert_verifier(verifier)
-        .with_single_cert(chain, key)
-        .context("the server's certificate and key do not fit")
+    let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    match clients {
+        Clients::Anonymous => builder.with_no_client_auth(),
+        Clients::Verified => builder.with_client_cert_verifier(verifier),
+    }
+    .with_single_cert(chain, key)
+    .context("the server's certificate and key do not fit")
 }

@@ -18,6 +18,7 @@ const LAYERS: &[&[&str]] = &[
     &["source", "target", "group"],
     &["reader"],
     &["ledger", "topics", "avro", "dead_letters"],
+    &["schemas"],
     &["bridge"],
     &["verify"],
     &["positions"],
@@ -30,6 +31,9 @@ const LAYERS: &[&[&str]] = &[
 /// The demo cluster stands beside the layers: what it shared with the client side could be wrong on both sides at once.
 /// `testing` holds what tests read, Java's recorded bytes among it.
 const BROKER_MAY_USE: &[&str] = &["types", "shape", "batch", "testing"];
+
+/// Nor does the demo's registry share anything with the client of registries, though it stands in the demo.
+const APART: (&str, &str) = ("src/demo/registry/", "registry");
 
 /// What the harness must not take from the bridge, for the same reason.
 const PROTOCOL_LAYERS: &[&str] =
@@ -177,6 +181,7 @@ pub fn upward_imports(file: &File) -> Vec<String> {
     for (line, module) in imports(file, "crate::").into_iter().filter(|it| it.1 != own) {
         let may = match (own, rank(own), rank(module)) {
             ("broker", ..) => BROKER_MAY_USE.contains(&module),
+            _ if file.path.starts_with(APART.0) && module == APART.1 => false,
             // Only the demo runs it.
             ("demo" | "cli", ..) if module == "broker" => true,
             (_, Some(own), Some(other)) => other < own,
@@ -320,6 +325,8 @@ mod tests {
         );
         assert_eq!(upward_imports(&file("src/broker/log/mod.rs", "use crate::source::A;")).len(), 1);
         assert_eq!(upward_imports(&file("src/demo/mod.rs", "use crate::broker::A;")).len(), 0);
+        assert_eq!(upward_imports(&file("src/demo/registry/api.rs", "use crate::registry::A;")).len(), 1);
+        assert_eq!(upward_imports(&file("src/demo/mod.rs", "use crate::registry::A;")).len(), 0);
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub mod ports;
 pub mod process;
 pub mod proxy;
 pub mod raw;
+pub mod registry;
 pub mod shares;
 pub mod simulation;
 pub mod takeover;

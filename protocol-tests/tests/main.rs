@@ -18,6 +18,7 @@ mod house;
 mod logging;
 mod pki;
 mod positions;
+mod registry;
 mod sharing;
 mod simulation;
 mod takeover;
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
     trials.extend(verify::trials());
     trials.extend(pki::trials());
     trials.extend(positions::trials());
+    trials.extend(registry::trials());
     trials.sort_by(|left, right| left.name().cmp(right.name()));
     let asked = arguments.filter.as_ref().is_some_and(|filter| filter.contains("protocol-tests"));
     if asked && !arguments.list && trials.iter().all(|trial| arguments.is_filtered_out(trial)) {

@@ -13,6 +13,7 @@ mod json;
 mod node;
 mod parse;
 mod program;
+mod resolve;
 mod rules;
 mod schema;
 mod validator;
@@ -21,6 +22,12 @@ mod walk;
 pub use encode::JsonFault;
 pub use fault::{Fault, FaultKind};
 pub use framing::{Framing, FramingFault, Marker};
+pub use resolve::{Mismatch, resolve};
 pub use rules::{Check, FieldRule};
 pub use schema::{Schema, SchemaError, SchemaText};
 pub use validator::Validator;
+
+#[cfg(test)]
+mod recorded;
+#[cfg(test)]
+mod testing;

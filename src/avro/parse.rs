@@ -31,8 +31,10 @@ pub(super) fn graph(text: &SchemaText) -> Result<Graph, SchemaError> {
         }
         references.push(value.to_string());
     }
-    let (main, references) = Avro::parse_str_with_list(&main.to_string(), &references)
-        .map_err(|error| SchemaError::Avro(error.to_string()))?;
+    let refused = |error: apache_avro::Error| SchemaError::Avro(error.to_string());
+    let main = Avro::parse_str_with_list(&main.to_string(), &references).map_err(refused)?.0;
+    // On their own: together with a text that defines one of them anew, the parser keeps the last definition alone.
+    let references = Avro::parse_list(&references).map_err(refused)?;
     let mut translation = Translation { graph: Graph { nodes: Vec::new(), root: 0 }, names: BTreeMap::new() };
     for reference in &references {
         translation.node(reference)?;

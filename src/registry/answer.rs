@@ -55,6 +55,12 @@ fn or_none<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Refe
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
+/// `POST /subjects/{subject}`.
+#[derive(Deserialize)]
+pub(super) struct Versioned {
+    pub(super) version: i32,
+}
+
 #[derive(Deserialize)]
 pub(super) struct Identified {
     pub(super) id: i32,

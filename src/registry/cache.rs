@@ -83,7 +83,7 @@ mod tests {
 
     fn schema(id: i32, length: usize) -> Answer {
         let text = "x".repeat(length);
-        Ok(Arc::new(Registered { id, text, references: Vec::new(), reference_texts: Vec::new() }))
+        Ok(Arc::new(Registered { id, text, references: Vec::new(), referenced: Vec::new() }))
     }
 
     fn unknown(id: i32) -> Answer {

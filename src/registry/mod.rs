@@ -5,11 +5,13 @@
 
 mod answer;
 mod cache;
+mod copy;
 mod error;
 mod references;
 mod transport;
 
 pub use error::RegistryError;
+pub use references::Referenced;
 
 use crate::clock;
 use crate::config::RegistryConfig;
@@ -41,13 +43,18 @@ pub struct Registered {
     pub text: String,
     pub references: Vec<Reference>,
     /// The schemas behind `references` and behind theirs, each once, those that others need first.
-    pub reference_texts: Vec<String>,
+    pub referenced: Vec<Referenced>,
 }
 
 impl Registered {
+    /// What a parser needs besides the text, in the order in which it needs it.
+    pub fn reference_texts(&self) -> Vec<String> {
+        self.referenced.iter().map(|it| it.text.clone()).collect()
+    }
+
     fn bytes(&self) -> usize {
         let names: usize = self.references.iter().map(|it| it.name.len() + it.subject.len()).sum();
-        self.text.len() + names + self.reference_texts.iter().map(String::len).sum::<usize>()
+        self.text.len() + names + self.referenced.iter().map(|it| it.text.len()).sum::<usize>()
     }
 }
 
@@ -178,8 +185,8 @@ impl Inner {
 
     async fn registered(&self, id: i32, schema: Schema, what: &str) -> Result<Registered, RegistryError> {
         let schema = self.avro(schema, what)?;
-        let reference_texts = references::resolve(self, what, &schema.references).await?;
-        Ok(Registered { id, text: schema.schema, references: schema.references, reference_texts })
+        let referenced = references::resolve(self, what, &schema.references).await?;
+        Ok(Registered { id, text: schema.schema, references: schema.references, referenced })
     }
 
     fn avro(&self, schema: Schema, what: &str) -> Result<Schema, RegistryError> {

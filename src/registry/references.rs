@@ -14,6 +14,15 @@ const BYTES_MAX: usize = 16 << 20;
 
 type Key = (String, i32);
 
+/// A schema that another one names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Referenced {
+    pub subject: String,
+    pub version: i32,
+    pub text: String,
+    pub references: Vec<Reference>,
+}
+
 /// A schema whose references are being walked.
 struct Visit {
     key: Key,
@@ -23,10 +32,10 @@ struct Visit {
 }
 
 /// `what` the references belong to, for errors.
-pub(super) async fn resolve(inner: &Inner, what: &str, root: &[Reference]) -> Result<Vec<String>, RegistryError> {
+pub(super) async fn resolve(inner: &Inner, what: &str, root: &[Reference]) -> Result<Vec<Referenced>, RegistryError> {
     let unusable = |reason: String| inner.transport.unusable(what, reason);
     let mut done: BTreeSet<Key> = BTreeSet::new();
-    let mut texts = Vec::new();
+    let mut found = Vec::new();
     let (mut asked_for, mut bytes) = (0, 0);
     // The root's own visit stands for the schema itself, which its caller has.
     let key = (String::new(), 0);
@@ -35,8 +44,9 @@ pub(super) async fn resolve(inner: &Inner, what: &str, root: &[Reference]) -> Re
         let Some(reference) = visit.references.get(visit.next) else {
             let Some(visit) = path.pop() else { break };
             if !path.is_empty() {
-                texts.push(visit.text);
-                done.insert(visit.key);
+                let Visit { key, text, references, .. } = visit;
+                done.insert(key.clone());
+                found.push(Referenced { subject: key.0, version: key.1, text, references });
             }
             continue;
         };
@@ -61,12 +71,12 @@ pub(super) async fn resolve(inner: &Inner, what: &str, root: &[Reference]) -> Re
             format!("/subjects/{}/versions/{number}", escaped(subject)),
             format!("version {number} of subject {subject}, which {what} refers to"),
         );
-        let found: Schema = inner.avro(inner.ask(&asked).await?, &asked.what)?;
-        bytes += found.schema.len();
+        let schema: Schema = inner.avro(inner.ask(&asked).await?, &asked.what)?;
+        bytes += schema.schema.len();
         if bytes > BYTES_MAX {
             return Err(unusable(format!("has references of more than {BYTES_MAX} bytes together")));
         }
-        path.push(Visit { key, text: found.schema, references: found.references, next: 0 });
+        path.push(Visit { key, text: schema.schema, references: schema.references, next: 0 });
     }
-    Ok(texts)
+    Ok(found)
 }

@@ -85,7 +85,7 @@ impl Finder {
                 }
             }
         };
-        let text = SchemaText { text: registered.text.clone(), references: registered.reference_texts.clone() };
+        let text = SchemaText { text: registered.text.clone(), references: registered.reference_texts() };
         let schema = match Schema::parse(&text) {
             Ok(schema) => schema,
             Err(error) => return unknown("unusable_schema", format!("schema id {id}: {error}")),

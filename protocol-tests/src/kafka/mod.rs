@@ -356,7 +356,7 @@ impl KafkaCluster {
 }
 
 /// The certificates of one cluster, in a folder.
-pub(crate) fn mint(folder: &Path) -> Result<ClusterPki> {
+pub fn mint(folder: &Path) -> Result<ClusterPki> {
     let authority = Authority::create(folder, "cluster authority")?;
     let server = authority.issue("server", Purpose::Server, Validity::Now)?;
     let client = authority.issue("client", Purpose::Client, Validity::Now)?;
