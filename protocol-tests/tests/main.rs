@@ -23,6 +23,7 @@ mod sharing;
 mod simulation;
 mod takeover;
 mod topics;
+mod validation;
 mod verify;
 
 use std::process::ExitCode;
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
     trials.extend(house::trials());
     trials.extend(topics::trials());
     trials.extend(logging::trials());
+    trials.extend(validation::trials());
     trials.extend(verify::trials());
     trials.extend(pki::trials());
     trials.extend(positions::trials());

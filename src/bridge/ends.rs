@@ -4,6 +4,8 @@ use super::error::RunError;
 use crate::clock::{self, WallClock};
 use crate::cluster::{Backoff, Cluster, ClusterError, ClusterSettings, Metadata};
 use crate::config::{Config, EndConfig};
+use crate::registry::Registry;
+use crate::schemas::{Checks, Finder};
 use crate::wire::{ConnectionSettings, Network, Security, Tcp};
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,6 +46,8 @@ impl Default for Surroundings {
 pub struct Ends {
     pub source: Cluster,
     pub target: Cluster,
+    pub checks: Arc<Checks>,
+    pub schemas: Finder,
     pub(super) surroundings: Surroundings,
 }
 
@@ -56,13 +60,30 @@ impl Ends {
         let timeout = config.delivery.request_timeout;
         let source = cluster("source", &config.source, timeout, &surroundings.source)?;
         let target = cluster("target", &config.target.end, timeout, &surroundings.target)?;
-        Ok(Self { source, target, surroundings })
+        let checks = Arc::new(Checks::load(config)?);
+        let at_source = registry("source", &config.source, timeout, &surroundings.source)?;
+        let at_target = registry("target", &config.target.end, timeout, &surroundings.target)?;
+        let schemas = Finder::new(at_source, at_target);
+        Ok(Self { source, target, checks, schemas, surroundings })
     }
 
     /// The first metadata of both.
     pub async fn connect(&self) -> Result<(Metadata, Metadata), RunError> {
         let (source, target) = tokio::join!(connected(&self.source), connected(&self.target));
         Ok((source?, target?))
+    }
+}
+
+fn registry(
+    end: &'static str,
+    config: &EndConfig,
+    request_timeout: Duration,
+    network: &Arc<dyn Network>,
+) -> Result<Option<Registry>, RunError> {
+    let Some(config) = &config.registry else { return Ok(None) };
+    match Registry::new(end, config, request_timeout, Arc::clone(network)) {
+        Ok(registry) => Ok(Some(registry)),
+        Err(error) => Err(RunError::Registry { end, error: Arc::new(error) }),
     }
 }
 

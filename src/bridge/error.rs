@@ -2,8 +2,10 @@
 
 use super::survey::MissingRights;
 use super::weakness::Finding;
-use crate::cluster::{ClusterError, GroupMember};
+use crate::cluster::{ClusterError, EnsureError, GroupMember};
 use crate::ledger::{LedgerError, Owner};
+use crate::registry::RegistrySetupError;
+use crate::schemas::SchemaProblem;
 use crate::topics::plan::PlanErrors;
 use crate::wire::SecurityError;
 use std::fmt::Display;
@@ -16,6 +18,12 @@ const TOPIC_ALREADY_EXISTS: i16 = 36;
 pub enum RunError {
     #[error("{end}.tls: {error}")]
     Security { end: &'static str, error: Arc<SecurityError> },
+    #[error(transparent)]
+    Schemas(#[from] SchemaProblem),
+    #[error("{end}.registry: {error}")]
+    Registry { end: &'static str, error: Arc<RegistrySetupError> },
+    #[error("the dead letters' topic: {0}")]
+    DeadLetters(EnsureError),
     #[error(transparent)]
     Cluster(#[from] ClusterError),
     #[error(transparent)]
@@ -72,7 +80,9 @@ impl RunError {
     /// A broker or a topic that is just coming up: waiting may help.
     pub(super) fn may_pass(&self) -> bool {
         match self {
-            Self::Cluster(error) | Self::Ledger(LedgerError::Cluster(error)) => {
+            Self::Cluster(error)
+            | Self::Ledger(LedgerError::Cluster(error))
+            | Self::DeadLetters(EnsureError::Cluster(error)) => {
                 !error.is_permanent() || error.code() == Some(TOPIC_ALREADY_EXISTS)
             }
             _ => false,

@@ -32,6 +32,8 @@ pub(super) struct Stream {
     pub(super) passed_since: Option<Instant>,
     /// Where a partition begins is written down before anything else: found again later, it might be another place.
     pub(super) is_unrecorded: bool,
+    /// Its next record waits for a schema.
+    pub(super) awaits_schema: bool,
     refusals: u32,
     /// Below what the target's settings say once it has refused a batch of that size, until they say something else.
     pub(super) batch_bytes_max: usize,
@@ -49,6 +51,7 @@ impl Stream {
             data_since: None,
             passed_since: None,
             is_unrecorded: false,
+            awaits_schema: false,
             refusals: 0,
         }
     }
@@ -160,8 +163,14 @@ impl Stream {
         charged
     }
 
+    /// Something waits for a transaction, or for what it must know before.
     pub(super) fn has_work(&self) -> bool {
         !self.queue.is_empty() || self.is_unrecorded
+    }
+
+    /// Something that can go into a transaction now.
+    pub(super) fn is_ready(&self) -> bool {
+        self.has_work() && !self.awaits_schema
     }
 
     pub(super) fn data_bytes(&self) -> usize {

@@ -1,5 +1,6 @@
 //! Why a partition stands still until an operator decides.
 
+use super::screening::Objection;
 use crate::batch::PrepareError;
 use crate::source;
 use crate::target::Cause;
@@ -52,6 +53,8 @@ pub enum IncidentKind {
     },
     /// What was read cannot be turned into what the target takes.
     Batch(PrepareError),
+    /// A record does not pass the check of its topic, and the config says to stop.
+    Invalid(Objection),
     /// The target does not take it.
     Refused(Cause),
 }
@@ -73,6 +76,7 @@ impl IncidentKind {
             Self::OtherSource { .. } => "other_source",
             Self::TargetRecreated { .. } => "target_recreated",
             Self::TargetChanged { .. } => "target_changed",
+            Self::Invalid(_) => "invalid",
             Self::Batch(PrepareError::RecordTooLarge { .. }) => "record_too_large",
             Self::Batch(_) => "corrupt",
             Self::Refused(_) => "target_refused",
@@ -107,6 +111,15 @@ impl fmt::Display for Incident {
                  {target}. Restore the name, or take a new link for the new one"
             ),
             IncidentKind::Batch(error) => write!(f, "{partition} stopped at offset {next_offset}: {error}"),
+            IncidentKind::Invalid(Objection { offset, why }) => {
+                let (part, path) = (why.part, if why.path.is_empty() { "" } else { ", field " });
+                write!(
+                    f,
+                    "{partition} stopped at offset {next_offset}: the {part} of the record at offset {offset}{path}{} is not \
+                     valid: {} ({})",
+                    why.path, why.error, why.reason
+                )
+            }
             IncidentKind::Refused(cause) => {
                 write!(f, "{partition} stopped at offset {next_offset}: the target refused it: {cause}")
             }

@@ -2,15 +2,17 @@
 //! Pure: inputs and the time go in, outputs come out; the fetch machine and the transaction machine are inside.
 //!
 //! What a driver owes it is what it owes these two machines (see their modules), and: `ReadLedger`, `WhoOwns` and
-//! `TargetEnd` are each answered once.
+//! `TargetEnd` are each answered once, as is `FindSchema`.
 
 use super::gather::{Stream, StreamState};
 use super::incident::{Incident, IncidentKind};
 use super::ownership::Ownership;
+use super::screening::{KnownSchemas, SchemaKey};
 use super::transaction::{Counts, InFlight};
 use crate::batch::LogAppendTimePolicy;
 use crate::group::Membership;
 use crate::ledger::{LaneLedger, Owner, PositionKey};
+use crate::schemas::{SchemaVerdict, TopicCheck};
 use crate::source::{self, Fetcher, FetcherSettings, LeaderView, StartAt};
 use crate::target::{self, AbortClass, Cause, Transactor, TransactorSettings};
 use crate::types::{NodeId, TopicPartition};
@@ -39,11 +41,20 @@ pub(super) struct LaneSettings {
     pub(super) commit_interval: Duration,
     pub(super) transaction_bytes_max: usize,
     pub(super) log_append_time: LogAppendTimePolicy,
+    /// None: no topic is checked.
+    pub(super) dead_letters: Option<DeadLetterBox>,
     pub(super) transactor: TransactorSettings,
     pub(super) fetcher: FetcherSettings,
     /// The same moment on both clocks.
     pub(super) started: Instant,
     pub(super) started_ms: u64,
+}
+
+/// Where records of this lane go that do not pass their check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct DeadLetterBox {
+    pub(super) partition: TopicPartition,
+    pub(super) max_message_bytes: usize,
 }
 
 /// One partition's way.
@@ -57,6 +68,8 @@ pub(super) struct Route {
     /// Where to begin without a position.
     pub(super) start: StartAt,
     pub(super) max_message_bytes: usize,
+    /// None: its records pass unchecked.
+    pub(super) check: Option<Arc<TopicCheck>>,
 }
 
 #[derive(Debug)]
@@ -80,6 +93,7 @@ pub(super) enum Input {
         partition: TopicPartition,
         end_offset: i64,
     },
+    Schema(SchemaKey, SchemaVerdict),
     /// Stop fetching, commit what is here, end.
     Drain,
     /// The ledger cannot be read, and waiting does not help.
@@ -104,6 +118,8 @@ pub(super) enum Output {
         partition: TopicPartition,
         target: TopicPartition,
     },
+    /// What is to be known of a registry's schema.
+    FindSchema(SchemaKey, Arc<TopicCheck>),
     Event(Event),
 }
 
@@ -156,6 +172,7 @@ pub(super) struct Lane {
     pub(super) routes: BTreeMap<TopicPartition, Route>,
     pub(super) leaders: BTreeMap<TopicPartition, LeaderView>,
     pub(super) streams: BTreeMap<TopicPartition, Stream>,
+    pub(super) schemas: KnownSchemas,
     pub(super) in_flight: Option<InFlight>,
     /// Charged to deliveries that are not committed yet.
     pub(super) held_bytes: usize,
@@ -202,6 +219,7 @@ impl Lane {
             routes: BTreeMap::new(),
             leaders: BTreeMap::new(),
             streams: BTreeMap::new(),
+            schemas: KnownSchemas::default(),
             in_flight: None,
             held_bytes: 0,
             held_wants: VecDeque::new(),
@@ -259,6 +277,7 @@ impl Lane {
             Input::Owner(owner) => self.asked(owner),
             Input::Decisions(ledger) => ledger.iter().for_each(|it| self.decided(it)),
             Input::TargetEnd { partition, end_offset } => self.target_end(&partition, end_offset),
+            Input::Schema(key, verdict) => self.learn(key, verdict),
             Input::Drain => self.drain(),
             Input::Broken(reason) => self.end(Event::Failed(reason)),
             Input::Timeout => {

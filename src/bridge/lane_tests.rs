@@ -33,6 +33,7 @@ fn route() -> Route {
         target_topic_id: Uuid::from_u128(2),
         start: StartAt::Earliest,
         max_message_bytes: 1 << 20,
+        check: None,
     }
 }
 
@@ -55,6 +56,7 @@ fn known(cluster: &str, next_offset: i64) -> LaneLedger {
         target_offset: None,
         transaction: 0,
         time_ms: 0,
+        dead_letters: None,
         decision: None,
         anchor: None,
     };
@@ -101,6 +103,7 @@ impl Rig {
             commit_interval: Duration::from_millis(10),
             transaction_bytes_max: 1 << 20,
             log_append_time: LogAppendTimePolicy::default(),
+            dead_letters: None,
             transactor: TransactorSettings {
                 transactional_id: "link.0".into(),
                 group_id: "link".into(),

@@ -30,12 +30,14 @@ mod rig;
 mod roster;
 mod routing;
 mod run;
+mod screening;
 #[cfg(test)]
 mod situations;
 mod survey;
 mod transaction;
 #[cfg(test)]
 mod transitions;
+mod waiting;
 mod weakness;
 mod worker;
 mod working;
@@ -49,5 +51,6 @@ pub use incident::{Incident, IncidentKind};
 pub use planner::{Planner, topics_of};
 pub use report::{Summary, Watcher};
 pub use run::run;
+pub use screening::Objection;
 pub use survey::{LedgerProspect, MissingRights, Prospect, ResourceKind, Right, Survey};
 pub use weakness::{Finding, findings};

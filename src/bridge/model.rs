@@ -38,6 +38,7 @@ pub(super) fn route(name: &TopicPartition, topic_id: Uuid, max_message_bytes: us
         target_topic_id: Uuid::from_u128(99),
         start: if name.partition == 1 { StartAt::Latest } else { StartAt::Earliest },
         max_message_bytes,
+        check: None,
     }
 }
 

@@ -87,6 +87,7 @@ impl Lane {
         self.phase = Phase::Copying;
         self.not_before = self.now;
         self.output(Output::Event(Event::Taken { transaction, positions }));
+        self.settle_dead_letters();
         self.apply_routes();
         if let Some(protocol) = self.wanted_protocol.take() {
             self.transact(target::Input::SetProtocol(protocol));
@@ -297,6 +298,7 @@ mod tests {
                 commit_interval: Duration::from_millis(10),
                 transaction_bytes_max: 1 << 20,
                 log_append_time: LogAppendTimePolicy::KeepAppendTime,
+                dead_letters: None,
                 transactor: TransactorSettings {
                     transactional_id: "l.0".into(),
                     group_id: "l".into(),

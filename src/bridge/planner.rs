@@ -35,6 +35,8 @@ pub struct Planner {
     lanes: NonZeroU32,
     accepted: BTreeSet<Weakness>,
     ledger_topic: TopicName,
+    /// None: no topic is checked.
+    dead_letter_topic: Option<TopicName>,
     group_id: String,
     plan: Plan,
     /// Partitions of each topic when the link began: what comes later is copied from its first record.
@@ -74,6 +76,7 @@ impl Planner {
             lanes: config.delivery.lanes,
             accepted: config.delivery.accept_weak.clone(),
             ledger_topic: config.link.ledger_topic().as_str().into(),
+            dead_letter_topic: (!ends.checks.is_empty()).then(|| config.dead_letter_topic().as_str().into()),
             group_id: config.link.group_id().into(),
             plan: Plan::default(),
             initial: BTreeMap::new(),
@@ -179,7 +182,7 @@ impl Planner {
     /// What the target's keeper has to follow.
     pub(super) fn target_topics(&self) -> Vec<TopicName> {
         let copied = self.plan.entries.values().map(|it| Arc::clone(&it.target));
-        copied.chain([Arc::clone(&self.ledger_topic)]).collect()
+        copied.chain([Arc::clone(&self.ledger_topic)]).chain(self.dead_letter_topic.clone()).collect()
     }
 
     pub(super) fn routes(&self, source: &Metadata) -> Routes {
@@ -189,6 +192,7 @@ impl Planner {
             let Some(max_message_bytes) = self.max_message_bytes.get(&entry.target) else { continue };
             let topic_id = source.topics.get(&entry.source).map(|it| it.topic_id).unwrap_or_default();
             let known = self.initial.get(&entry.source).copied().unwrap_or(0);
+            let check = self.ends.checks.of(entry.rule, &entry.source).map(Arc::new);
             for partition in 0..entry.partitions {
                 let start = if partition < known { start(entry.start) } else { StartAt::Earliest };
                 let route = Route {
@@ -197,6 +201,7 @@ impl Planner {
                     target_topic_id: self.target_ids.get(&entry.target).copied().unwrap_or_default(),
                     start,
                     max_message_bytes: *max_message_bytes,
+                    check: check.clone(),
                 };
                 let lane = plan::lane(&entry.source, partition, self.lanes);
                 let of_lane = routes.entry(lane).or_default();

@@ -84,6 +84,7 @@ fn settings(number: u128, now: Instant) -> LaneSettings {
         commit_interval: Duration::from_millis(10),
         transaction_bytes_max: TRANSACTION_BYTES_MAX,
         log_append_time: LogAppendTimePolicy::default(),
+        dead_letters: None,
         transactor: TransactorSettings {
             transactional_id: "link.0".into(),
             group_id: "link".into(),
@@ -184,6 +185,8 @@ impl Process {
             Output::WhoOwns => self.questions.push(Question::Ledger { owner: false, from: None, to: None }),
             // Nobody decides anything there.
             Output::Decisions => {}
+            // Nothing is checked there.
+            Output::FindSchema(..) => {}
             Output::TargetEnd { partition, target } => self.questions.push(Question::TargetEnd { partition, target }),
             Output::Event(event) => self.event(event),
         }

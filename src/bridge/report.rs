@@ -14,6 +14,8 @@ pub struct Summary {
     pub transactions: u64,
     pub aborted: u64,
     pub reencoded: BTreeMap<&'static str, u64>,
+    /// By reason.
+    pub dead_lettered: BTreeMap<String, u64>,
     pub incidents: Vec<Incident>,
     /// Lanes that stopped, with the reason.
     pub failed_lanes: BTreeMap<u32, String>,
@@ -43,6 +45,9 @@ impl Summary {
         for (reason, count) in &counts.reencoded {
             *self.reencoded.entry(reason).or_default() += count;
         }
+        for (reason, count) in &counts.dead_lettered {
+            *self.dead_lettered.entry(reason.clone()).or_default() += count;
+        }
     }
 }
 
@@ -53,6 +58,11 @@ impl fmt::Display for Summary {
         if !reencoded.is_empty() {
             let reasons: Vec<_> = reencoded.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
             write!(f, "; batches rewritten: {}", reasons.join(", "))?;
+        }
+        if !self.dead_lettered.is_empty() {
+            let reasons: Vec<_> =
+                self.dead_lettered.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
+            write!(f, "; dead letters: {}", reasons.join(", "))?;
         }
         for incident in &self.incidents {
             let time = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(incident.time_ms));

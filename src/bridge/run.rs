@@ -2,7 +2,7 @@
 
 use super::ends::{Ends, PATIENCE, Surroundings};
 use super::error::RunError;
-use super::lane::LaneSettings;
+use super::lane::{DeadLetterBox, LaneSettings};
 use super::link::Link;
 use super::planner::{DISCOVERY_INTERVAL, Planner};
 use super::report::{Summary, Watcher};
@@ -14,12 +14,13 @@ use crate::batch::LogAppendTimePolicy;
 use crate::clock;
 use crate::cluster::{Backoff, Keeper, Metadata};
 use crate::config::{Config, LogAppendTime};
+use crate::dead_letters;
 use crate::latest;
 use crate::ledger::{self, Owner};
 use crate::planted::{Bug, planted};
 use crate::source::FetcherSettings;
 use crate::target::{TransactionProtocol, TransactorSettings};
-use crate::types::TopicPartition;
+use crate::types::{TopicName, TopicPartition};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -48,7 +49,7 @@ pub async fn run(
     stop: impl Future<Output = ()>,
 ) -> Result<Summary, RunError> {
     let mut planner = Planner::new(config, &ends);
-    let (source, target) = prepared(config, &ends, &mut planner).await?;
+    let Begun { source, target, dead_letters } = prepared(config, &ends, &mut planner).await?;
 
     let source_metadata = Keeper::start(ends.source.clone(), None, DISCOVERY_INTERVAL).await?;
     let target_metadata = Keeper::start(ends.target.clone(), Some(planner.target_topics()), TARGET_INTERVAL).await?;
@@ -66,6 +67,7 @@ pub async fn run(
         routes,
         membership,
         events,
+        schemas: ends.schemas.clone(),
         request_timeout: config.delivery.request_timeout,
         protocol: config.delivery.transaction_protocol,
     };
@@ -78,7 +80,10 @@ pub async fn run(
     let roster = Roster::new(config, host, &ends.target, answers, publish_membership);
     let names = (config.link.as_str().to_owned(), roster::instance_id(config, host).unwrap_or_default());
     let size = (config.delivery.lanes.get(), config.delivery.session_timeout);
-    let of_lane = |lane| settings(config, &source.cluster_id, &owner, lane, &ends.surroundings);
+    let of_lane = |lane| LaneSettings {
+        dead_letters: dead_letters.as_ref().map(|it| it.of(lane)),
+        ..settings(config, &source.cluster_id, &owner, lane, &ends.surroundings)
+    };
     let mut link = Link::new(names, size, watcher, Working::new(happened), roster, shared, of_lane);
     let mut ticks = tokio::time::interval(link.watcher.interval());
     ticks.tick().await;
@@ -116,12 +121,12 @@ async fn told(error: RunError, config: &Config, ends: &Ends) -> RunError {
 
 /// Ledger and topics as the link needs them. What clusters answer that are just coming up, and topics that were just made,
 /// passes: a start does not die of it.
-async fn prepared(config: &Config, ends: &Ends, planner: &mut Planner) -> Result<(Metadata, Metadata), RunError> {
+async fn prepared(config: &Config, ends: &Ends, planner: &mut Planner) -> Result<Begun, RunError> {
     let began = clock::now();
     let mut backoff = Backoff::default();
     loop {
         match begun(config, ends, planner).await {
-            Ok(metadata) => return Ok(metadata),
+            Ok(begun) => return Ok(begun),
             Err(error) if error.may_pass() && clock::now() - began < PATIENCE => {
                 tracing::debug!(%error, "the clusters are not ready yet");
                 tokio::time::sleep(backoff.failed()).await;
@@ -131,7 +136,42 @@ async fn prepared(config: &Config, ends: &Ends, planner: &mut Planner) -> Result
     }
 }
 
-async fn begun(config: &Config, ends: &Ends, planner: &mut Planner) -> Result<(Metadata, Metadata), RunError> {
+/// What a link begins with.
+struct Begun {
+    source: Metadata,
+    target: Metadata,
+    dead_letters: Option<DeadLetterTopic>,
+}
+
+struct DeadLetterTopic {
+    name: TopicName,
+    partitions: i32,
+    max_message_bytes: usize,
+}
+
+impl DeadLetterTopic {
+    /// It has a partition for each lane, unless somebody else has made it.
+    fn of(&self, lane: u32) -> DeadLetterBox {
+        let partition = i32::try_from(lane).unwrap_or(i32::MAX) % self.partitions.max(1);
+        let partition = TopicPartition::new(Arc::clone(&self.name), partition);
+        DeadLetterBox { partition, max_message_bytes: self.max_message_bytes }
+    }
+
+    async fn ensure(config: &Config, ends: &Ends, planner: &Planner) -> Result<Option<Self>, RunError> {
+        if ends.checks.is_empty() {
+            return Ok(None);
+        }
+        let name = config.dead_letter_topic();
+        let topic = dead_letters::new_topic(&name, config.delivery.lanes, config.target.replication_factor);
+        let partitions = ends.target.ensure_topic(&topic).await.map_err(RunError::DeadLetters)?;
+        let mut described = planner.sync().describe(std::slice::from_ref(&topic.name)).await?;
+        let described = described.remove(&topic.name).transpose()?;
+        let max_message_bytes = described.map_or(dead_letters::MAX_MESSAGE_BYTES, |it| it.max_message_bytes);
+        Ok(Some(Self { name: topic.name, partitions, max_message_bytes }))
+    }
+}
+
+async fn begun(config: &Config, ends: &Ends, planner: &mut Planner) -> Result<Begun, RunError> {
     let (source, target) = ends.connect().await?;
     let survey = Survey::take(config, ends, planner.sync(), &source, &target).await?;
     if let Some(refusal) = survey.refusal(&config.delivery.accept_weak) {
@@ -139,8 +179,9 @@ async fn begun(config: &Config, ends: &Ends, planner: &mut Planner) -> Result<(M
     }
     let ledger_topic = config.link.ledger_topic();
     ledger::ensure(&ends.target, &ledger_topic, config.delivery.lanes, config.target.replication_factor).await?;
+    let dead_letters = DeadLetterTopic::ensure(config, ends, planner).await?;
     planner.begin(&source, &target).await?;
-    Ok((source, target))
+    Ok(Begun { source, target, dead_letters })
 }
 
 fn settings(config: &Config, cluster_id: &str, owner: &Owner, lane: u32, around: &Surroundings) -> LaneSettings {
@@ -162,6 +203,7 @@ fn settings(config: &Config, cluster_id: &str, owner: &Owner, lane: u32, around:
             LogAppendTime::Keep => LogAppendTimePolicy::KeepAppendTime,
             LogAppendTime::CreateTime => LogAppendTimePolicy::KeepCreateTime,
         },
+        dead_letters: None,
         transactor: TransactorSettings {
             transactional_id: transactional_id.as_str().into(),
             group_id: config.link.group_id().into(),

@@ -149,6 +149,7 @@ fn too_large() -> LaneLedger {
                 target_offset: None,
                 transaction: 0,
                 time_ms: 0,
+                dead_letters: None,
                 decision: None,
                 anchor: None,
             };

@@ -3,7 +3,8 @@
 use super::gather::StreamState;
 use super::incident::IncidentKind;
 use super::lane::{Event, Lane, Mutant, Output, PASSED_INTERVAL, Phase};
-use crate::batch::{MergeLimits, PrepareError, Prepared, Rules, UNCOMPRESSED_BYTES_MAX, prepare};
+use super::screening::Screening;
+use crate::batch::{MergeLimits, PrepareError, Prepared, Rules, Screen, UNCOMPRESSED_BYTES_MAX, prepare_screened};
 use crate::ledger::{Change, Pending, Position};
 use crate::planted::{Bug, planted};
 use crate::source::Delivery;
@@ -25,6 +26,8 @@ pub(super) struct Counts {
     pub(super) batches: u64,
     /// By the reason's name.
     pub(super) reencoded: BTreeMap<&'static str, u64>,
+    /// Records that went to the dead letters instead, by reason.
+    pub(super) dead_lettered: BTreeMap<String, u64>,
     /// From the first record's arrival to the commit.
     pub(super) latency: Duration,
 }
@@ -48,6 +51,8 @@ struct Gathered {
     change: Change,
     target: TopicPartition,
     batches: Vec<Prepared>,
+    letters: Vec<Prepared>,
+    reasons: BTreeMap<String, u64>,
 }
 
 /// A part of the open transaction that has to be copied again if it is aborted.
@@ -94,8 +99,9 @@ impl Lane {
         if self.phase != Phase::Copying || self.in_flight.is_some() || !self.transactor.is_idle() {
             return None;
         }
-        let data_since = self.streams.values().filter_map(|it| it.data_since).min();
-        let passed_since = self.streams.values().filter_map(|it| it.passed_since).min();
+        let ready = || self.streams.values().filter(|it| !it.awaits_schema);
+        let data_since = ready().filter_map(|it| it.data_since).min();
+        let passed_since = ready().filter_map(|it| it.passed_since).min();
         let is_full = || {
             let bytes: usize = self.streams.values().map(super::gather::Stream::data_bytes).sum();
             bytes >= self.settings.transaction_bytes_max
@@ -125,7 +131,12 @@ impl Lane {
             let Some(gathered) = self.gather(&partition, room, BATCHES_MAX - appends.len()) else { continue };
             let target = gathered.target;
             counts.count(&gathered.batches);
+            for (reason, count) in gathered.reasons {
+                *counts.dead_lettered.entry(reason).or_default() += count;
+            }
             appends.extend(gathered.batches.into_iter().map(|batch| (target.clone(), batch)));
+            let letters = self.settings.dead_letters.iter().map(|it| &it.partition).cycle();
+            appends.extend(letters.cloned().zip(gathered.letters));
             parts.push(gathered.part);
             changes.push(gathered.change);
         }
@@ -164,7 +175,7 @@ impl Lane {
 
     /// The streams that have work, beginning with the one that was left out last.
     fn in_turn(&mut self) -> Vec<TopicPartition> {
-        let mut names: Vec<_> = self.streams.iter().filter(|(_, it)| it.has_work()).map(|it| it.0.clone()).collect();
+        let mut names: Vec<_> = self.streams.iter().filter(|(_, it)| it.is_ready()).map(|it| it.0.clone()).collect();
         if let Some(cursor) = self.cursor.take() {
             let at = names.partition_point(|name| *name < cursor);
             names.rotate_left(at);
@@ -173,7 +184,7 @@ impl Lane {
     }
 
     fn gather(&mut self, partition: &TopicPartition, bytes_max: usize, batches_max: usize) -> Option<Gathered> {
-        let key = self.key(partition);
+        let (key, time_ms, now) = (self.key(partition), self.time_ms(), self.now);
         let log_append_time = self.settings.log_append_time;
         let skipped = i64::from(self.is_mutant(Mutant::PositionOffByOne) || planted(Bug::PositionOffByOne));
         let stream = self.streams.get_mut(partition)?;
@@ -195,18 +206,36 @@ impl Lane {
             merge: Some(MergeLimits::default()),
             uncompressed_bytes_max: UNCOMPRESSED_BYTES_MAX,
         };
-        let batches = match prepare(batches, &rules) {
-            Ok(prepared) => prepared.batches,
+        let check = stream.route.check.clone();
+        let cluster_id = &self.settings.source_cluster_id;
+        let mut screening =
+            check.as_deref().map(|it| Screening::new(it, &self.schemas, partition, cluster_id, now, time_ms));
+        let screen = screening.as_mut().map(|it| it as &mut dyn Screen);
+        let screened = prepare_screened(batches, &rules, screen).and_then(|prepared| {
+            let reasons = screening.as_mut().map(|it| std::mem::take(&mut it.reasons)).unwrap_or_default();
+            let letters = screening.take().zip(self.settings.dead_letters.as_ref());
+            let letters = letters.map(|(screening, into)| screening.letters(into)).transpose()?;
+            Ok((prepared.batches, letters.unwrap_or_default(), reasons))
+        });
+        let (batches, letters, reasons) = match screened {
+            Ok(screened) => screened,
             Err(error) => {
                 let whole = batches_before(&deliveries, &error);
                 if whole > 0 {
                     // They go first, alone; the next transaction begins with the one that is wrong.
-                    stream.put_back(deliveries, rules.position, stream.leader_epoch, is_unrecorded, self.now);
+                    stream.put_back(deliveries, rules.position, stream.leader_epoch, is_unrecorded, now);
                     return self.gather(partition, bytes_max, whole);
+                }
+                let needs = screening.as_mut().map(|it| std::mem::take(&mut it.needs)).unwrap_or_default();
+                let objection = screening.and_then(|it| it.objection);
+                if !needs.is_empty() {
+                    stream.put_back(deliveries, rules.position, stream.leader_epoch, is_unrecorded, now);
+                    self.hold(partition, needs);
+                    return None;
                 }
                 let charged = deliveries.iter().map(|it| it.charged_bytes).sum();
                 self.give_back(charged);
-                self.incident(partition, IncidentKind::Batch(error));
+                self.incident(partition, objection.map_or(IncidentKind::Batch(error), IncidentKind::Invalid));
                 return None;
             }
         };
@@ -231,12 +260,13 @@ impl Lane {
             target_offset: self.transactor.stable_offset(&target).filter(|_| !batches.is_empty()),
             transaction: 0,
             time_ms: 0,
+            dead_letters: self.dead_letters(&letters),
             decision: None,
             anchor: None,
         };
         let part =
             Part { partition: partition.clone(), deliveries, sent: before, leader_epoch: epoch_before, is_unrecorded };
-        Some(Gathered { part, change: Change { key, position }, target, batches })
+        Some(Gathered { part, change: Change { key, position }, target, batches, letters, reasons })
     }
 
     pub(super) fn committed(&mut self, landed: &[(TopicPartition, i64)]) {

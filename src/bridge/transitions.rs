@@ -144,6 +144,7 @@ fn told(output: &Output) -> Option<String> {
         Output::WhoOwns => "ask who owns it".to_owned(),
         Output::Decisions => "look for decisions".to_owned(),
         Output::TargetEnd { .. } => "ask for the target's end".to_owned(),
+        Output::FindSchema(..) => "ask for a schema".to_owned(),
         Output::Event(event) => match event {
             Event::Taken { .. } => "TAKEN",
             Event::Committed(_) => "COMMITTED",

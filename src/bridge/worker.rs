@@ -3,6 +3,7 @@
 use super::dispatch;
 use super::lane::{Event, Input, Lane, LaneSettings, Output, Route};
 use super::purse::Purse;
+use super::screening::SchemaKey;
 use super::working::{Job, Told};
 use crate::clock;
 use crate::cluster::{Address, Backoff, Cluster, CoordinatorKind, Courier, Keeper, Lost, Metadata, Use};
@@ -10,6 +11,7 @@ use crate::config::ProtocolChoice;
 use crate::group::Membership;
 use crate::latest::Latest;
 use crate::ledger::{LaneLedger, LedgerError, LedgerReader, Owner, Until, log_end};
+use crate::schemas::{Finder, SchemaVerdict};
 use crate::source::{self, LeaderView, SourceRequest};
 use crate::target::{self, Destination, TransactionProtocol, TxnRequest};
 use crate::types::{NodeId, TopicPartition};
@@ -42,6 +44,7 @@ pub(super) struct Shared {
     /// None without a group.
     pub(super) membership: Latest<Option<Membership>>,
     pub(super) events: mpsc::Sender<Told>,
+    pub(super) schemas: Finder,
     pub(super) request_timeout: Duration,
     pub(super) protocol: ProtocolChoice,
 }
@@ -51,6 +54,7 @@ enum Found {
     Ledger(Result<LaneLedger, LedgerError>),
     Owner(Result<Option<Owner>, LedgerError>),
     Decisions(Option<LaneLedger>),
+    Schema(SchemaKey, SchemaVerdict),
     TargetEnd(TopicPartition, i64),
     /// A grant that finds no lane any more goes back by being dropped.
     Budget(NodeId, OwnedSemaphorePermit),
@@ -234,6 +238,13 @@ impl Worker {
                     }
                 });
             }
+            Output::FindSchema(key, check) => {
+                let finder = self.shared.schemas.clone();
+                self.find(async move {
+                    let verdict = finder.find(&check, key.part, key.id).await;
+                    Found::Schema(key, verdict)
+                });
+            }
             Output::Event(event) => {
                 let is_last = matches!(event, Event::TakenOver(_) | Event::Fenced | Event::Failed(_) | Event::Drained);
                 // The link has ended: nobody listens any more.
@@ -258,6 +269,7 @@ impl Worker {
             Found::Ledger(Ok(ledger)) => Input::Ledger(ledger),
             Found::Owner(Ok(owner)) => Input::Owner(owner),
             Found::Decisions(ledger) => Input::Decisions(ledger),
+            Found::Schema(key, verdict) => Input::Schema(key, verdict),
             Found::Ledger(Err(error)) | Found::Owner(Err(error)) => Input::Broken(error.to_string()),
             Found::TargetEnd(partition, end_offset) => Input::TargetEnd { partition, end_offset },
             Found::Budget(node, permit) => {

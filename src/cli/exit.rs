@@ -1,7 +1,7 @@
 //! Exit codes, after `sysexits.h`.
 
 use crate::bridge::RunError;
-use crate::cluster::ClusterError;
+use crate::cluster::{ClusterError, EnsureError};
 use crate::config::ConfigError;
 use crate::incidents::IncidentsError;
 use crate::ledger::LedgerError;
@@ -67,6 +67,9 @@ pub(super) fn code_of(error: &anyhow::Error) -> Exit {
 
 pub(super) fn of_run(error: &RunError) -> Exit {
     match error {
+        RunError::Schemas(_) | RunError::Registry { .. } => Exit::Config,
+        RunError::DeadLetters(EnsureError::Cluster(error)) => of_cluster(error),
+        RunError::DeadLetters(EnsureError::NotReady { .. }) => Exit::Unavailable,
         RunError::Security { .. } | RunError::Plan(_) | RunError::Weak(_) | RunError::SameCluster(_) => Exit::Config,
         RunError::Rights(_) => Exit::NotPermitted,
         RunError::Cluster(error) | RunError::Ledger(LedgerError::Cluster(error)) => of_cluster(error),

@@ -91,6 +91,7 @@ pub async fn accept(
         target_offset: None,
         transaction: 0,
         time_ms: 0,
+        dead_letters: None,
         decision: Some(reason.to_owned()),
         anchor: Some(Anchor { records, source_offset: next_offset, target_offset }),
     };

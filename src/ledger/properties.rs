@@ -30,6 +30,7 @@ fn change(number: i32, next_offset: i64) -> Change {
         target_offset: None,
         transaction: 0,
         time_ms: 0,
+        dead_letters: None,
         decision: None,
         anchor: None,
     };

@@ -50,12 +50,26 @@ pub struct Position {
     /// The lane's transactions are numbered; the number only grows.
     pub transaction: u64,
     pub time_ms: u64,
+    /// None: no record of the partition ever went there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dead_letters: Option<DeadLetters>,
     /// An operator's word, where the position was set by one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<String>,
     /// The last one that is known. None: the position is of a kafka-bridge that had none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub anchor: Option<Anchor>,
+}
+
+/// What went to the dead letters instead.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadLetters {
+    /// Over the link's whole life, as `records`.
+    pub records: u64,
+    /// The last transaction that wrote some, and where their partition's log ended before it.
+    pub transaction: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_offset: Option<i64>,
 }
 
 /// A point of the exact map, kept beyond the position that it was first written with.
@@ -244,6 +258,7 @@ mod tests {
             target_offset: None,
             transaction: 9,
             time_ms: 1_700_000_000_000,
+            dead_letters: None,
             decision: None,
             anchor: None,
         }
@@ -296,6 +311,13 @@ mod tests {
             LedgerRecord::Position(key(), Some(position(12))),
             LedgerRecord::Position(key(), Some(Position { decision: Some("by hand".into()), ..position(4) })),
             LedgerRecord::Position(key(), Some(Position { target_topic_id: Uuid::from_u128(8), ..position(4) })),
+            LedgerRecord::Position(
+                key(),
+                Some(Position {
+                    dead_letters: Some(DeadLetters { records: 3, transaction: 8, target_offset: Some(70) }),
+                    ..position(4)
+                }),
+            ),
             LedgerRecord::Position(key(), None),
             LedgerRecord::Position(key(), Some(Position { anchor: Some(milestone().anchor), ..position(4) })),
             LedgerRecord::Owner(5, Some(owner)),

@@ -2,7 +2,7 @@
 
 use super::anchor::{Anchor, MilestoneKey, places};
 use super::error::LedgerError;
-use super::record::{Decision, LedgerRecord, Milestone, Owner, Position, PositionKey};
+use super::record::{DeadLetters, Decision, LedgerRecord, Milestone, Owner, Position, PositionKey};
 use crate::batch::{BatchBuilder, BatchError, Compression, RawBatch};
 use crate::planted::{Bug, planted};
 use crate::target::CommitOffset;
@@ -22,7 +22,7 @@ const COMPRESS_FROM_BYTES: usize = 16 << 10;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     pub key: PositionKey,
-    /// `transaction`, `time_ms` and the sum of `records` are the ledger's to fill in; `records` counts this change alone.
+    /// `transaction`, `time_ms` and sums are the ledger's to fill in; `records` and `dead_letters` count this change alone.
     pub position: Position,
 }
 
@@ -61,6 +61,12 @@ fn is_of_same_topics(before: &Position, position: &Position) -> bool {
     !differ(before.topic_id, position.topic_id)
         && !differ(before.target_topic_id, position.target_topic_id)
         && (&before.target_topic, before.target_partition) == (&position.target_topic, position.target_partition)
+}
+
+fn sum(before: Option<DeadLetters>, change: &Change, transaction: u64) -> Option<DeadLetters> {
+    let Some(new) = &change.position.dead_letters else { return before };
+    let records = before.map_or(0, |it| it.records).saturating_add(new.records);
+    Some(DeadLetters { records, transaction, target_offset: new.target_offset })
 }
 
 impl LaneLedger {
@@ -103,6 +109,13 @@ impl LaneLedger {
         &self.positions
     }
 
+    /// Where the log of the lane's dead letters ended before the last transaction that wrote some. None: none did, or nobody
+    /// knew.
+    pub fn dead_letters_at(&self) -> Option<i64> {
+        let all = self.positions.values().filter_map(|it| it.dead_letters.as_ref());
+        all.max_by_key(|it| it.transaction).and_then(|it| it.target_offset)
+    }
+
     pub fn owner(&self) -> Option<&Owner> {
         self.owner.as_ref()
     }
@@ -142,10 +155,12 @@ impl LaneLedger {
         let changes: Vec<_> = changes
             .into_iter()
             .map(|change| {
-                let before = self.positions.get(&change.key).map_or(0, |it| it.records);
+                let before = self.positions.get(&change.key);
                 let anchor = change.position.anchor.or_else(|| self.anchor(&change));
-                let records = before.saturating_add(change.position.records);
-                Change { position: Position { transaction, time_ms, records, anchor, ..change.position }, ..change }
+                let records = before.map_or(0, |it| it.records).saturating_add(change.position.records);
+                let dead_letters = sum(before.and_then(|it| it.dead_letters.clone()), &change, transaction);
+                let position = Position { transaction, time_ms, records, dead_letters, anchor, ..change.position };
+                Change { position, ..change }
             })
             .collect();
         let tail_max = TAIL_RECORDS_MAX.max(4 * self.positions.len());

@@ -24,6 +24,15 @@ pub struct TopicCheck {
     pub schema_ids: SchemaIds,
 }
 
+/// A topic's check never changes while a process runs.
+impl PartialEq for TopicCheck {
+    fn eq(&self, other: &Self) -> bool {
+        self.topic == other.topic
+    }
+}
+
+impl Eq for TopicCheck {}
+
 impl TopicCheck {
     pub fn part(&self, part: Part) -> Option<&PartCheck> {
         match part {
@@ -117,21 +126,24 @@ struct Loader<'a> {
 impl Loader<'_> {
     fn load(&self, it: &config::Validation) -> Result<TopicCheck, SchemaProblem> {
         if it.uses_registry() && self.config.source.registry.is_none() {
-            let key = if matches!(it.value, Some(SchemaSource::Registry { .. })) { "value_schema" } else { "key_schema" };
+            let key =
+                if matches!(it.value, Some(SchemaSource::Registry { .. })) { "value_schema" } else { "key_schema" };
             return Err(self.problem(key, "names a registry, and there is no [source.registry]"));
         }
         if it.schema_ids == SchemaIds::Map && self.config.target.end.registry.is_none() {
             return Err(self.problem("schema_ids", "maps to the target's registry, and there is no [target.registry]"));
         }
-        let references = it.references.iter().map(|file| self.text("references", file)).collect::<Result<Vec<_>, _>>()?;
+        let references =
+            it.references.iter().map(|file| self.text("references", file)).collect::<Result<Vec<_>, _>>()?;
         let rules: Vec<FieldRule> = it.rules.iter().flat_map(rules).collect();
         let reader = it.compatible_with.as_deref();
         let reader = reader.map(|file| self.schema("compatible_with", file, &references)).transpose()?;
         let key = it.key.as_ref();
         let key = key.map(|source| self.part("key_schema", source, it.framing, &references, &[], None)).transpose()?;
         let value = it.value.as_ref();
-        let value =
-            value.map(|source| self.part("value_schema", source, it.framing, &references, &rules, reader)).transpose()?;
+        let value = value
+            .map(|source| self.part("value_schema", source, it.framing, &references, &rules, reader))
+            .transpose()?;
         let as_invalid = match it.on_invalid {
             OnInvalid::DeadLetter => OnUnknownSchema::DeadLetter,
             OnInvalid::Stop => OnUnknownSchema::Stop,

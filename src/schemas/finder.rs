@@ -80,7 +80,10 @@ impl Finder {
                     None => {
                         let names = subjects.iter().map(|it| it.0.as_str()).collect::<Vec<_>>().join(", ");
                         let wanted = subject.as_deref().unwrap_or("any subject");
-                        return unfit("other_subject", format!("schema id {id} is not one of {wanted}, but of: {names}"));
+                        return unfit(
+                            "other_subject",
+                            format!("schema id {id} is not one of {wanted}, but of: {names}"),
+                        );
                     }
                 }
             }
@@ -93,7 +96,10 @@ impl Finder {
         if let Some(reader) = compatible_with
             && let Err(mismatch) = resolve(&schema, reader)
         {
-            return unfit("incompatible_schema", format!("schema id {id} cannot be read by compatible_with: {mismatch}"));
+            return unfit(
+                "incompatible_schema",
+                format!("schema id {id} cannot be read by compatible_with: {mismatch}"),
+            );
         }
         let validator = match Validator::compile(&schema, rules) {
             Ok(validator) => Arc::new(validator),

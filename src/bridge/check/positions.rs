@@ -256,6 +256,7 @@ mod tests {
             target_offset: None,
             transaction: 1,
             time_ms: 0,
+            dead_letters: None,
             decision: None,
             anchor: None,
         });

@@ -1,0 +1,12 @@
+//! Topics whose records are checked on the way: what is valid is copied, what is not is in the dead letters, exactly once.
+
+mod events;
+mod judge;
+mod poison;
+mod registries;
+
+use libtest_mimic::Trial;
+
+pub(super) fn trials() -> Vec<Trial> {
+    [poison::trials(), registries::trials()].into_iter().flatten().collect()
+}

@@ -1,0 +1,161 @@
+//! Poison of ten kinds among good events.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use kafka_bridge::broker::Settings;
+use kafka_bridge::config::RegistryConfig;
+use kafka_bridge::demo::registry::{RegistryServer, Settings as RegistrySettings};
+use kafka_bridge::registry::Registry;
+use kafka_bridge::wire::Tcp;
+use libtest_mimic::Trial;
+use protocol_tests::bridge::{Bridge, Config, End};
+use protocol_tests::embedded::EmbeddedCluster;
+use protocol_tests::kafka::Spec;
+use protocol_tests::pair::Pair;
+use protocol_tests::raw::{Codec, RawClient};
+use std::sync::Arc;
+use tokio::runtime::Runtime;
+
+use super::events::{POISON, RULES, SCHEMA, event, record};
+use super::judge::{Poisoned, until_judged};
+use crate::{real, trial};
+
+pub(super) const LIMIT: Duration = Duration::from_secs(90);
+const LINK: &str = "checked";
+pub(super) const TOPIC: &str = "events";
+pub(super) const DEAD_LETTERS: &str = "checked.dead-letters";
+const PARTITIONS: i32 = 3;
+const BATCHES: i64 = 40;
+const BATCH_RECORDS: i64 = 25;
+/// One in so many batches has poison in it; the others have to pass as they came.
+const POISONED_BATCHES: i64 = 4;
+
+pub(super) fn trials() -> Vec<Trial> {
+    vec![
+        trial("validation", "embedded_poison_of_ten_kinds", || {
+            let (source, target) =
+                (EmbeddedCluster::start(Settings::nodes(1))?, EmbeddedCluster::start(Settings::nodes(1))?);
+            let folder = tempfile::tempdir()?;
+            let ends = (source.end(), target.end());
+            poison((source.client(), target.client()), ends, folder.path(), 3)
+        }),
+        real("validation", "kafka_3_9_2_to_4_4_0_poison_of_ten_kinds", &["3.9.2", "4.4.0"], || {
+            let pair = Pair::start(Spec::zookeeper("3.9.2"), Spec::kraft("4.4.0").with_tls())?;
+            let ends = (End::of(&pair.source), End::of(&pair.target));
+            poison((pair.source.client(), pair.target.client()), ends, pair.folder(), 6)
+        }),
+        real("validation", "kafka_3_9_2_v1_poison_of_ten_kinds", &["3.9.2"], || {
+            let pair = Pair::start(Spec::kraft("3.9.2"), Spec::kraft("3.9.2"))?;
+            let ends = (End::of(&pair.source), End::of(&pair.target));
+            poison((pair.source.client(), pair.target.client()), ends, pair.folder(), 6)
+        }),
+    ]
+}
+
+/// A registry that runs, and somebody who registers.
+pub(super) struct Schemas {
+    pub(super) server: RegistryServer,
+    client: Registry,
+    // The server's tasks live in it.
+    runtime: Runtime,
+}
+
+impl Schemas {
+    pub(super) fn start() -> Result<Schemas> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let server = runtime.block_on(RegistryServer::start(RegistrySettings::default()))?;
+        let config = RegistryConfig { urls: vec![server.url().parse()?], credentials: None, tls: None };
+        let client = Registry::new("source", &config, LIMIT, Arc::new(Tcp))?;
+        Ok(Schemas { server, client, runtime })
+    }
+
+    pub(super) fn register(&self, subject: &str, text: &str) -> Result<i32> {
+        Ok(self.runtime.block_on(self.client.register(subject, text, &[]))?)
+    }
+
+    /// What the registry has under this id.
+    pub(super) fn text(&self, id: i32) -> Result<String> {
+        Ok(self.runtime.block_on(self.client.by_id(id))?.text.clone())
+    }
+
+    /// Lines of an end's table.
+    pub(super) fn lines(&self) -> String {
+        format!("registry = {{ urls = [{:?}] }}\n", self.server.url())
+    }
+}
+
+pub(super) fn config(ends: (End, End), schemas: &Schemas, lines: &str) -> Config {
+    let (mut source, target) = ends;
+    source.extra += &schemas.lines();
+    let mut config = Config::new(LINK, source, target, &[TOPIC]);
+    config.topics_extra = format!("value_schema = \"registry:{{topic}}-value\"\n{lines}");
+    config.delivery = "accept_weak = [\"target_min_insync_replicas\"]\nlanes = 4\n".to_owned();
+    config
+}
+
+/// Writes the events of all partitions; gives what is poison.
+fn write(client: &mut RawClient, id: i32) -> Result<Poisoned> {
+    let mut poisoned = Poisoned::new();
+    for partition in 0..PARTITIONS {
+        let codec = Codec::ALL[1 + partition as usize];
+        for batch in 0..BATCHES {
+            let mut records = Vec::new();
+            let first = batch * BATCH_RECORDS;
+            for number in first..first + BATCH_RECORDS {
+                let kind = &POISON[(number as usize / 3) % POISON.len()];
+                let is_poison = batch % POISONED_BATCHES == 1 && number % 3 == 0;
+                if is_poison {
+                    poisoned.insert((TOPIC.to_owned(), partition, number), kind.1);
+                }
+                // A record that deletes its key has nothing to be checked.
+                let is_tombstone = !is_poison && number % 50 == 7;
+                let poison = is_poison.then_some(kind.0);
+                records.push(if is_tombstone { record(number, None) } else { event(id, number, poison) });
+            }
+            client.write(TOPIC, partition, codec, records)?;
+        }
+    }
+    Ok(poisoned)
+}
+
+fn poison(clients: (RawClient, RawClient), ends: (End, End), folder: &Path, kills: usize) -> Result<()> {
+    let (mut source, mut target) = clients;
+    let schemas = Schemas::start()?;
+    let id = schemas.register("events-value", SCHEMA)?;
+    source.create_topic(TOPIC, PARTITIONS, 1, &[("retention.ms", "-1")])?;
+    let config = config(ends, &schemas, RULES).write(folder, "bridge")?;
+    let poisoned = write(&mut source, id)?;
+    let kinds: std::collections::BTreeSet<_> = poisoned.values().collect();
+    ensure!(kinds.len() == POISON.len(), "not all kinds of poison were written: {kinds:?}");
+    // Killed again and again while it works.
+    for kill in 0..kills {
+        let mut bridge = Bridge::run(&config)?;
+        bridge.process().wait_for_log("all lanes are taken", LIMIT)?;
+        std::thread::sleep(Duration::from_millis(15 * kill as u64));
+        bridge.kill();
+    }
+    let mut bridge = Bridge::run(&config)?;
+    until_judged((&mut source, &mut target), &[TOPIC], DEAD_LETTERS, &poisoned, LIMIT).with_context(|| bridge.log())?;
+    ensure!(bridge.terminate(LIMIT)? == 0, "the bridge did not end well:\n{}", bridge.log());
+    target.no_transaction_hangs(&[TOPIC.to_owned(), DEAD_LETTERS.to_owned()])?;
+    passed_as_they_came(&mut source, &mut target)
+}
+
+/// Every body of a batch without poison is at the target byte for byte.
+fn passed_as_they_came(source: &mut RawClient, target: &mut RawClient) -> Result<()> {
+    for partition in 0..PARTITIONS {
+        let bodies = |client: &mut RawClient| -> Result<Vec<u64>> {
+            let records = client.read(TOPIC, partition, protocol_tests::raw::Isolation::ReadCommitted)?;
+            let mut bodies: Vec<u64> = records.iter().map(|it| it.body_hash).collect();
+            bodies.dedup();
+            Ok(bodies)
+        };
+        let at_target: std::collections::BTreeSet<_> = bodies(target)?.into_iter().collect();
+        let written = bodies(source)?;
+        let passed = written.iter().filter(|it| at_target.contains(it)).count();
+        println!("{TOPIC}-{partition}: {passed} of {} batches passed untouched", written.len());
+    }
+    Ok(())
+}

@@ -1,0 +1,228 @@
+//! What the registry does to a link: outages, slowness, schemas that change, other ids at the target.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use kafka_bridge::broker::Settings;
+use kafka_bridge::demo::registry::Fault;
+use libtest_mimic::Trial;
+use protocol_tests::bridge::Bridge;
+use protocol_tests::embedded::EmbeddedCluster;
+use protocol_tests::raw::{Codec, Isolation};
+use tempfile::TempDir;
+
+use super::events::{CHANGED, GROWN, Poison, SCHEMA, datum, event, framed, record};
+use super::judge::{Poisoned, letters, until_judged};
+use super::poison::{DEAD_LETTERS, LIMIT, Schemas, TOPIC, config};
+use crate::trial;
+
+pub(super) fn trials() -> Vec<Trial> {
+    vec![
+        trial("validation", "a_registry_that_is_down_holds_what_it_must", down_holds),
+        trial("validation", "a_registry_that_is_down_lets_pass_where_the_config_says_so", down_passes),
+        trial("validation", "schemas_change_in_the_middle_of_a_topic", evolution),
+        trial("validation", "ids_are_mapped_to_the_targets_registry", mapped),
+        trial("validation", "an_invalid_record_stops_its_partition_where_the_config_says_so", stops),
+        trial("validation", "a_schema_file_checks_without_a_registry", file),
+    ]
+}
+
+struct Scene {
+    source: EmbeddedCluster,
+    target: EmbeddedCluster,
+    schemas: Schemas,
+    folder: TempDir,
+}
+
+impl Scene {
+    fn new(partitions: i32) -> Result<Scene> {
+        let (source, target) =
+            (EmbeddedCluster::start(Settings::nodes(1))?, EmbeddedCluster::start(Settings::nodes(1))?);
+        source.client().create_topic(TOPIC, partitions, 1, &[("retention.ms", "-1")])?;
+        Ok(Scene { source, target, schemas: Schemas::start()?, folder: tempfile::tempdir()? })
+    }
+
+    fn bridge(&self, lines: &str) -> Result<Bridge> {
+        let config = config((self.source.end(), self.target.end()), &self.schemas, lines);
+        let mut bridge = Bridge::run(&config.write(self.folder.path(), "bridge")?)?;
+        bridge.process().wait_for_log("all lanes are taken", LIMIT)?;
+        Ok(bridge)
+    }
+
+    fn write(&self, partition: i32, records: Vec<protocol_tests::raw::NewRecord>) -> Result<()> {
+        self.source.client().write(TOPIC, partition, Codec::Lz4, records)?;
+        Ok(())
+    }
+
+    fn until_judged(&self, poisoned: &Poisoned) -> Result<()> {
+        let (mut source, mut target) = (self.source.client(), self.target.client());
+        until_judged((&mut source, &mut target), &[TOPIC], DEAD_LETTERS, poisoned, LIMIT)
+    }
+
+    fn copied(&self, partition: i32) -> Result<usize> {
+        Ok(self.target.client().read(TOPIC, partition, Isolation::ReadCommitted)?.len())
+    }
+}
+
+fn poisoned(partition: i32, offset: i64, reason: &'static str) -> ((String, i32, i64), &'static str) {
+    ((TOPIC.to_owned(), partition, offset), reason)
+}
+
+fn done(mut bridge: Bridge) -> Result<()> {
+    ensure!(bridge.terminate(LIMIT)? == 0, "the bridge did not end well:\n{}", bridge.log());
+    Ok(())
+}
+
+/// What it has told goes on; what it has not waits, and no longer than the outage.
+fn down_holds() -> Result<()> {
+    let scene = Scene::new(2)?;
+    let known = scene.schemas.register("events-value", SCHEMA)?;
+    let mut bridge = scene.bridge("")?;
+    scene.write(0, (0..10).map(|it| event(known, it, None)).collect())?;
+    scene.until_judged(&Poisoned::new()).with_context(|| bridge.log())?;
+    let new = scene.schemas.register("events-value", GROWN)?;
+    scene.schemas.server.fail("/", Fault::Down);
+    scene.write(1, vec![grown(new, 0)])?;
+    bridge.process().wait_for_log("wait for it", LIMIT)?;
+    scene.write(0, (10..20).map(|it| event(known, it, None)).collect())?;
+    let start = std::time::Instant::now();
+    while scene.copied(0)? < 20 {
+        ensure!(start.elapsed() < LIMIT, "the other partition stands still too:\n{}", bridge.log());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    ensure!(scene.copied(1)? == 0, "a record was copied whose schema nobody knew");
+    scene.schemas.server.mend();
+    scene.until_judged(&Poisoned::new()).with_context(|| bridge.log())?;
+    bridge.process().wait_for_log("answers again", LIMIT)?;
+    ensure!(scene.schemas.server.requests("/schemas/ids/") > 2, "the registry was not asked while it was down");
+    done(bridge)
+}
+
+fn grown(id: i32, number: i64) -> protocol_tests::raw::NewRecord {
+    let mut bytes = datum(number, None);
+    bytes.push(2);
+    record(number, Some(framed(id, &bytes)))
+}
+
+fn down_passes() -> Result<()> {
+    let scene = Scene::new(1)?;
+    let id = scene.schemas.register("events-value", SCHEMA)?;
+    scene.schemas.server.fail("/", Fault::Status(503, 50003));
+    let mut bridge = scene.bridge("on_registry_down = \"pass_unchecked\"\n")?;
+    scene.write(0, vec![event(id, 0, None), event(id, 1, Some(Poison::Cut))])?;
+    scene.until_judged(&Poisoned::new()).with_context(|| bridge.log())?;
+    bridge.process().wait_for_log("records pass unchecked", LIMIT)?;
+    scene.schemas.server.mend();
+    // It is asked again after a while, and nothing passes unchecked any more.
+    let (mut number, start) = (2, std::time::Instant::now());
+    while letters(&mut scene.target.client(), DEAD_LETTERS)?.is_empty() {
+        ensure!(start.elapsed() < LIMIT, "the registry is back, and still nothing is checked:\n{}", bridge.log());
+        scene.write(0, vec![event(id, number, Some(Poison::Cut))])?;
+        number += 1;
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    done(bridge)
+}
+
+/// A new id and a new field are good; a change that old readers cannot read is not.
+fn evolution() -> Result<()> {
+    let scene = Scene::new(1)?;
+    std::fs::write(scene.folder.path().join("event.avsc"), SCHEMA)?;
+    let first = scene.schemas.register("events-value", SCHEMA)?;
+    let second = scene.schemas.register("events-value", GROWN)?;
+    let changed = scene.schemas.register("events-value", CHANGED)?;
+    let other = scene.schemas.register("other-value", "\"string\"")?;
+    let late = other + 1;
+    let bridge = scene.bridge("compatible_with = \"event.avsc\"\non_unknown_schema = \"wait\"\n")?;
+    let mut records: Vec<_> = (0..30).map(|it| event(first, it, None)).collect();
+    records.extend((30..60).map(|it| grown(second, it)));
+    records.push(record(60, Some(framed(changed, b"\x02x"))));
+    records.push(record(61, Some(framed(other, b"\x02x"))));
+    scene.write(0, records)?;
+    let mut expected = Poisoned::from([poisoned(0, 60, "incompatible_schema"), poisoned(0, 61, "other_subject")]);
+    scene.until_judged(&expected).with_context(|| bridge.log())?;
+    // What nobody has registered yet waits until somebody does.
+    scene.write(0, vec![event(late, 62, None), event(late, 63, Some(Poison::Longer))])?;
+    std::thread::sleep(Duration::from_secs(1));
+    ensure!(scene.copied(0)? == 60, "a record was copied whose schema nobody knew");
+    let registered = scene.schemas.register(
+        "events-value",
+        &SCHEMA.replace("name 0", "x").replace("\"trial\"", "\"trial\", \"doc\": \"the same\""),
+    )?;
+    ensure!(registered == late, "the registry gave the id {registered}");
+    expected.extend([poisoned(0, 63, "trailing_bytes")]);
+    scene.until_judged(&expected).with_context(|| bridge.log())?;
+    done(bridge)
+}
+
+fn mapped() -> Result<()> {
+    let scene = Scene::new(1)?;
+    let at_target = Schemas::start()?;
+    // So that the same schema gets another id there.
+    at_target.register("something-else", "\"int\"")?;
+    at_target.register("something-more", "\"long\"")?;
+    let id = scene.schemas.register("events-value", SCHEMA)?;
+    let mut config = config((scene.source.end(), scene.target.end()), &scene.schemas, "schema_ids = \"map\"\n");
+    config.target.extra += &at_target.lines();
+    let mut bridge = Bridge::run(&config.write(scene.folder.path(), "bridge")?)?;
+    scene.write(0, (0..50).map(|it| event(id, it, (it == 20).then_some(Poison::Cut))).collect())?;
+    let start = std::time::Instant::now();
+    while scene.copied(0)? < 49 {
+        ensure!(start.elapsed() < LIMIT, "{} of 49 records are copied:\n{}", scene.copied(0)?, bridge.log());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let mapped = at_target.register("events-value", SCHEMA)?;
+    ensure!(mapped != id, "both registries have the same id");
+    ensure!(at_target.text(mapped)?.contains("\"Event\""), "the target's registry has something else");
+    let written = scene.source.client().read(TOPIC, 0, Isolation::ReadCommitted)?;
+    let copied = scene.target.client().read(TOPIC, 0, Isolation::ReadCommitted)?;
+    let expected = written.iter().filter(|it| it.offset != 20);
+    for (copy, record) in copied.iter().zip(expected) {
+        let value = record.value.clone().unwrap_or_default();
+        ensure!(copy.value == Some(framed(mapped, &value[5..])), "{copy:?} is not {record:?} under id {mapped}");
+        ensure!((&copy.key, &copy.headers, copy.timestamp) == (&record.key, &record.headers, record.timestamp));
+    }
+    // A dead letter keeps the id that it came with.
+    let letters = letters(&mut scene.target.client(), DEAD_LETTERS)?;
+    ensure!(letters.len() == 1 && letters[0].record.value == written[20].value, "{} dead letters", letters.len());
+    ensure!(letters[0].header("schema-id") == id.to_string());
+    ensure!(bridge.terminate(LIMIT)? == 0, "the bridge did not end well:\n{}", bridge.log());
+    Ok(())
+}
+
+fn stops() -> Result<()> {
+    let scene = Scene::new(2)?;
+    let id = scene.schemas.register("events-value", SCHEMA)?;
+    let mut bridge = scene.bridge("on_invalid = \"stop\"\n")?;
+    scene.write(0, (0..10).map(|it| event(id, it, None)).collect())?;
+    scene.write(0, (10..20).map(|it| event(id, it, (it == 15).then_some(Poison::Symbol))).collect())?;
+    scene.write(1, (0..10).map(|it| event(id, it, None)).collect())?;
+    bridge.process().wait_for_log("is not valid", LIMIT)?;
+    let start = std::time::Instant::now();
+    while scene.copied(1)? < 10 {
+        ensure!(start.elapsed() < LIMIT, "the other partition stands still too:\n{}", bridge.log());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    ensure!(scene.copied(0)? == 10, "{} records are copied, 10 come before the batch", scene.copied(0)?);
+    ensure!(letters(&mut scene.target.client(), DEAD_LETTERS)?.is_empty(), "a dead letter, where the config says stop");
+    let log = bridge.log();
+    ensure!(log.contains("offset 15") && log.contains("kind") && log.contains("enum_index"), "{log}");
+    ensure!(bridge.terminate(LIMIT)? == 1, "a link with an incident ended well:\n{}", bridge.log());
+    Ok(())
+}
+
+fn file() -> Result<()> {
+    let scene = Scene::new(1)?;
+    std::fs::write(scene.folder.path().join("event.avsc"), SCHEMA)?;
+    let mut config = config((scene.source.end(), scene.target.end()), &scene.schemas, "");
+    config.source.extra = String::new();
+    config.topics_extra = "value_schema = \"event.avsc\"\n".to_owned();
+    let mut bridge = Bridge::run(&config.write(scene.folder.path(), "bridge")?)?;
+    let records = (0..20).map(|it| record(it, Some(datum(it, (it % 5 == 4).then_some(Poison::Text))))).collect();
+    scene.write(0, records)?;
+    let expected = (0..20).filter(|it| it % 5 == 4).map(|it| poisoned(0, it, "utf8")).collect();
+    scene.until_judged(&expected).with_context(|| bridge.log())?;
+    ensure!(bridge.terminate(LIMIT)? == 0, "the bridge did not end well:\n{}", bridge.log());
+    ensure!(bridge.log().contains("dead letters: utf8 4"), "the summary does not count them:\n{}", bridge.log());
+    Ok(())
+}
