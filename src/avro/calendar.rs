@@ -53,9 +53,10 @@ pub(super) fn parse_time(text: &str, unit: Unit) -> Option<i64> {
 pub(super) fn parse_timestamp(text: &str, unit: Unit, is_local: bool) -> Option<i64> {
     let (date, rest) = text.split_once(['T', 't', ' '])?;
     let (time, offset) = if is_local { (rest, 0) } else { zone(rest)? };
-    let day = DAY_SECONDS * unit.per_second();
-    let within = parse_time(time, unit)?.checked_sub(offset.checked_mul(60)?.checked_mul(unit.per_second())?)?;
-    parse_date(date)?.checked_mul(day)?.checked_add(within)
+    let within = i128::from(parse_time(time, unit)?) - i128::from(offset) * 60 * i128::from(unit.per_second());
+    // The first day that a long can reach begins before it.
+    let day = i128::from(DAY_SECONDS * unit.per_second());
+    i64::try_from(i128::from(parse_date(date)?) * day + within).ok()
 }
 
 /// The time, and the offset of its zone in minutes.
@@ -115,7 +116,8 @@ mod tests {
             assert_eq!(parse_date(text), Some(days), "{text}");
         }
         assert_eq!([2_932_897, -719_529, i64::MAX, i64::MIN].map(date), [None, None, None, None]);
-        for wrong in ["2023-02-29", "1900-02-29", "2024-13-01", "2024-00-01", "24-01-01", "2024-1-1", "+024-01-01", ""] {
+        for wrong in ["2023-02-29", "1900-02-29", "2024-13-01", "2024-00-01", "24-01-01", "2024-1-1", "+024-01-01", ""]
+        {
             assert_eq!(parse_date(wrong), None, "{wrong}");
         }
         for days in (-719_528..2_932_897).step_by(97) {
@@ -130,7 +132,9 @@ mod tests {
         assert_eq!(parse_time("00:00:01", Unit::Micros), Some(1_000_000));
         assert_eq!(parse_time("00:00:00.5", Unit::Nanos), Some(500_000_000));
         assert_eq!(parse_time("00:00:00.500000", Unit::Millis), Some(500));
-        for wrong in ["24:00:00", "00:60:00", "00:00:60", "0:00:00", "00:00:00.0001", "00:00:00.", "00:00", "00:00:00.1x"] {
+        for wrong in
+            ["24:00:00", "00:60:00", "00:00:60", "0:00:00", "00:00:00.0001", "00:00:00.", "00:00", "00:00:00.1x"]
+        {
             assert_eq!(parse_time(wrong, Unit::Millis), None, "{wrong}");
         }
     }
@@ -147,6 +151,7 @@ mod tests {
         assert_eq!(parse_timestamp("2024-05-01T12:34:56.789", Unit::Millis, false), None);
         assert_eq!(timestamp(-1, Unit::Micros, true).as_deref(), Some("1969-12-31T23:59:59.999999"));
         assert_eq!(timestamp(i64::MIN, Unit::Nanos, false).as_deref(), Some("1677-09-21T00:12:43.145224192Z"));
+        assert_eq!(parse_timestamp("1677-09-21T00:12:43.145224192Z", Unit::Nanos, false), Some(i64::MIN));
         assert_eq!(timestamp(i64::MAX, Unit::Millis, false), None);
         assert_eq!(parse_timestamp("9999-12-31T00:00:00Z", Unit::Nanos, false), None);
     }

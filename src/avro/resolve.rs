@@ -31,12 +31,8 @@ impl std::error::Error for Mismatch {}
 
 /// Aliases are the reader's, as the specification has it.
 pub fn resolve(writer: &Schema, reader: &Schema) -> Result<(), Mismatch> {
-    let mut resolution = Resolution {
-        writer: &writer.graph,
-        reader: &reader.graph,
-        pairs: Vec::new(),
-        seen: BTreeSet::new(),
-    };
+    let mut resolution =
+        Resolution { writer: &writer.graph, reader: &reader.graph, pairs: Vec::new(), seen: BTreeSet::new() };
     resolution.push(writer.graph.root, reader.graph.root, None, String::new());
     // A list that grows instead of recursion: types refer to each other in circles, and in chains as long as the schema.
     let mut next = 0;
@@ -110,7 +106,8 @@ impl Resolution<'_> {
             }
             (_, Kind::Union(branches)) => {
                 let chosen = self.branch(of_writer, branches);
-                let chosen = chosen.ok_or_else(|| format!("no branch of the reader's union takes {}", told(of_writer)))?;
+                let chosen =
+                    chosen.ok_or_else(|| format!("no branch of the reader's union takes {}", told(of_writer)))?;
                 self.push(writer, chosen, Some(at), String::new());
                 Ok(())
             }
@@ -134,7 +131,8 @@ impl Resolution<'_> {
                 same_name(from, to)?;
                 match symbols.iter().find(|it| !known.contains(it)) {
                     Some(symbol) if default.is_none() => {
-                        Err(format!("the reader's enum {} lacks the symbol {symbol}, and has no default", to.full).into())
+                        Err(format!("the reader's enum {} lacks the symbol {symbol}, and has no default", to.full)
+                            .into())
                     }
                     _ => Ok(()),
                 }
@@ -299,7 +297,8 @@ mod tests {
             "b: the writer has no such field, and its default is wrong: the datum: \"0\" is no long"
         );
         let deep = |of: &str| record(&format!(r#"{{"name": "s", "type": {{"type": "map", "values": {}}}}}"#, of));
-        let inner = |of: &str| format!(r#"{{"type": "record", "name": "S", "fields": [{{"name": "x", "type": "{of}"}}]}}"#);
+        let inner =
+            |of: &str| format!(r#"{{"type": "record", "name": "S", "fields": [{{"name": "x", "type": "{of}"}}]}}"#);
         assert_eq!(told(&deep(&inner("long")), &deep(&inner("int"))), "s{}.x: long is written, and int is read");
     }
 
@@ -309,7 +308,10 @@ mod tests {
             format!(r#"{{"type": "fixed", "name": "{name}", "size": {size}{more}}}"#)
         };
         assert_eq!(told(&fixed("a.F", 2, ""), &fixed("b.F", 2, "")), "");
-        assert_eq!(told(&fixed("a.F", 2, ""), &fixed("a.F", 3, "")), "the datum: 2 bytes are written, and the reader's a.F has 3");
+        assert_eq!(
+            told(&fixed("a.F", 2, ""), &fixed("a.F", 3, "")),
+            "the datum: 2 bytes are written, and the reader's a.F has 3"
+        );
         assert!(told(&fixed("a.F", 2, ""), &fixed("a.G", 2, "")).contains("no such alias"));
         assert_eq!(told(&fixed("a.F", 2, ""), &fixed("b.G", 2, r#", "aliases": ["a.F"]"#)), "");
         // An alias without a namespace has that of its type.
@@ -325,9 +327,8 @@ mod tests {
 
     #[test]
     fn an_enum_takes_unknown_symbols_by_its_default_alone() {
-        let of = |symbols: &str, more: &str| {
-            format!(r#"{{"type": "enum", "name": "E", "symbols": [{symbols}]{more}}}"#)
-        };
+        let of =
+            |symbols: &str, more: &str| format!(r#"{{"type": "enum", "name": "E", "symbols": [{symbols}]{more}}}"#);
         assert_eq!(told(&of("\"A\"", ""), &of("\"B\", \"A\"", "")), "");
         assert_eq!(
             told(&of("\"A\", \"C\"", ""), &of("\"A\"", "")),
@@ -342,7 +343,10 @@ mod tests {
         assert_eq!(told(r#"["int"]"#, "\"long\""), "");
         assert_eq!(told(r#"["null", "int"]"#, "\"long\""), "the datum: null is written, and long is read");
         assert_eq!(told("\"int\"", r#"["string", "double"]"#), "");
-        assert_eq!(told("\"double\"", r#"["string", "int"]"#), "the datum: no branch of the reader's union takes double");
+        assert_eq!(
+            told("\"double\"", r#"["string", "int"]"#),
+            "the datum: no branch of the reader's union takes double"
+        );
         let named = |name: &str, field: &str| {
             format!(r#"{{"type": "record", "name": "{name}", "fields": [{{"name": "x", "type": "{field}"}}]}}"#)
         };
@@ -371,12 +375,15 @@ mod tests {
     fn a_long_chain_takes_no_stack() {
         let chain = |last: &str| {
             let link = |number: usize| {
-                let field = format!(r#"[{{"name": "f", "type": ["null", {{"type": "array", "items": "C{number}"}}]}}]"#);
+                let field =
+                    format!(r#"[{{"name": "f", "type": ["null", {{"type": "array", "items": "C{number}"}}]}}]"#);
                 format!(r#"{{"type": "record", "name": "D{number}", "fields": {field}}}"#)
             };
-            let references: Vec<String> = std::iter::once(format!(r#"{{"type": "record", "name": "C0", "fields": [{{"name": "x", "type": "{last}"}}]}}"#))
-                .chain((0..150).map(|it| link(it).replace(&format!("D{it}"), &format!("C{}", it + 1))))
-                .collect();
+            let references: Vec<String> = std::iter::once(format!(
+                r#"{{"type": "record", "name": "C0", "fields": [{{"name": "x", "type": "{last}"}}]}}"#
+            ))
+            .chain((0..150).map(|it| link(it).replace(&format!("D{it}"), &format!("C{}", it + 1))))
+            .collect();
             Schema::parse(&SchemaText { text: "\"C60\"".to_owned(), references }).unwrap()
         };
         assert_eq!(resolve(&chain("int"), &chain("long")), Ok(()));

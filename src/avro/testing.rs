@@ -40,9 +40,8 @@ pub(super) fn long(value: i64) -> Vec<u8> {
 
 /// The events of the folder `avro`.
 pub(super) fn event(name: &str) -> Schema {
-    let read = |name: &str| {
-        std::fs::read_to_string(format!("{}/avro/{name}.avsc", env!("CARGO_MANIFEST_DIR"))).unwrap()
-    };
+    let read =
+        |name: &str| std::fs::read_to_string(format!("{}/avro/{name}.avsc", env!("CARGO_MANIFEST_DIR"))).unwrap();
     let references = if name == "shipment" { vec![read("address")] } else { Vec::new() };
     Schema::parse(&SchemaText { text: read(name), references }).unwrap()
 }

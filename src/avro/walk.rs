@@ -31,10 +31,16 @@ pub(super) type Walked<T = ()> = Result<T, FaultKind>;
 /// Where a fault was met, innermost first; written while the walk unwinds, so that a valid datum pays nothing.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
-    Field { record: OpId, field: usize },
+    Field {
+        record: OpId,
+        field: usize,
+    },
     Item(u64),
     /// The key's bytes in the datum.
-    Value { from: usize, to: usize },
+    Value {
+        from: usize,
+        to: usize,
+    },
     /// Of a key that could not be read: its place among the entries.
     Key(u64),
 }
@@ -220,8 +226,13 @@ impl<'a> Walk<'a> {
 
     fn block_end(&mut self) -> Walked<usize> {
         let from = self.at;
-        let size = self.length(from)?;
-        Ok(self.at + size)
+        let size = self.long()?;
+        self.ensure(size >= 0, FaultKind::BlockSize, from)?;
+        let end = usize::try_from(size).ok().and_then(|it| self.at.checked_add(it));
+        match end.filter(|it| *it <= self.bytes.len()) {
+            Some(end) => Ok(end),
+            None => self.fault(FaultKind::Truncated, from),
+        }
     }
 
     /// A length that the bytes bear out.
