@@ -257,7 +257,7 @@ def hostile_orders():
     size = len(A_ITEM.whole())
     yield "a block that is shorter than it says", "block_size", "items", at("items"), whole(items=long(-1) + long(size + 1) + A_ITEM.whole() + long(0))
     yield "a block that is longer than it says", "block_size", "items", at("items"), whole(items=long(-1) + long(size - 1) + A_ITEM.whole() + long(0))
-    yield "a block of negative size", "negative_length", "items", at("items") + 1, whole(items=long(-1) + long(-1) + A_ITEM.whole() + long(0))
+    yield "a block of negative size", "block_size", "items", at("items") + 1, whole(items=long(-1) + long(-1) + A_ITEM.whole() + long(0))
     yield "a block of 2^63 items", "utf8", "items[1].sku", at("items") + len(long(-2**63)) + len(long(100)) + size, whole(
         items=long(-2**63) + long(100) + A_ITEM.whole() + sized(b"\xff" * 70) + bytes(30))
     yield "a key that is not UTF-8", "utf8", "tags{key 1}", at("tags") + 1 + len(text("a") + text("b")), whole(
@@ -276,9 +276,10 @@ def hostile_payments():
     )
     assert fastavro.schemaless_reader(io.BytesIO(one.whole() + one.whole(refunds=long(0))), PAYMENT)["refunds"]["at"]
     whole = one.whole()
-    path = ".".join(["refunds"] * 60)
-    yield "refunds of refunds, 60 deep", "too_deep", path, 60 * len(whole), whole * 60 + one.whole(refunds=long(0))
-    yield "refunds of refunds without an end", "too_deep", path, 60 * len(whole), whole * 100
+    # The record of the method is a level of its own.
+    path, at = ".".join(["refunds"] * 59 + ["method"]), 59 * len(whole) + one.at("method") + 1
+    yield "refunds of refunds, 60 deep", "too_deep", path, at, whole * 60 + one.whole(refunds=long(0))
+    yield "refunds of refunds without an end", "too_deep", path, at, whole * 100
     yield "a decimal of 19 digits", "decimal", "amount", one.at("amount"), one.whole(amount=(10**18).to_bytes(8, "big"))
 
 

@@ -28,6 +28,10 @@ pub use schema::{Schema, SchemaError, SchemaText};
 pub use validator::Validator;
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod recorded;
+#[cfg(test)]
+mod spec;
 #[cfg(test)]
 mod testing;

@@ -166,8 +166,10 @@ fn references_are_where_they_are_first_used() {
     // As registries answer where a subject repeats what it refers to.
     assert!(of(reference, &[reference]).is_ok());
     assert_eq!(of(&other, &[reference]).unwrap_err(), SchemaError::Redefined("n.A".to_owned()));
-    assert!(matches!(of("\"n.B\"", &[reference]).unwrap_err(), SchemaError::Avro(_)));
-    assert!(of("\"n.A\"", &[reference, reference]).is_err());
+    assert_eq!(of(reference, &[&other]).unwrap_err(), SchemaError::Redefined("n.A".to_owned()));
+    assert_eq!(of("\"n.B\"", &[reference]).unwrap_err(), SchemaError::Undefined("n.B".to_owned()));
+    assert_eq!(of("\"<kafka-bridge>\"", &[]).unwrap_err(), SchemaError::Undefined("<kafka-bridge>".to_owned()));
+    assert!(of("\"n.A\"", &[reference, reference]).is_ok());
     for wrong in ["\"string\"", "[]", "{}", r#"{"name": "n.A", "type": {"name": "n.B", "type": "fixed", "size": 1}}"#] {
         assert!(matches!(of("\"int\"", &[wrong]), Err(SchemaError::Reference { number: 1, .. })), "{wrong}");
     }
@@ -214,9 +216,14 @@ fn what_is_no_schema_is_told() {
                   {"name": "b", "type": {"type": "fixed", "name": "F", "size": 2}}"#,
         ),
         r#"{"type": "bytes", "logicalType": "decimal", "precision": 100000}"#,
+        r#"{"type": "fixed", "name": "F", "size": 9223372036854775807}"#,
     ] {
         assert!(parse(text).is_err(), "{text}");
     }
+    // As deep as its JSON may be, on a small stack; then no deeper.
+    let deep = "{\"type\": \"array\", \"items\": ".repeat(120) + "\"int\"" + &"}".repeat(120);
+    let parsing = std::thread::Builder::new().stack_size(1 << 20).spawn(move || parse(&deep).is_ok()).unwrap();
+    assert!(parsing.join().unwrap());
     let deep = "{\"type\": \"array\", \"items\": ".repeat(200) + "\"int\"" + &"}".repeat(200);
     assert!(matches!(parse(&deep), Err(SchemaError::Json(_))));
 }
