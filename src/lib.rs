@@ -13,6 +13,7 @@ pub mod cli;
 pub mod clock;
 pub mod cluster;
 pub mod config;
+pub mod consume;
 pub mod demo;
 pub mod group;
 pub mod incidents;
@@ -23,6 +24,7 @@ mod planted;
 #[cfg(feature = "planted-bugs")]
 pub mod planted;
 pub mod positions;
+pub mod produce;
 pub mod reader;
 pub mod registry;
 mod shape;

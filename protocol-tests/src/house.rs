@@ -23,6 +23,8 @@ const LAYERS: &[&[&str]] = &[
     &["positions"],
     &["incidents"],
     &["monitor"],
+    &["produce"],
+    &["consume"],
     &["demo"],
     &["cli"],
 ];

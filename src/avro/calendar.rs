@@ -115,7 +115,8 @@ mod tests {
             assert_eq!(parse_date(text), Some(days), "{text}");
         }
         assert_eq!([2_932_897, -719_529, i64::MAX, i64::MIN].map(date), [None, None, None, None]);
-        for wrong in ["2023-02-29", "1900-02-29", "2024-13-01", "2024-00-01", "24-01-01", "2024-1-1", "+024-01-01", ""] {
+        for wrong in ["2023-02-29", "1900-02-29", "2024-13-01", "2024-00-01", "24-01-01", "2024-1-1", "+024-01-01", ""]
+        {
             assert_eq!(parse_date(wrong), None, "{wrong}");
         }
         for days in (-719_528..2_932_897).step_by(97) {
@@ -130,7 +131,9 @@ mod tests {
         assert_eq!(parse_time("00:00:01", Unit::Micros), Some(1_000_000));
         assert_eq!(parse_time("00:00:00.5", Unit::Nanos), Some(500_000_000));
         assert_eq!(parse_time("00:00:00.500000", Unit::Millis), Some(500));
-        for wrong in ["24:00:00", "00:60:00", "00:00:60", "0:00:00", "00:00:00.0001", "00:00:00.", "00:00", "00:00:00.1x"] {
+        for wrong in
+            ["24:00:00", "00:60:00", "00:00:60", "0:00:00", "00:00:00.0001", "00:00:00.", "00:00", "00:00:00.1x"]
+        {
             assert_eq!(parse_time(wrong, Unit::Millis), None, "{wrong}");
         }
     }

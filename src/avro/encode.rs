@@ -87,7 +87,9 @@ impl<'a> Writer<'a> {
             return Err(JsonFault::new("it is nested too deeply"));
         }
         self.tries_left = self.tries_left.checked_sub(1).ok_or_else(|| {
-            JsonFault::new("too many ways to read it were tried: name the branches of its unions, as in {\"string\": \"x\"}")
+            JsonFault::new(
+                "too many ways to read it were tried: name the branches of its unions, as in {\"string\": \"x\"}",
+            )
         })?;
         let graph = self.graph;
         let node = graph.node(id);
@@ -190,7 +192,9 @@ impl<'a> Writer<'a> {
             let is_taken = self.long(index as i64).and_then(|()| self.value(*branch, json, form, depth + 1));
             let written = self.output.split_off(before);
             match (is_taken, &taken) {
-                (Err(_), _) if self.tries_left == 0 => return Err(JsonFault::new("too many ways to read it were tried")),
+                (Err(_), _) if self.tries_left == 0 => {
+                    return Err(JsonFault::new("too many ways to read it were tried"));
+                }
                 (Err(fault), _) if !is_null(graph.node(*branch)) => refusals.push(fault),
                 (Err(_), _) => {}
                 (Ok(()), None) => taken = Some((index, written)),
@@ -286,14 +290,18 @@ fn binary(logical: Option<Logical>, json: &Value, size: Option<usize>) -> Result
             let unscaled = number().and_then(|it| decimal::rescale(&it, scale as i64));
             let unscaled = unscaled.filter(|it| decimal::text(it, 0).trim_start_matches('-').len() <= precision);
             let unscaled = unscaled.ok_or_else(|| {
-                JsonFault::new(format!("{} is no decimal of {precision} digits, {scale} of them behind the point", shown(json)))
+                JsonFault::new(format!(
+                    "{} is no decimal of {precision} digits, {scale} of them behind the point",
+                    shown(json)
+                ))
             })?;
             let sign = if unscaled[0] & 0x80 != 0 { 0xff } else { 0 };
             let missing = size.map_or(0, |it| it.saturating_sub(unscaled.len()));
             Ok([vec![sign; missing], unscaled].concat())
         }
         Some(Logical::BigDecimal) => {
-            let (unscaled, scale) = number().and_then(|it| decimal::parse(&it)).ok_or_else(|| wrong(json, "decimal"))?;
+            let (unscaled, scale) =
+                number().and_then(|it| decimal::parse(&it)).ok_or_else(|| wrong(json, "decimal"))?;
             let mut bytes = Vec::new();
             put_long(&mut bytes, unscaled.len() as i64);
             bytes.extend(unscaled);

@@ -39,6 +39,15 @@ pub enum FramingFault {
 }
 
 impl Framing {
+    /// As people name it in arguments and programs read it; it stays as it is.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Confluent => "confluent",
+            Self::SingleObject => "single-object",
+            Self::Raw => "raw",
+        }
+    }
+
     /// The schema's marker, and the datum.
     pub fn split(self, value: &[u8]) -> Result<(Marker, &[u8]), FramingFault> {
         match self {
@@ -144,7 +153,10 @@ mod tests {
         assert_eq!(marker.to_string(), "schema fingerprint 0807060504030201");
         assert_eq!(Framing::Raw.split(&[]), Ok((Marker::None, &[][..])));
         // A datum may have no byte.
-        assert_eq!(Framing::Confluent.split(&value[..0].repeat(1)).map_err(FramingFault::name), Err("framing_too_short"));
+        assert_eq!(
+            Framing::Confluent.split(&value[..0].repeat(1)).map_err(FramingFault::name),
+            Err("framing_too_short")
+        );
         assert_eq!(Framing::Confluent.split(&[0, 0, 0, 0, 7]), Ok((Marker::Id(7), &[][..])));
         for (framing, marker) in [(Framing::Confluent, Marker::Id(7)), (Framing::SingleObject, marker)] {
             assert_eq!(framing.split(&marker.header()), Ok((marker, &[][..])));
@@ -162,6 +174,9 @@ mod tests {
         assert_eq!(told(Framing::SingleObject, &[0xc3, 2, 0, 0, 0, 0, 0, 0, 0, 0]).0, "framing_magic");
         assert_eq!(told(Framing::SingleObject, &[0xc3, 1, 0, 0, 0, 0, 0, 0, 0]).0, "framing_too_short");
         assert_eq!(told(Framing::Confluent, &[0, 0, 0, 1]).1.split(" for").next(), Some("4 bytes are too few"));
-        assert_eq!(told(Framing::Confluent, &[0, 0xff, 0xff, 0xff, 0xff]), ("framing_negative_id", "-1 is no schema id".into()));
+        assert_eq!(
+            told(Framing::Confluent, &[0, 0xff, 0xff, 0xff, 0xff]),
+            ("framing_negative_id", "-1 is no schema id".into())
+        );
     }
 }

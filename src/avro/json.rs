@@ -90,7 +90,9 @@ impl<'a> Reader<'a> {
 
     fn union(&mut self, branches: &[NodeId]) -> Value {
         let graph = self.graph;
-        let Some(branch) = usize::try_from(self.long()).ok().and_then(|it| branches.get(it)) else { return Value::Null };
+        let Some(branch) = usize::try_from(self.long()).ok().and_then(|it| branches.get(it)) else {
+            return Value::Null;
+        };
         let value = self.value(*branch);
         if is_null(graph.node(*branch)) {
             return value;

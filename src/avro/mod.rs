@@ -14,6 +14,7 @@ mod node;
 mod parse;
 mod program;
 mod rules;
+mod sample;
 mod schema;
 mod validator;
 mod walk;

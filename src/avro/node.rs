@@ -50,14 +50,20 @@ pub(super) struct Field {
 /// The logical types of the Avro specification that say more about the bytes, or how people read them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Logical {
-    Decimal { precision: usize, scale: usize },
+    Decimal {
+        precision: usize,
+        scale: usize,
+    },
     BigDecimal,
     Uuid,
     Date,
     TimeMillis,
     TimeMicros,
     /// `is_local`: without a time zone.
-    Timestamp { unit: Unit, is_local: bool },
+    Timestamp {
+        unit: Unit,
+        is_local: bool,
+    },
     Duration,
 }
 

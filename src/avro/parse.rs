@@ -50,7 +50,9 @@ fn tidied(text: &str) -> Result<Value, SchemaError> {
     let mut value = match serde_json::from_str(text) {
         Ok(value) => value,
         // Registries answer the schema of a lone primitive as its name.
-        Err(_) if matches!(text.trim(), "null" | "boolean" | "int" | "long" | "float" | "double" | "bytes" | "string") => {
+        Err(_)
+            if matches!(text.trim(), "null" | "boolean" | "int" | "long" | "float" | "double" | "bytes" | "string") =>
+        {
             Value::String(text.trim().to_owned())
         }
         Err(error) => return Err(SchemaError::Json(error.to_string())),

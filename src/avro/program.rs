@@ -97,7 +97,9 @@ impl Program {
             (Kind::Bytes, _) => Op::Bytes,
             (Kind::String, Some(Logical::Uuid)) => Op::Uuid,
             (Kind::String, _) => Op::Text,
-            (Kind::Fixed { size, .. }, Some(Logical::Decimal { precision, .. })) => self.decimal(precision, Some(*size)),
+            (Kind::Fixed { size, .. }, Some(Logical::Decimal { precision, .. })) => {
+                self.decimal(precision, Some(*size))
+            }
             (Kind::Fixed { size, .. }, _) => Op::Fixed(*size),
             (Kind::Enum { symbols, .. }, _) => Op::Enum(symbols.len() as u32),
             (Kind::Array(items), _) => Op::Array(*items as OpId),

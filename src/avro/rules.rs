@@ -51,7 +51,11 @@ pub(super) enum Test {
     NotBranch(i64),
     /// Its length or the count of its first block is not 0.
     NotEmpty,
-    Range { min: f64, max: f64, number: Number },
+    Range {
+        min: f64,
+        max: f64,
+        number: Number,
+    },
     TextIn(Vec<String>),
     SymbolIn(Vec<bool>),
     CharactersMax(u64),

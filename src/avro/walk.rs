@@ -31,10 +31,16 @@ pub(super) type Walked<T = ()> = Result<T, FaultKind>;
 /// Where a fault was met, innermost first; written while the walk unwinds, so that a valid datum pays nothing.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
-    Field { record: OpId, field: usize },
+    Field {
+        record: OpId,
+        field: usize,
+    },
     Item(u64),
     /// The key's bytes in the datum.
-    Value { from: usize, to: usize },
+    Value {
+        from: usize,
+        to: usize,
+    },
     /// Of a key that could not be read: its place among the entries.
     Key(u64),
 }

@@ -32,4 +32,4 @@ pub use prepare::{
 pub use raw::{DecodedBatch, Place, RawBatch, SplitBatches, split};
 pub use record::{Headers, RecordView, Records};
 pub(crate) use stamp::unstamped;
-pub use stamp::{StampedBatch, stamp};
+pub use stamp::{StampedBatch, stamp, stamp_idempotent};
