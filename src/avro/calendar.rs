@@ -53,9 +53,10 @@ pub(super) fn parse_time(text: &str, unit: Unit) -> Option<i64> {
 pub(super) fn parse_timestamp(text: &str, unit: Unit, is_local: bool) -> Option<i64> {
     let (date, rest) = text.split_once(['T', 't', ' '])?;
     let (time, offset) = if is_local { (rest, 0) } else { zone(rest)? };
-    let day = DAY_SECONDS * unit.per_second();
-    let within = parse_time(time, unit)?.checked_sub(offset.checked_mul(60)?.checked_mul(unit.per_second())?)?;
-    parse_date(date)?.checked_mul(day)?.checked_add(within)
+    let within = i128::from(parse_time(time, unit)?) - i128::from(offset) * 60 * i128::from(unit.per_second());
+    // The first day that a long can reach begins before it.
+    let day = i128::from(DAY_SECONDS * unit.per_second());
+    i64::try_from(i128::from(parse_date(date)?) * day + within).ok()
 }
 
 /// The time, and the offset of its zone in minutes.
@@ -150,6 +151,7 @@ mod tests {
         assert_eq!(parse_timestamp("2024-05-01T12:34:56.789", Unit::Millis, false), None);
         assert_eq!(timestamp(-1, Unit::Micros, true).as_deref(), Some("1969-12-31T23:59:59.999999"));
         assert_eq!(timestamp(i64::MIN, Unit::Nanos, false).as_deref(), Some("1677-09-21T00:12:43.145224192Z"));
+        assert_eq!(parse_timestamp("1677-09-21T00:12:43.145224192Z", Unit::Nanos, false), Some(i64::MIN));
         assert_eq!(timestamp(i64::MAX, Unit::Millis, false), None);
         assert_eq!(parse_timestamp("9999-12-31T00:00:00Z", Unit::Nanos, false), None);
     }

@@ -13,6 +13,7 @@ mod json;
 mod node;
 mod parse;
 mod program;
+mod resolve;
 mod rules;
 mod sample;
 mod schema;
@@ -22,6 +23,16 @@ mod walk;
 pub use encode::JsonFault;
 pub use fault::{Fault, FaultKind};
 pub use framing::{Framing, FramingFault, Marker};
+pub use resolve::{Mismatch, resolve};
 pub use rules::{Check, FieldRule};
 pub use schema::{Schema, SchemaError, SchemaText};
 pub use validator::Validator;
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod recorded;
+#[cfg(test)]
+mod spec;
+#[cfg(test)]
+mod testing;

@@ -11,33 +11,43 @@ use apache_avro::validator::{
     set_schema_namespace_validator,
 };
 use apache_avro::{AvroResult, Schema as Avro};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
 /// Where a field's default waits while the parser reads: it refuses a schema for a default such as `"0"` of a `long`, which
 /// registries hold, and which matters only to a reader that needs it.
 const DEFAULT: &str = "kafka-bridge.default";
 
+/// A record around all texts, each a field: no schema has such a name.
+const WRAPPER: &str = "<kafka-bridge>";
+
 pub(super) fn graph(text: &SchemaText) -> Result<Graph, SchemaError> {
     take_lenient_names();
-    let main = tidied(&text.text)?;
-    let mut references = Vec::new();
+    let mut fields = Vec::with_capacity(text.references.len() + 1);
     for (index, reference) in text.references.iter().enumerate() {
         let wrong = |reason: String| SchemaError::Reference { number: index + 1, reason };
         let value = tidied(reference).map_err(|error| wrong(error.to_string()))?;
-        // The parser panics on a reference that names itself otherwise than its nested type does.
         if !value.get("type").is_some_and(Value::is_string) || !value.get("name").is_some_and(Value::is_string) {
             return Err(wrong("it has no `type` and `name`".to_owned()));
         }
-        references.push(value.to_string());
+        fields.push(json!({ "name": format!("reference-{index}"), "type": value }));
     }
-    let (main, references) = Avro::parse_str_with_list(&main.to_string(), &references)
-        .map_err(|error| SchemaError::Avro(error.to_string()))?;
+    fields.push(json!({ "name": "schema", "type": tidied(&text.text)? }));
+    // One after the other as fields: given a list, the parser takes them in any order and recurses from each to what it
+    // refers to, and some hundred references end the stack.
+    let wrapper = json!({ "type": "record", "name": WRAPPER, "fields": fields });
+    let wrapper = match Avro::parse(&wrapper) {
+        Ok(Avro::Record(wrapper)) => wrapper,
+        Ok(_) => return Err(SchemaError::Avro("it is something else".to_owned())),
+        Err(error) => match error.details() {
+            Details::ParsePrimitive(name) => return Err(SchemaError::Undefined(name.clone())),
+            _ => return Err(SchemaError::Avro(error.to_string())),
+        },
+    };
     let mut translation = Translation { graph: Graph { nodes: Vec::new(), root: 0 }, names: BTreeMap::new() };
-    for reference in &references {
-        translation.node(reference)?;
+    for field in &wrapper.fields {
+        translation.graph.root = translation.node(&field.schema)?;
     }
-    translation.graph.root = translation.node(&main)?;
     match translation.names.iter().find(|it| it.1.definition.is_none()) {
         Some((name, _)) => Err(SchemaError::Undefined(name.clone())),
         None => Ok(translation.graph),

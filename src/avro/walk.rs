@@ -226,8 +226,13 @@ impl<'a> Walk<'a> {
 
     fn block_end(&mut self) -> Walked<usize> {
         let from = self.at;
-        let size = self.length(from)?;
-        Ok(self.at + size)
+        let size = self.long()?;
+        self.ensure(size >= 0, FaultKind::BlockSize, from)?;
+        let end = usize::try_from(size).ok().and_then(|it| self.at.checked_add(it));
+        match end.filter(|it| *it <= self.bytes.len()) {
+            Some(end) => Ok(end),
+            None => self.fault(FaultKind::Truncated, from),
+        }
     }
 
     /// A length that the bytes bear out.
