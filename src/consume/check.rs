@@ -2,7 +2,7 @@
 
 use super::decode::Wrong;
 use super::report::{PartitionReport, Problem, Report, Shown};
-use super::sequence::{Seen, Sequence};
+use super::sequence::{Gap, Seen, Sequence};
 use crate::batch::RecordView;
 use crate::produce::{PRODUCER, SEQUENCE};
 use serde_json::Value;
@@ -13,7 +13,7 @@ const PRODUCERS_MAX: usize = 1_000;
 const SHOWN_HEADERS_MAX: usize = 50;
 
 pub(super) struct Check {
-    pub(super) report: Report,
+    report: Report,
     sequences: BTreeMap<i32, BTreeMap<Vec<u8>, Sequence>>,
     /// Partitions that are read from offset 0 on: each producer's first number is 0 there.
     whole: BTreeMap<i32, bool>,
@@ -56,7 +56,7 @@ impl Check {
                 None
             }
         };
-        found.extend(self.number(at.partition, record));
+        found.extend(self.number(at.partition, at.offset, record));
         let problems = found.iter().map(|(kind, what)| format!("{kind}: {what}")).collect();
         for (kind, what) in found {
             self.report.problem(Problem { partition: at.partition, offset: at.offset, kind, what });
@@ -74,7 +74,26 @@ impl Check {
         }
     }
 
-    fn number(&mut self, partition: i32, record: &RecordView<'_>) -> Option<(&'static str, String)> {
+    /// Nothing comes any more: what is still missing is lost.
+    pub(super) fn finish(mut self) -> Report {
+        for (partition, producers) in &self.sequences {
+            for (producer, sequence) in producers {
+                let producer = String::from_utf8_lossy(producer);
+                for Gap { from, to, offset } in sequence.gaps() {
+                    let which = match to - from {
+                        1 => format!("sequence {from}"),
+                        _ => format!("sequences {from} to {}", to - 1),
+                    };
+                    let what = format!("{which} of producer {producer} should stand before this one");
+                    self.report.problem(Problem { partition: *partition, offset, kind: "lost", what });
+                }
+            }
+        }
+        self.report.finish();
+        self.report
+    }
+
+    fn number(&mut self, partition: i32, offset: i64, record: &RecordView<'_>) -> Option<(&'static str, String)> {
         let header = |wanted: &[u8]| record.headers().find(|it| it.0 == wanted).and_then(|it| it.1);
         let number = header(SEQUENCE).and_then(|it| std::str::from_utf8(it).ok()?.parse::<u64>().ok());
         let Some(number) = number else {
@@ -93,15 +112,12 @@ impl Check {
         }
         let sequence = producers.get_mut(producer)?;
         let before = sequence.missing();
-        let seen = sequence.see(number);
+        let seen = sequence.see(number, offset);
         self.report.lost = self.report.lost - before + sequence.missing();
         let of = || format!("sequence {number} of producer {}", String::from_utf8_lossy(producer));
         match seen {
-            Seen::InOrder => None,
-            Seen::Gap { from } if from + 1 == number => {
-                Some(("lost", format!("sequence {from} is not before {}", of())))
-            }
-            Seen::Gap { from } => Some(("lost", format!("sequences {from} to {} are not before {}", number - 1, of()))),
+            // What was passed over is lost, or late: the end says which.
+            Seen::InOrder | Seen::Gap { .. } => None,
             Seen::Doubled => {
                 self.report.doubled += 1;
                 Some(("doubled", format!("{} came before", of())))

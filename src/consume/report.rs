@@ -28,7 +28,7 @@ pub struct Shown {
 pub struct Problem {
     pub partition: i32,
     pub offset: i64,
-    /// `lost`, `doubled`, `reordered`, or what the validator calls it.
+    /// `lost` before this record, `doubled`, `reordered`, or what the validator calls it.
     pub kind: &'static str,
     pub what: String,
 }
@@ -72,6 +72,7 @@ impl Report {
     }
 
     pub(super) fn finish(&mut self) {
+        self.problems.sort_by_key(|it| (it.partition, it.offset));
         let wrong = self.invalid.values().sum::<u64>() + self.lost + self.doubled + self.reordered;
         self.is_clean = wrong == 0 && self.expected.is_none_or(|it| it == self.events);
     }

@@ -79,8 +79,7 @@ pub async fn consume(
         () = stop => Ok(()),
         done = read(cluster, job, &mut check, &mut show) => done,
     };
-    check.report.finish();
-    (check.report, done)
+    (check.finish(), done)
 }
 
 async fn read(

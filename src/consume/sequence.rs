@@ -19,11 +19,21 @@ pub(super) enum Seen {
     Reordered,
 }
 
+/// Numbers that were passed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Gap {
+    pub(super) from: u64,
+    /// Not one of them.
+    pub(super) to: u64,
+    /// Of the record that passed them over.
+    pub(super) offset: i64,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Sequence {
     next: u64,
-    /// From and up to, without the end.
-    gaps: BTreeMap<u64, u64>,
+    /// By their first number.
+    gaps: BTreeMap<u64, Gap>,
     missing: u64,
 }
 
@@ -38,7 +48,12 @@ impl Sequence {
         self.missing
     }
 
-    pub(super) fn see(&mut self, number: u64) -> Seen {
+    /// What is missing, but for the gaps that were forgotten.
+    pub(super) fn gaps(&self) -> impl Iterator<Item = Gap> {
+        self.gaps.values().copied()
+    }
+
+    pub(super) fn see(&mut self, number: u64, offset: i64) -> Seen {
         if number == self.next {
             self.next = number.saturating_add(1);
             return Seen::InOrder;
@@ -46,21 +61,21 @@ impl Sequence {
         if number > self.next {
             let from = self.next;
             self.missing = self.missing.saturating_add(number - from);
-            self.gaps.insert(from, number);
+            self.gaps.insert(from, Gap { from, to: number, offset });
             if self.gaps.len() > GAPS_MAX {
                 self.gaps.pop_first();
             }
             self.next = number.saturating_add(1);
             return Seen::Gap { from };
         }
-        let gap = self.gaps.range(..=number).next_back().map(|(from, to)| (*from, *to)).filter(|it| number < it.1);
-        let Some((from, to)) = gap else { return Seen::Doubled };
-        self.gaps.remove(&from);
-        if from < number {
-            self.gaps.insert(from, number);
+        let gap = self.gaps.range(..=number).next_back().map(|it| *it.1).filter(|it| number < it.to);
+        let Some(gap) = gap else { return Seen::Doubled };
+        self.gaps.remove(&gap.from);
+        if gap.from < number {
+            self.gaps.insert(gap.from, Gap { to: number, ..gap });
         }
-        if number + 1 < to {
-            self.gaps.insert(number + 1, to);
+        if number + 1 < gap.to {
+            self.gaps.insert(number + 1, Gap { from: number + 1, ..gap });
         }
         self.missing -= 1;
         Seen::Reordered
@@ -73,7 +88,7 @@ mod tests {
 
     fn see(numbers: &[u64]) -> (Vec<Seen>, u64) {
         let mut sequence = Sequence::from(0);
-        let seen = numbers.iter().map(|it| sequence.see(*it)).collect();
+        let seen = (0..).zip(numbers).map(|(offset, it)| sequence.see(*it, offset)).collect();
         (seen, sequence.missing())
     }
 
@@ -99,13 +114,13 @@ mod tests {
     fn gaps_are_bounded() {
         let mut sequence = Sequence::from(0);
         (0..GAPS_MAX as u64 * 2).for_each(|it| {
-            sequence.see(it * 2 + 1);
+            sequence.see(it * 2 + 1, 0);
         });
         assert_eq!(sequence.gaps.len(), GAPS_MAX);
         assert_eq!(sequence.missing(), GAPS_MAX as u64 * 2);
-        assert_eq!(sequence.see(0), Seen::Doubled);
-        assert_eq!(sequence.see(u64::MAX), Seen::Gap { from: GAPS_MAX as u64 * 4 });
-        assert_eq!(sequence.see(u64::MAX), Seen::Doubled);
+        assert_eq!(sequence.see(0, 0), Seen::Doubled);
+        assert_eq!(sequence.see(u64::MAX, 0), Seen::Gap { from: GAPS_MAX as u64 * 4 });
+        assert_eq!(sequence.see(u64::MAX, 0), Seen::Doubled);
     }
 
     proptest::proptest! {
@@ -114,11 +129,13 @@ mod tests {
             let mut sequence = Sequence::from(0);
             let mut seen = std::collections::BTreeSet::new();
             for number in numbers {
-                let said = sequence.see(number);
+                let said = sequence.see(number, 0);
                 proptest::prop_assert_eq!(said == Seen::Doubled, !seen.insert(number));
             }
             let last = seen.last().copied().unwrap_or(0);
             proptest::prop_assert_eq!(sequence.missing(), last + 1 - seen.len() as u64);
+            let named: u64 = sequence.gaps().map(|it| it.to - it.from).sum();
+            proptest::prop_assert_eq!(sequence.missing(), named);
         }
     }
 }
