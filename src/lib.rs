@@ -14,6 +14,7 @@ pub mod cli;
 pub mod clock;
 pub mod cluster;
 pub mod config;
+pub mod consume;
 pub mod dead_letters;
 pub mod demo;
 pub mod group;
@@ -25,6 +26,7 @@ mod planted;
 #[cfg(feature = "planted-bugs")]
 pub mod planted;
 pub mod positions;
+pub mod produce;
 pub mod reader;
 pub mod registry;
 pub mod schemas;

@@ -1,6 +1,7 @@
 //! One command of the bridge from start to end: exit code, what it printed, how much memory it took.
 
 use std::fs::{self, File};
+use std::io::{Seek, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -26,10 +27,18 @@ pub struct Finished {
 impl Finished {
     /// Runs `kafka-bridge <arguments>` with its outputs in `folder`.
     pub fn run(folder: &Path, arguments: &[&str], limit: Duration) -> Result<Finished> {
+        Finished::fed(folder, arguments, "", limit)
+    }
+
+    /// With this on its standard input.
+    pub fn fed(folder: &Path, arguments: &[&str], input: &str, limit: Duration) -> Result<Finished> {
+        let mut given = tempfile::tempfile_in(folder)?;
+        given.write_all(input.as_bytes())?;
+        given.rewind()?;
         let (out, err) = (tempfile::NamedTempFile::new_in(folder)?, tempfile::NamedTempFile::new_in(folder)?);
         let stream = |file: &tempfile::NamedTempFile| -> Result<File> { Ok(file.as_file().try_clone()?) };
         let mut program = Command::new(binary()?);
-        program.args(arguments).stdin(Stdio::null()).stdout(stream(&out)?).stderr(stream(&err)?);
+        program.args(arguments).stdin(Stdio::from(given)).stdout(stream(&out)?).stderr(stream(&err)?);
         let mut child = program.spawn().context("cannot start kafka-bridge")?;
         let ended = wait(&mut child, limit);
         let text = |file: &tempfile::NamedTempFile| -> Result<String> {

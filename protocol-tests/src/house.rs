@@ -24,6 +24,8 @@ const LAYERS: &[&[&str]] = &[
     &["positions"],
     &["incidents"],
     &["monitor"],
+    &["produce"],
+    &["consume"],
     &["demo"],
     &["cli"],
 ];

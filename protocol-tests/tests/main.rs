@@ -8,6 +8,7 @@ mod conformance;
 mod copy;
 mod demo;
 mod embedded;
+mod events;
 mod faults;
 mod foreign;
 mod fuzz;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
     trials.extend(copy::trials());
     trials.extend(demo::trials());
     trials.extend(embedded::trials());
+    trials.extend(events::trials());
     trials.extend(faults::trials());
     trials.extend(foreign::trials());
     trials.extend(fuzz::trials());

@@ -39,6 +39,15 @@ pub enum FramingFault {
 }
 
 impl Framing {
+    /// As people name it in arguments and programs read it; it stays as it is.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Confluent => "confluent",
+            Self::SingleObject => "single-object",
+            Self::Raw => "raw",
+        }
+    }
+
     /// The schema's marker, and the datum.
     pub fn split(self, value: &[u8]) -> Result<(Marker, &[u8]), FramingFault> {
         match self {

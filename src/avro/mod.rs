@@ -15,6 +15,7 @@ mod parse;
 mod program;
 mod resolve;
 mod rules;
+mod sample;
 mod schema;
 mod validator;
 mod walk;

@@ -38,4 +38,4 @@ pub use raw::{DecodedBatch, Place, RawBatch, SplitBatches, split};
 pub use record::{Headers, RecordView, Records};
 pub use screen::{Candidate, Screen, Screened};
 pub(crate) use stamp::unstamped;
-pub use stamp::{StampedBatch, stamp};
+pub use stamp::{StampedBatch, stamp, stamp_idempotent};

@@ -29,6 +29,15 @@ impl StampedBatch {
 /// Rewrites the header for a transactional Produce. The checksum is carried over, not taken anew: damage that happens
 /// between the source's disk and the target's is found by the target.
 pub fn stamp(batch: &RawBatch, identity: ProducerIdentity, base_sequence: i32) -> StampedBatch {
+    stamp_with(batch, identity, base_sequence, TRANSACTIONAL)
+}
+
+/// As `stamp`, for an idempotent Produce outside of transactions.
+pub fn stamp_idempotent(batch: &RawBatch, identity: ProducerIdentity, base_sequence: i32) -> StampedBatch {
+    stamp_with(batch, identity, base_sequence, 0)
+}
+
+fn stamp_with(batch: &RawBatch, identity: ProducerIdentity, base_sequence: i32, transactional: i16) -> StampedBatch {
     let old = batch.header_bytes();
     let from = batch.header();
     let mut to = from;
@@ -38,7 +47,7 @@ pub fn stamp(batch: &RawBatch, identity: ProducerIdentity, base_sequence: i32) -
     // Cleared: LogAppendTime (error 32 on a LogAppendTime target) and the delete horizon, which a broker would keep and
     // act upon. A control bit stays, so that the broker refuses what must never come here: without the bit it
     // would store a marker as data.
-    to.attributes = (from.attributes & (COMPRESSION_MASK | CONTROL)) | TRANSACTIONAL;
+    to.attributes = (from.attributes & (COMPRESSION_MASK | CONTROL)) | transactional;
     to.producer_id = identity.producer_id;
     to.producer_epoch = identity.producer_epoch;
     to.base_sequence = base_sequence;
@@ -117,6 +126,9 @@ mod tests {
         assert_eq!((new.producer_id, new.producer_epoch, new.base_sequence), (9, 4, 17));
         assert_eq!((new.base_timestamp, new.max_timestamp), (header.base_timestamp, header.max_timestamp));
         assert_eq!((new.record_count, new.last_offset_delta, new.batch_length), (3, 2, header.batch_length));
+        let idempotent = split(stamp_idempotent(&batch, identity, 17).to_bytes()).next().unwrap().unwrap();
+        idempotent.verify_crc().unwrap();
+        assert_eq!((idempotent.header().attributes, idempotent.header().base_sequence), (0x02, 17));
     }
 
     #[test]

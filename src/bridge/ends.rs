@@ -87,6 +87,14 @@ fn registry(
     }
 }
 
+/// One of them alone, with its first metadata.
+pub async fn open_end(end: &'static str, config: &EndConfig, request_timeout: Duration) -> Result<Cluster, RunError> {
+    let network: Arc<dyn Network> = Arc::new(Tcp);
+    let cluster = cluster(end, config, request_timeout, &network)?;
+    connected(&cluster).await?;
+    Ok(cluster)
+}
+
 fn cluster(
     end: &'static str,
     config: &EndConfig,

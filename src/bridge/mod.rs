@@ -45,7 +45,7 @@ mod working;
 mod world;
 
 pub use age::Oldest;
-pub use ends::{Ends, Surroundings};
+pub use ends::{Ends, Surroundings, open_end};
 pub use error::RunError;
 pub use incident::{Incident, IncidentKind};
 pub use planner::{Planner, topics_of};

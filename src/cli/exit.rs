@@ -3,10 +3,13 @@
 use crate::bridge::RunError;
 use crate::cluster::{ClusterError, EnsureError};
 use crate::config::ConfigError;
+use crate::consume::ConsumeError;
 use crate::incidents::IncidentsError;
 use crate::ledger::LedgerError;
 use crate::positions::PositionsError;
+use crate::produce::{ProduceError, RegisterError};
 use crate::reader::ReadError;
+use crate::registry::{RegistryError, RegistrySetupError};
 use crate::verify::VerifyError;
 use std::process::ExitCode;
 
@@ -29,6 +32,11 @@ impl From<Exit> for ExitCode {
         ExitCode::from(exit as u8)
     }
 }
+
+/// Arguments that do not go together.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Usage(pub(super) &'static str);
 
 pub(super) fn code_of(error: &anyhow::Error) -> Exit {
     if error.downcast_ref::<ConfigError>().is_some() {
@@ -59,6 +67,30 @@ pub(super) fn code_of(error: &anyhow::Error) -> Exit {
             VerifyError::NoTopic { .. } => Exit::Usage,
         };
     }
+    if let Some(error) = error.downcast_ref::<ProduceError>() {
+        return match error {
+            ProduceError::Cluster(error) => of_cluster(error),
+            ProduceError::NoTopic { .. } => Exit::Usage,
+            ProduceError::Line { .. } | ProduceError::Batch(_) => Exit::Failed,
+        };
+    }
+    if let Some(error) = error.downcast_ref::<ConsumeError>() {
+        return match error {
+            ConsumeError::Cluster(error) | ConsumeError::Read(ReadError::Cluster(error)) => of_cluster(error),
+            ConsumeError::Registry(error) => of_registry(error),
+            ConsumeError::NoTopic { .. } => Exit::Usage,
+            ConsumeError::Read(_) | ConsumeError::Batch { .. } => Exit::Failed,
+        };
+    }
+    if let Some(RegisterError::Registry(error)) = error.downcast_ref::<RegisterError>() {
+        return of_registry(error);
+    }
+    if error.downcast_ref::<RegistrySetupError>().is_some() {
+        return Exit::Config;
+    }
+    if error.downcast_ref::<Usage>().is_some() {
+        return Exit::Usage;
+    }
     match error.downcast_ref::<RunError>() {
         Some(error) => of_run(error),
         None => Exit::Failed,
@@ -80,6 +112,15 @@ pub(super) fn of_run(error: &RunError) -> Exit {
         | RunError::Superseded { .. }
         | RunError::Shared { .. }
         | RunError::NoLane(_) => Exit::Failed,
+    }
+}
+
+fn of_registry(error: &RegistryError) -> Exit {
+    match error {
+        RegistryError::Unreachable { .. } => Exit::Unavailable,
+        RegistryError::Refused { .. } => Exit::NotPermitted,
+        RegistryError::NotRegistry { .. } => Exit::Config,
+        RegistryError::Unknown { .. } | RegistryError::Rejected { .. } | RegistryError::Unusable { .. } => Exit::Failed,
     }
 }
 

@@ -1,13 +1,17 @@
 //! Arguments, exit codes, the terminal.
 
 mod check;
+mod consume;
 mod demo;
+mod end;
 mod exit;
 mod incidents;
 mod logging;
 mod positions;
+mod produce;
 mod progress;
 mod run;
+mod schema;
 mod verify;
 
 use clap::{Parser, Subcommand};
@@ -54,6 +58,12 @@ enum Command {
     /// Prove the copy: read both clusters, and compare them record by record.
     #[command(after_help = verify::HELP)]
     Verify(verify::VerifyArguments),
+    /// Write Avro events to a topic: lines of JSON from standard input, or made-up ones.
+    #[command(after_help = produce::HELP)]
+    Produce(produce::ProduceArguments),
+    /// Read a topic's Avro events, and check each against its schema and all against loss, doubles and order.
+    #[command(after_help = consume::HELP)]
+    Consume(consume::ConsumeArguments),
     /// See it work without any set-up: two in-process demo clusters, a producer, the bridge and a checking consumer.
     #[command(after_help = DEMO_HELP)]
     Demo(demo::DemoArguments),
@@ -74,6 +84,8 @@ pub fn main() -> ExitCode {
         Command::Positions(arguments) => positions::positions(&arguments),
         Command::Incidents(arguments) => incidents::incidents(&arguments),
         Command::Verify(arguments) => verify::verify(&arguments),
+        Command::Produce(arguments) => produce::produce(&arguments),
+        Command::Consume(arguments) => consume::consume(&arguments),
         Command::Demo(arguments) => demo::demo(&arguments),
     };
     match done {

@@ -2,6 +2,7 @@
 
 use crate::bridge::{Summary, Watcher};
 use crate::config::LogFormat;
+use std::future::Future;
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
@@ -59,5 +60,65 @@ impl Watcher for Progress {
         }
         self.told_at = Instant::now();
         self.told = (summary.records, summary.bytes);
+    }
+}
+
+/// How often a command tells how far it is: on a terminal, and elsewhere.
+const COMMAND_LIVE_INTERVAL: Duration = Duration::from_secs(1);
+const COMMAND_LINE_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Does the work, and tells meanwhile how far it is. `line` is given the seconds since the begin.
+pub(super) async fn lines<T>(line: impl Fn(f64) -> String, work: impl Future<Output = T>) -> T {
+    let (began, mut live) = (Instant::now(), Live::new(false));
+    let mut ticks = tokio::time::interval(live.interval);
+    ticks.tick().await;
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => {
+                live.clear();
+                return done;
+            }
+            _ = ticks.tick() => live.write(&line(began.elapsed().as_secs_f64().max(0.001))),
+        }
+    }
+}
+
+/// A line on a terminal that is written over, a plain one now and then elsewhere.
+pub(super) struct Live {
+    is_live: bool,
+    /// Something else is written to the same terminal.
+    is_silent: bool,
+    interval: Duration,
+    told_at: Instant,
+}
+
+impl Live {
+    pub(super) fn new(is_silent: bool) -> Self {
+        let is_live = std::io::stderr().is_terminal();
+        let interval = if is_live { COMMAND_LIVE_INTERVAL } else { COMMAND_LINE_INTERVAL };
+        Self { is_live, is_silent, interval, told_at: Instant::now() }
+    }
+
+    /// When it is time for it.
+    pub(super) fn tell(&mut self, line: impl FnOnce() -> String) {
+        if self.told_at.elapsed() >= self.interval {
+            self.told_at = Instant::now();
+            self.write(&line());
+        }
+    }
+
+    fn write(&mut self, line: &str) {
+        let (begin, end) = if self.is_live { (CLEAR_LINE, "") } else { ("", "\n") };
+        if !self.is_silent {
+            // The terminal may be gone.
+            let _ = write!(std::io::stderr(), "{begin}{line}{end}");
+        }
+    }
+
+    pub(super) fn clear(&self) {
+        if self.is_live && !self.is_silent {
+            eprint!("{CLEAR_LINE}");
+        }
     }
 }

@@ -2,12 +2,12 @@
 
 use super::exit::Exit;
 use super::logging;
-use super::progress::CLEAR_LINE;
+use super::progress::lines;
 use crate::config::Config;
 use crate::verify::{self, Counts, Difference, From, Kind, Options, PartitionReport, Progress, Report};
 use clap::Args;
 use std::fmt::Write as _;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -19,8 +19,6 @@ where anything differs or could not be compared to the end, else with 0. Nothing
 Examples:\n  kafka-bridge verify --config bridge.toml\n  kafka-bridge verify --config bridge.toml --topic orders --from 2026-01-01T00:00:00Z\n  \
 kafka-bridge verify --config bridge.toml --since-last --record\n  kafka-bridge verify --config bridge.toml --json | jq .total";
 
-const LIVE_INTERVAL: Duration = Duration::from_secs(1);
-const LINE_INTERVAL: Duration = Duration::from_secs(30);
 /// Of one partition, in the text; `--json` has more.
 const SHOWN_MAX: usize = 20;
 
@@ -90,12 +88,8 @@ pub(super) fn verify(arguments: &VerifyArguments) -> anyhow::Result<Exit> {
                 _ = interrupted.recv() => {}
             }
         };
-        let shown = tokio::spawn(show(Arc::clone(&progress), began));
-        let report = verify::verify(&config, &options, &progress, stop).await;
-        shown.abort();
-        if std::io::stderr().is_terminal() {
-            eprint!("{CLEAR_LINE}");
-        }
+        let report =
+            lines(|seconds| line(&progress, seconds), verify::verify(&config, &options, &progress, stop)).await;
         anyhow::Ok(report?)
     });
     runtime.shutdown_background();
@@ -110,27 +104,16 @@ pub(super) fn verify(arguments: &VerifyArguments) -> anyhow::Result<Exit> {
     Ok(if report.is_clean() { Exit::Done } else { Exit::Failed })
 }
 
-/// A live line on a terminal, a plain line now and then elsewhere.
-async fn show(progress: Arc<Progress>, began: Instant) {
-    let is_live = std::io::stderr().is_terminal();
-    let mut ticks = tokio::time::interval(if is_live { LIVE_INTERVAL } else { LINE_INTERVAL });
-    ticks.tick().await;
-    loop {
-        ticks.tick().await;
-        let of = |it: &std::sync::atomic::AtomicU64| it.load(Ordering::Relaxed);
-        let seconds = began.elapsed().as_secs_f64().max(0.001);
-        let (records, megabytes) = (of(&progress.records), of(&progress.bytes) as f64 / 1e6);
-        let line = format!(
-            "{} of {} partitions, {records} records, {:.0}/s, {:.1} MB/s",
-            of(&progress.partitions_done),
-            of(&progress.partitions),
-            records as f64 / seconds,
-            megabytes / seconds
-        );
-        let (begin, end) = if is_live { (CLEAR_LINE, "") } else { ("", "\n") };
-        // The terminal may be gone.
-        let _ = write!(std::io::stderr(), "{begin}{line}{end}");
-    }
+fn line(progress: &Progress, seconds: f64) -> String {
+    let of = |it: &std::sync::atomic::AtomicU64| it.load(Ordering::Relaxed);
+    let (records, megabytes) = (of(&progress.records), of(&progress.bytes) as f64 / 1e6);
+    format!(
+        "{} of {} partitions, {records} records, {:.0}/s, {:.1} MB/s",
+        of(&progress.partitions_done),
+        of(&progress.partitions),
+        records as f64 / seconds,
+        megabytes / seconds
+    )
 }
 
 fn render(report: &Report, elapsed: Duration, bytes: u64) -> String {

@@ -1,0 +1,113 @@
+//! From a record's value to its event: the framing says the schema, a file or the registry has it.
+
+use crate::avro::{Framing, Marker, Schema, SchemaText};
+use crate::registry::{Registry, RegistryError};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// Schemas of one topic: ever new ids are a hostile producer's.
+const SCHEMAS_MAX: usize = 1_000;
+
+/// Where schemas come from.
+#[derive(Clone, Debug)]
+pub struct Schemas {
+    pub framing: Framing,
+    /// Of a file. Without a registry it stands for every id, for ids say nothing then.
+    pub file: Option<Schema>,
+    pub registry: Option<Registry>,
+}
+
+pub(super) struct Decoder {
+    schemas: Schemas,
+    by_id: BTreeMap<i32, Result<Schema, Wrong>>,
+}
+
+/// Why a value is no event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Wrong {
+    /// As programs read it.
+    pub(super) kind: &'static str,
+    pub(super) what: String,
+}
+
+impl Decoder {
+    pub(super) fn new(schemas: Schemas) -> Self {
+        Self { schemas, by_id: BTreeMap::new() }
+    }
+
+    /// Fails only where the registry cannot be asked: that says nothing about the value.
+    pub(super) async fn decode(&mut self, value: &[u8]) -> Result<Result<Value, Wrong>, RegistryError> {
+        let (marker, datum) = match self.schemas.framing.split(value) {
+            Ok(split) => split,
+            Err(fault) => return Ok(Err(Wrong { kind: fault.name(), what: fault.to_string() })),
+        };
+        let schema = match self.schema(marker).await? {
+            Ok(schema) => schema,
+            Err(wrong) => return Ok(Err(wrong)),
+        };
+        Ok(schema.to_json(datum).map_err(|fault| Wrong { kind: fault.kind.name(), what: fault.to_string() }))
+    }
+
+    async fn schema(&mut self, marker: Marker) -> Result<Result<Schema, Wrong>, RegistryError> {
+        let unknown = |what: String| Wrong { kind: "unknown_schema", what };
+        let (id, registry) = match (marker, &self.schemas.file, &self.schemas.registry) {
+            (Marker::Id(id), _, Some(registry)) => (id, registry),
+            (Marker::Fingerprint(found), Some(file), _) if file.fingerprint() != found => {
+                return Ok(Err(unknown(format!("{marker} is not that of the schema file"))));
+            }
+            (_, Some(file), _) => return Ok(Ok(file.clone())),
+            (_, None, _) => return Ok(Err(unknown(format!("{marker}: there is no schema file to hold it against")))),
+        };
+        if let Some(known) = self.by_id.get(&id) {
+            return Ok(known.clone());
+        }
+        let found = match registry.by_id(id).await {
+            Ok(registered) => {
+                let (text, references) = (registered.text.clone(), registered.reference_texts());
+                let parsed = Schema::parse(&SchemaText { text, references });
+                parsed.map_err(|error| Wrong { kind: "unusable_schema", what: format!("schema id {id}: {error}") })
+            }
+            Err(error) if error.is_unknown() => Err(unknown(error.to_string())),
+            Err(error @ RegistryError::Unusable { .. }) => {
+                Err(Wrong { kind: "unusable_schema", what: error.to_string() })
+            }
+            Err(error) => return Err(error),
+        };
+        if self.by_id.len() >= SCHEMAS_MAX {
+            self.by_id.pop_first();
+        }
+        self.by_id.insert(id, found.clone());
+        Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn schema() -> Schema {
+        let text = r#"{"type":"record","name":"R","fields":[{"name":"a","type":"string"}]}"#.to_owned();
+        Schema::parse(&SchemaText { text, references: Vec::new() }).unwrap()
+    }
+
+    async fn kind(framing: Framing, file: Option<Schema>, value: &[u8]) -> Result<Value, &'static str> {
+        let mut decoder = Decoder::new(Schemas { framing, file, registry: None });
+        decoder.decode(value).await.unwrap().map_err(|it| it.kind)
+    }
+
+    #[tokio::test]
+    async fn each_value_is_an_event_or_says_why_not() {
+        let event = Ok(serde_json::json!({ "a": "x" }));
+        assert_eq!(kind(Framing::Raw, Some(schema()), b"\x02x").await, event);
+        assert_eq!(kind(Framing::Raw, Some(schema()), b"\x04x").await, Err("truncated"));
+        assert_eq!(kind(Framing::Raw, Some(schema()), b"\x02xy").await, Err("trailing_bytes"));
+        assert_eq!(kind(Framing::Raw, None, b"\x02x").await, Err("unknown_schema"));
+        assert_eq!(kind(Framing::Confluent, Some(schema()), b"\0\0\0\0\x07\x02x").await, event);
+        assert_eq!(kind(Framing::Confluent, Some(schema()), b"{\"a\":1}").await, Err("framing_magic"));
+        assert_eq!(kind(Framing::Confluent, Some(schema()), b"").await, Err("framing_too_short"));
+        let marker = Marker::Fingerprint(schema().fingerprint()).header();
+        assert_eq!(kind(Framing::SingleObject, Some(schema()), &[&marker, &b"\x02x"[..]].concat()).await, event);
+        let other = Marker::Fingerprint([7; 8]).header();
+        assert_eq!(kind(Framing::SingleObject, Some(schema()), &other).await, Err("unknown_schema"));
+    }
+}

@@ -1,0 +1,30 @@
+//! Brings a schema and what it refers to into a registry.
+
+use crate::avro::{Schema, SchemaError, SchemaText};
+use crate::registry::{Reference, Registry, RegistryError};
+
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum RegisterError {
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    #[error("reference {number}: {error}")]
+    Reference { number: usize, error: SchemaError },
+    #[error("{0}: the registry took the schema, and does not say under which version. Try again")]
+    NoVersion(String),
+}
+
+/// The schema's id. Each reference gets a subject of the name of its type, and may refer to those before it.
+pub async fn register(registry: &Registry, subject: &str, text: &SchemaText) -> Result<i32, RegisterError> {
+    let mut references: Vec<Reference> = Vec::new();
+    for (index, reference) in text.references.iter().enumerate() {
+        let of = |error| RegisterError::Reference { number: index + 1, error };
+        let whole = SchemaText { text: reference.clone(), references: text.references[..index].to_vec() };
+        let name = Schema::parse(&whole).map_err(of)?.name();
+        let id = registry.register(&name, reference, &references).await?;
+        let places = registry.subjects_of(id).await?;
+        let version = places.into_iter().find(|it| it.0 == name).map(|it| it.1);
+        let version = version.ok_or_else(|| RegisterError::NoVersion(name.clone()))?;
+        references.push(Reference { name: name.clone(), subject: name, version });
+    }
+    Ok(registry.register(subject, &text.text, &references).await?)
+}
