@@ -52,5 +52,5 @@ pub use planner::{Planner, topics_of};
 pub use report::{Summary, Watcher};
 pub use run::run;
 pub use screening::Objection;
-pub use survey::{LedgerProspect, MissingRights, Prospect, ResourceKind, Right, Survey};
+pub use survey::{MissingRights, OwnTopic, Prospect, ResourceKind, Right, Survey};
 pub use weakness::{Finding, findings};

@@ -11,7 +11,7 @@ pub use standing::{Resume, Standing, standing};
 use super::ends::Ends;
 use super::error::RunError;
 use super::planner::Planner;
-use super::survey::{Right, Survey};
+use super::survey::{OwnTopic, Right, Survey};
 use super::weakness::Finding;
 use super::worker;
 use crate::cluster::Metadata;
@@ -84,6 +84,12 @@ async fn fill(
     if let Some(fault) = survey.ledger.fault.as_ref().filter(|it| !is_authorization(it)) {
         report.notes.push(Note::new(Level::Refused, "ledger", Some(&survey.ledger.name), fault.to_string()));
     }
+    if let Some((own, fault)) = survey.dead_letters.as_ref().and_then(|it| Some((it, it.fault.as_ref()?)))
+        && !is_authorization(fault)
+    {
+        report.notes.push(Note::new(Level::Refused, "dead_letters", Some(&own.name), fault.to_string()));
+    }
+    report.notes.extend(registries(ends).await);
     if let Some(shared) = &survey.shared {
         report.notes.push(Note::new(Level::Refused, "shared", None, shared.to_string()));
     }
@@ -98,6 +104,20 @@ async fn fill(
     let (positions, notes) = positions::look(config, ends, survey, source, target).await;
     report.positions = Some(positions);
     report.notes.extend(notes);
+}
+
+/// Those that the config's checks ask. A run begins without them, and waits as the config says.
+async fn registries(ends: &Ends) -> Vec<Note> {
+    if !ends.checks.needs_registry() {
+        return Vec::new();
+    }
+    let mut notes = Vec::new();
+    for registry in [&ends.schemas.source, &ends.schemas.target].into_iter().flatten() {
+        if let Err(error) = registry.subjects().await {
+            notes.push(Note::new(Level::Stopped, "schema_registry", None, error.to_string()));
+        }
+    }
+    notes
 }
 
 fn is_authorization(error: &RunError) -> bool {
@@ -183,12 +203,17 @@ fn plan(config: &Config, survey: &Survey, target: &Metadata) -> PlanReport {
         unmatched_patterns: unmatched
             .map(|it| UnmatchedReport { pattern: it.pattern.clone(), rule: it.rule + 1 })
             .collect(),
-        ledger: LedgerReport {
-            topic: survey.ledger.name.to_string(),
-            lanes: config.delivery.lanes.get(),
-            action: if survey.ledger.create.is_some() { Action::Create } else { Action::None },
-            replication_factor: survey.ledger.replication_factor,
-        },
+        ledger: own(config, &survey.ledger),
+        dead_letters: survey.dead_letters.as_ref().map(|it| own(config, it)),
+    }
+}
+
+fn own(config: &Config, topic: &OwnTopic) -> LedgerReport {
+    LedgerReport {
+        topic: topic.name.to_string(),
+        lanes: config.delivery.lanes.get(),
+        action: if topic.create.is_some() { Action::Create } else { Action::None },
+        replication_factor: topic.replication_factor,
     }
 }
 

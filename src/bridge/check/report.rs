@@ -117,6 +117,8 @@ pub struct PlanReport {
     pub topics: Vec<TopicReport>,
     pub unmatched_patterns: Vec<UnmatchedReport>,
     pub ledger: LedgerReport,
+    /// Null: no topic's records are checked.
+    pub dead_letters: Option<LedgerReport>,
 }
 
 #[derive(Debug, Serialize)]

@@ -13,6 +13,7 @@ use super::planner::topics_of;
 use super::weakness::{Finding, findings};
 use crate::cluster::{ClusterError, Metadata, NewTopic, TopicConfigs};
 use crate::config::{Config, Pattern, Sharing, Weakness};
+use crate::dead_letters;
 use crate::ledger;
 use crate::topics::TopicSync;
 use crate::topics::plan::{Plan, TopicRules};
@@ -22,7 +23,9 @@ use std::collections::BTreeSet;
 pub struct Survey {
     pub plan: Plan,
     pub prospects: Vec<Prospect>,
-    pub ledger: LedgerProspect,
+    pub ledger: OwnTopic,
+    /// None: no topic is checked.
+    pub dead_letters: Option<OwnTopic>,
     /// Why this bridge cannot work all lanes by itself.
     pub shared: Option<RunError>,
     pub missing: Vec<Right>,
@@ -32,8 +35,8 @@ pub struct Survey {
     pub findings: Vec<Finding>,
 }
 
-/// The ledger's topic.
-pub struct LedgerProspect {
+/// A topic that the bridge makes for itself.
+pub struct OwnTopic {
     pub name: TopicName,
     /// None: it exists.
     pub create: Option<NewTopic>,
@@ -56,10 +59,18 @@ impl Survey {
             return Err(RunError::SameCluster(source.cluster_id.clone()));
         }
         let prospects = prospect::foresee(ends, sync, &plan, source, target).await?;
-        let ledger = LedgerProspect::foresee(config, ends, target).await?;
+        let (lanes, factor) = (config.delivery.lanes, config.target.replication_factor);
+        let topic = ledger::new_topic(&config.link.ledger_topic(), lanes, factor);
+        let name = topic.name.clone();
+        let fault = |found, configs: &TopicConfigs| ledger::fault(&name, lanes, found, configs).map(RunError::Ledger);
+        let ledger = OwnTopic::foresee(ends, target, topic, fault).await?;
+        let mut dead_letters = None;
+        if !ends.checks.is_empty() {
+            let topic = dead_letters::new_topic(&config.dead_letter_topic(), lanes, factor);
+            dead_letters = Some(OwnTopic::foresee(ends, target, topic, |_, _| None).await?);
+        }
         let hidden = hidden(config, source);
-        let is_creatable = ledger.create.is_none() || !ledger.fault.as_ref().is_some_and(is_authorization);
-        let missing = rights::missing(config, ends, &prospects, &hidden, is_creatable);
+        let missing = rights::missing(config, ends, &prospects, &hidden, [Some(&ledger), dead_letters.as_ref()]);
         let (missing, shared) = tokio::join!(missing, shared(config, ends, &ledger));
         let missing = missing?;
         let commands = rights::commands(config, ends, &missing);
@@ -67,8 +78,10 @@ impl Survey {
             .iter()
             .flat_map(|it| findings(&it.entry.target, &it.configs, it.source.as_ref(), &it.oldest))
             .collect();
-        weak.extend(findings(&ledger.name, &ledger.configs, None, &super::age::Oldest::Nothing));
-        Ok(Self { plan, prospects, ledger, shared, missing, commands, findings: weak })
+        for own in [Some(&ledger), dead_letters.as_ref()].into_iter().flatten() {
+            weak.extend(findings(&own.name, &own.configs, None, &super::age::Oldest::Nothing));
+        }
+        Ok(Self { plan, prospects, ledger, dead_letters, shared, missing, commands, findings: weak })
     }
 
     /// Why `run` refuses to begin, the first reason first.
@@ -78,7 +91,8 @@ impl Survey {
         if !rights.is_empty() {
             return Some(RunError::Rights(MissingRights { rights, commands }));
         }
-        if let Some(fault) = &self.ledger.fault {
+        let own = [Some(&self.ledger), self.dead_letters.as_ref()].into_iter().flatten();
+        if let Some(fault) = own.filter_map(|it| it.fault.as_ref()).next() {
             return Some(fault.clone());
         }
         if let Some(shared) = &self.shared {
@@ -93,7 +107,7 @@ impl Survey {
 }
 
 /// One bridge that works all lanes and a group that shares them would fence each other in every lane.
-async fn shared(config: &Config, ends: &Ends, ledger: &LedgerProspect) -> Option<RunError> {
+async fn shared(config: &Config, ends: &Ends, ledger: &OwnTopic) -> Option<RunError> {
     // Whoever joins the group has made the ledger before. Where there is none, to look for the group's coordinator would
     // make a fresh target create `__consumer_offsets`.
     if config.delivery.sharing != Sharing::Off || ledger.create.is_some() {
@@ -116,10 +130,13 @@ fn hidden(config: &Config, source: &Metadata) -> Vec<TopicName> {
     names.into_iter().filter(|name| !source.topics.contains_key(name)).collect()
 }
 
-impl LedgerProspect {
-    async fn foresee(config: &Config, ends: &Ends, target: &Metadata) -> Result<Self, ClusterError> {
-        let lanes = config.delivery.lanes;
-        let topic = ledger::new_topic(&config.link.ledger_topic(), lanes, config.target.replication_factor);
+impl OwnTopic {
+    async fn foresee(
+        ends: &Ends,
+        target: &Metadata,
+        topic: NewTopic,
+        fault: impl FnOnce(usize, &TopicConfigs) -> Option<RunError>,
+    ) -> Result<Self, ClusterError> {
         let name = topic.name.clone();
         let of_topic = target.topics.get(&name).map(|it| &it.partitions).filter(|it| !it.is_empty());
         if let Some(partitions) = of_topic {
@@ -128,7 +145,7 @@ impl LedgerProspect {
                 Ok(configs) => (configs, None),
                 Err(error) => (TopicConfigs::new(), Some(RunError::Cluster(error))),
             };
-            let fault = ledger::fault(&name, lanes, partitions.len(), &configs).map(RunError::Ledger);
+            let fault = fault(partitions.len(), &configs);
             return Ok(Self { name, create: None, configs, replication_factor: replicas, fault: unread.or(fault) });
         }
         let created = ends.target.create_topics(std::slice::from_ref(&topic), true).await?;
@@ -147,5 +164,10 @@ impl LedgerProspect {
                 Self { name, create: Some(topic), configs, replication_factor, fault: None }
             }
         })
+    }
+
+    /// Whether everything but a right to create it is there.
+    fn lacks_create(&self) -> bool {
+        self.create.is_some() && self.fault.as_ref().is_some_and(is_authorization)
     }
 }

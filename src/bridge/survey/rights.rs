@@ -1,5 +1,6 @@
 //! The rights that a link needs, those that are missing, and the commands that grant them.
 
+use super::OwnTopic;
 use super::prospect::Prospect;
 use crate::bridge::ends::Ends;
 use crate::cluster::{ClusterError, Operation, Operations};
@@ -102,10 +103,10 @@ pub(super) async fn missing(
     ends: &Ends,
     prospects: &[Prospect],
     hidden: &[TopicName],
-    is_ledger_creatable: bool,
+    own: [Option<&OwnTopic>; 2],
 ) -> Result<Vec<Right>, ClusterError> {
     let mut missing = of_source(ends, prospects, hidden).await?;
-    missing.extend(of_target_topics(config, ends, prospects, is_ledger_creatable).await?);
+    missing.extend(of_target_topics(ends, prospects, own).await?);
     missing.extend(of_transactions(config, ends).await?);
     Ok(missing)
 }
@@ -131,14 +132,14 @@ async fn of_source(ends: &Ends, prospects: &[Prospect], hidden: &[TopicName]) ->
     Ok(missing)
 }
 
+/// `own`: the ledger, and the dead letters' topic where there is one.
 async fn of_target_topics(
-    config: &Config,
     ends: &Ends,
     prospects: &[Prospect],
-    is_ledger_creatable: bool,
+    own: [Option<&OwnTopic>; 2],
 ) -> Result<Vec<Right>, ClusterError> {
-    let ledger: TopicName = config.link.ledger_topic().as_str().into();
-    let names = prospects.iter().map(|it| Arc::clone(&it.entry.target)).chain([Arc::clone(&ledger)]);
+    let names = own.iter().flatten().map(|it| Arc::clone(&it.name));
+    let names = prospects.iter().map(|it| Arc::clone(&it.entry.target)).chain(names);
     let granted = ends.target.topic_operations(&names.collect::<Vec<_>>()).await?;
     let mut missing = Vec::new();
     for prospect in prospects {
@@ -158,12 +159,18 @@ async fn of_target_topics(
         }
         missing.extend(right);
     }
-    if let Some(granted) = granted.get(&ledger).copied() {
-        let wanted = [Operation::Describe, Operation::Read, Operation::Write, Operation::DescribeConfigs];
-        let why = "positions are kept there";
-        let mut right = Right::topic("target", &ledger, why).lacking(granted, &wanted);
-        if !is_ledger_creatable {
-            right.get_or_insert(Right::topic("target", &ledger, why)).operations.push(Operation::Create);
+    let of_ledger = [Operation::Describe, Operation::Read, Operation::Write, Operation::DescribeConfigs];
+    let of_letters = [Operation::Describe, Operation::Write, Operation::DescribeConfigs];
+    let wanted = [
+        ("positions are kept there", &of_ledger[..]),
+        ("records that do not pass their check are written to it", &of_letters[..]),
+    ];
+    for (topic, (why, wanted)) in own.into_iter().zip(wanted) {
+        let Some(topic) = topic else { continue };
+        let Some(granted) = granted.get(&topic.name).copied() else { continue };
+        let mut right = Right::topic("target", &topic.name, why).lacking(granted, wanted);
+        if topic.lacks_create() {
+            right.get_or_insert(Right::topic("target", &topic.name, why)).operations.push(Operation::Create);
         }
         missing.extend(right);
     }

@@ -113,14 +113,16 @@ fn plan(text: &mut String, plan: &PlanReport) {
         vec![name, count(topic.partitions, "partition"), format!("by {:?}", topic.pattern), action(topic)]
     });
     table(text, &rows.collect::<Vec<_>>());
-    let ledger = &plan.ledger;
-    let state = match ledger.action {
-        Action::Create => {
-            format!("to be created with {}{}", count(ledger.lanes, "partition"), replicas(ledger.replication_factor))
-        }
-        _ => "is there".to_owned(),
-    };
-    line(text, "", &format!("  ledger {}: {state}", ledger.topic));
+    for (what, own) in [("ledger", Some(&plan.ledger)), ("dead letters", plan.dead_letters.as_ref())] {
+        let Some(own) = own else { continue };
+        let state = match own.action {
+            Action::Create => {
+                format!("to be created with {}{}", count(own.lanes, "partition"), replicas(own.replication_factor))
+            }
+            _ => "is there".to_owned(),
+        };
+        line(text, "", &format!("  {what} {}: {state}", own.topic));
+    }
     for unmatched in &plan.unmatched_patterns {
         let (pattern, rule) = (&unmatched.pattern, unmatched.rule);
         line(text, "", &format!("  {pattern:?} of [[topics]] number {rule} matches no topic yet"));
@@ -301,6 +303,12 @@ mod tests {
                     action: Action::None,
                     replication_factor: None,
                 },
+                dead_letters: Some(LedgerReport {
+                    topic: "l.dead-letters".to_owned(),
+                    lanes: 16,
+                    action: Action::Create,
+                    replication_factor: Some(3),
+                }),
             }),
             positions: Some(PositionsReport {
                 known: 2,
@@ -335,6 +343,7 @@ plan       2 topics, 8 partitions, 16 lanes
              a            4 partitions  by \"*\"  to be created, 3 replicas; cleanup.policy=compact
              longer to b  4 partitions  by \"*\"  to grow from 2
              ledger l.ledger: is there
+             dead letters l.dead-letters: to be created with 16 partitions, 3 replicas
              \"later\" of [[topics]] number 2 matches no topic yet
 
 positions  2 of 3 partitions have one, 101 records to be copied
