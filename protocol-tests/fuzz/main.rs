@@ -4,6 +4,7 @@
 //! process. It is made as short as it gets and written to `protocol-tests/regressions/fuzz/<target>`, where a trial runs it
 //! from then on.
 
+mod avro;
 mod batches;
 mod frames;
 mod mutate;

@@ -129,7 +129,10 @@ pub(super) fn parse(text: &str) -> Option<(Vec<u8>, i64)> {
         None => (false, text.strip_prefix('+').unwrap_or(text)),
     };
     let (mantissa, exponent) = match rest.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?),
+        Some((mantissa, exponent)) => {
+            // A scale is an int, and its exponent the negative.
+            (mantissa, exponent.parse::<i64>().ok().filter(|it| it.unsigned_abs() <= 1 << 32)?)
+        }
         None => (rest, 0),
     };
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
@@ -138,7 +141,7 @@ pub(super) fn parse(text: &str) -> Option<(Vec<u8>, i64)> {
         return None;
     }
     let digits: Vec<u8> = digits.iter().map(|it| it - b'0').collect();
-    Some((signed(is_negative, &digits), fraction.len() as i64 - i64::from(exponent)))
+    Some((signed(is_negative, &digits), fraction.len() as i64 - exponent))
 }
 
 fn signed(is_negative: bool, digits: &[u8]) -> Vec<u8> {
@@ -190,7 +193,8 @@ pub(super) fn to_f64(unscaled: &[u8], scale: i64) -> f64 {
     let magnitude = flipped.fold(0.0, |value, byte| value * 256.0 + f64::from(byte)) + f64::from(u8::from(is_negative));
     let scale = i32::try_from(scale).unwrap_or(i32::MAX);
     // Dividing by a power of ten is exact where the power is; multiplying by its inverse never is.
-    let value = if scale >= 0 { magnitude / 10_f64.powi(scale) } else { magnitude * 10_f64.powi(-scale) };
+    let value =
+        if scale >= 0 { magnitude / 10_f64.powi(scale) } else { magnitude * 10_f64.powi(scale.saturating_neg()) };
     if is_negative { -value } else { value }
 }
 
@@ -216,6 +220,7 @@ mod tests {
             (-32_768, 0, "-32768"),
             (15, -3, "15E3"),
             (15, 2_000, "15E-2000"),
+            (15, i64::from(i32::MIN), "15E2147483648"),
         ] {
             assert_eq!(text(&unscaled(value), scale), want);
             assert_eq!(parse(want), Some((unscaled(value), scale)), "{want}");
@@ -266,5 +271,7 @@ mod tests {
         assert_eq!(to_f64(&unscaled(-1999), 2), -19.99);
         assert_eq!(to_f64(&unscaled(-256), 0), -256.0);
         assert_eq!(to_f64(&unscaled(5), -2), 500.0);
+        assert_eq!(to_f64(&unscaled(5), i64::from(i32::MIN)), f64::INFINITY);
+        assert_eq!(to_f64(&unscaled(5), i64::from(i32::MAX)), 0.0);
     }
 }

@@ -153,10 +153,7 @@ mod tests {
         assert_eq!(marker.to_string(), "schema fingerprint 0807060504030201");
         assert_eq!(Framing::Raw.split(&[]), Ok((Marker::None, &[][..])));
         // A datum may have no byte.
-        assert_eq!(
-            Framing::Confluent.split(&value[..0].repeat(1)).map_err(FramingFault::name),
-            Err("framing_too_short")
-        );
+        assert_eq!(Framing::Confluent.split(&[]).map_err(FramingFault::name), Err("framing_too_short"));
         assert_eq!(Framing::Confluent.split(&[0, 0, 0, 0, 7]), Ok((Marker::Id(7), &[][..])));
         for (framing, marker) in [(Framing::Confluent, Marker::Id(7)), (Framing::SingleObject, marker)] {
             assert_eq!(framing.split(&marker.header()), Ok((marker, &[][..])));

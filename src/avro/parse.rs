@@ -18,6 +18,8 @@ use std::collections::BTreeMap;
 /// registries hold, and which matters only to a reader that needs it.
 const DEFAULT: &str = "kafka-bridge.default";
 
+/// No record of Kafka is larger; what pads a value to its size must not take what a schema says.
+const FIXED_BYTES_MAX: usize = 64 << 20;
 /// A record around all texts, each a field: no schema has such a name.
 const WRAPPER: &str = "<kafka-bridge>";
 
@@ -265,6 +267,9 @@ impl<'a> Translation<'a> {
         fixed: &apache_avro::schema::FixedSchema,
         logical: Option<Logical>,
     ) -> Result<NodeId, SchemaError> {
+        if fixed.size > FIXED_BYTES_MAX {
+            return Err(SchemaError::TooLarge { what: "the size of a fixed in bytes", limit: FIXED_BYTES_MAX });
+        }
         let (id, is_new) = self.define(schema, &fixed.name)?;
         if is_new {
             let kind = Kind::Fixed { name: named(&fixed.name, fixed.aliases.as_deref()), size: fixed.size };

@@ -203,7 +203,7 @@ impl Choices<'_> {
     }
 
     fn text(&mut self) -> String {
-        self.bytes().into_iter().map(|it| char::from(it)).collect()
+        self.bytes().into_iter().map(char::from).collect()
     }
 }
 

@@ -216,6 +216,7 @@ fn what_is_no_schema_is_told() {
                   {"name": "b", "type": {"type": "fixed", "name": "F", "size": 2}}"#,
         ),
         r#"{"type": "bytes", "logicalType": "decimal", "precision": 100000}"#,
+        r#"{"type": "fixed", "name": "F", "size": 9223372036854775807}"#,
     ] {
         assert!(parse(text).is_err(), "{text}");
     }

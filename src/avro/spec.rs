@@ -70,8 +70,11 @@ fn what_is_valid() {
     }
 }
 
-/// Schema, datum, and the fault with its path and byte.
-fn faults() -> Vec<(String, Vec<u8>, (&'static str, String, usize))> {
+/// Name, path, byte.
+type Told = (&'static str, String, usize);
+
+/// Schema, datum, and the fault.
+fn faults() -> Vec<(String, Vec<u8>, Told)> {
     let two =
         record(&format!(r#"{{"name": "a", "type": "int"}}, {{"name": "b", "type": {}}}"#, array(r#"["null", "int"]"#)));
     let map = r#"{"type": "map", "values": {"type": "map", "values": "string"}}"#;
@@ -141,7 +144,7 @@ fn a_check_that_is_left_out_is_missed() {
         if is_told_elsewhere || kind == FaultKind::TooManyItems || kind.name().starts_with("rule_") {
             continue;
         }
-        let is_missed = |(text, datum, expected): (String, Vec<u8>, (&str, String, usize))| {
+        let is_missed = |(text, datum, expected): (String, Vec<u8>, Told)| {
             let validator = Validator::compile(&schema(&text), &[]).unwrap();
             let mut walk = validator.walk(&datum);
             walk.without = Some(kind);
@@ -387,7 +390,7 @@ fn json_is_read_with_and_without_branches() {
            {"name": "c", "type": {"type": "bytes", "logicalType": "decimal", "precision": 3, "scale": 1}, "default": "\u0005"}"#,
     );
     let schema = schema(&text);
-    let shown = |json: serde_json::Value| schema.encode_json(&json).and_then(|it| Ok(schema.to_json(&it).unwrap()));
+    let shown = |json: serde_json::Value| schema.encode_json(&json).map(|it| schema.to_json(&it).unwrap());
     let full = json!({"a": "x", "b": {"int": 3}, "c": "0.5"});
     assert_eq!(shown(full.clone()), Ok(full.clone()));
     assert_eq!(shown(json!({"a": {"string": "x"}})), Ok(full.clone()));

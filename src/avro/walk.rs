@@ -322,13 +322,11 @@ fn is_utf8(bytes: &[u8]) -> bool {
     }
 }
 
-/// As RFC 4122 writes it: 8-4-4-4-12 hexadecimal digits.
+/// As RFC 4122 writes it: 8-4-4-4-12 hexadecimal digits. Counted, not matched byte by byte: so it is done in vectors.
 pub(super) fn is_uuid(text: &[u8]) -> bool {
-    let fits = |(at, byte): (usize, &u8)| match at {
-        8 | 13 | 18 | 23 => *byte == b'-',
-        _ => byte.is_ascii_hexdigit(),
-    };
-    text.len() == 36 && text.iter().enumerate().all(fits)
+    let Ok(text) = <&[u8; 36]>::try_from(text) else { return false };
+    let digits: u32 = text.iter().map(|it| u32::from(it.is_ascii_hexdigit())).sum();
+    digits == 32 && [8, 13, 18, 23].iter().all(|at| text[*at] == b'-')
 }
 
 /// Unscaled value and scale: bytes and an int within bytes, as Java's `Conversions.BigDecimalConversion` writes them.

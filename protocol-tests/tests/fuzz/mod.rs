@@ -10,8 +10,10 @@ use libtest_mimic::Trial;
 
 use crate::trial;
 
-const TARGETS: [&str; 10] =
-    ["answers", "requests", "batch", "fetch", "gzip", "snappy", "lz4", "zstd", "ledger", "config"];
+const TARGETS: [&str; 13] = [
+    "answers", "requests", "batch", "fetch", "gzip", "snappy", "lz4", "zstd", "ledger", "config", "datum", "framing",
+    "schema",
+];
 /// A second or two for each target.
 const INPUTS: &str = "4000";
 /// Only for a machine that stands still; the number of inputs ends it.
