@@ -96,6 +96,7 @@ impl Check {
     fn number(&mut self, partition: i32, offset: i64, record: &RecordView<'_>) -> Option<(&'static str, String)> {
         let header = |wanted: &[u8]| record.headers().find(|it| it.0 == wanted).and_then(|it| it.1);
         let number = header(SEQUENCE).and_then(|it| std::str::from_utf8(it).ok()?.parse::<u64>().ok());
+        let number = number.filter(|it| *it < u64::MAX);
         let Some(number) = number else {
             self.report.unnumbered += 1;
             return None;
@@ -113,7 +114,8 @@ impl Check {
         let sequence = producers.get_mut(producer)?;
         let before = sequence.missing();
         let seen = sequence.see(number, offset);
-        self.report.lost = self.report.lost - before + sequence.missing();
+        // A hostile header can name any number.
+        self.report.lost = self.report.lost.saturating_sub(before).saturating_add(sequence.missing());
         let of = || format!("sequence {number} of producer {}", String::from_utf8_lossy(producer));
         match seen {
             // What was passed over is lost, or late: the end says which.

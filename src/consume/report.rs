@@ -73,7 +73,7 @@ impl Report {
 
     pub(super) fn finish(&mut self) {
         self.problems.sort_by_key(|it| (it.partition, it.offset));
-        let wrong = self.invalid.values().sum::<u64>() + self.lost + self.doubled + self.reordered;
-        self.is_clean = wrong == 0 && self.expected.is_none_or(|it| it == self.events);
+        let is_whole = [self.lost, self.doubled, self.reordered] == [0; 3];
+        self.is_clean = is_whole && self.invalid.is_empty() && self.expected.is_none_or(|it| it == self.events);
     }
 }

@@ -53,6 +53,7 @@ impl Sequence {
         self.gaps.values().copied()
     }
 
+    /// The largest number of all has none behind it, and is not one.
     pub(super) fn see(&mut self, number: u64, offset: i64) -> Seen {
         if number == self.next {
             self.next = number.saturating_add(1);
@@ -119,8 +120,8 @@ mod tests {
         assert_eq!(sequence.gaps.len(), GAPS_MAX);
         assert_eq!(sequence.missing(), GAPS_MAX as u64 * 2);
         assert_eq!(sequence.see(0, 0), Seen::Doubled);
-        assert_eq!(sequence.see(u64::MAX, 0), Seen::Gap { from: GAPS_MAX as u64 * 4 });
-        assert_eq!(sequence.see(u64::MAX, 0), Seen::Doubled);
+        assert_eq!(sequence.see(u64::MAX - 1, 0), Seen::Gap { from: GAPS_MAX as u64 * 4 });
+        assert_eq!(sequence.see(u64::MAX - 1, 0), Seen::Doubled);
     }
 
     proptest::proptest! {

@@ -19,10 +19,11 @@ pub(super) fn trials() -> Vec<Trial> {
     ]
 }
 
-type Change = fn(&mut Vec<NewRecord>);
+/// A topic's name, what the reading says of it, and what is done to its records.
+type Planted = (&'static str, &'static [(&'static str, u64)], fn(&mut Vec<NewRecord>));
 
 fn differences() -> Result<()> {
-    let changes: [(&str, &[(&str, u64)], Change); 6] = [
+    let changes: [Planted; 6] = [
         ("lost", &[("lost", AT as u64)], |it| drop(it.remove(AT))),
         ("doubled", &[("doubled", AT as u64 + 1)], |it| it.insert(AT + 1, it[AT].clone())),
         ("swapped", &[("reordered", AT as u64 + 1)], |it| it.swap(AT, AT + 1)),
