@@ -37,11 +37,16 @@ use protocol_tests::jars;
 /// In CI a real-Kafka trial, or another that needs more than Rust, that cannot run is a failure, not an ignored line that nobody reads.
 const REQUIRE_REAL: &str = "KAFKA_BRIDGE_REQUIRE_REAL";
 
+/// One on real Kafka, one that waits for it, one that needs no brokers.
+const THREADS: usize = 3;
+
 /// One real-Kafka trial at a time: brokers that starve each other of two cores fail for reasons that prove nothing.
 static REAL: Mutex<()> = Mutex::new(());
 
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    // A real one waits for brokers most of its time, and the next one waits for it: as many threads as cores would stand idle.
+    arguments.test_threads.get_or_insert(THREADS);
     let mut trials = harness::trials();
     trials.extend(bad_input::trials());
     trials.extend(check::trials());

@@ -30,12 +30,20 @@ fn error(text: &str) -> String {
 }
 
 #[test]
-fn the_readme_block_is_a_valid_config() {
-    let (_, block) = README.split_once("```toml\n").expect("the README has a toml block");
-    let (block, _) = block.split_once("```").expect("the block ends");
-    let config = parse(block).unwrap_or_else(|error| panic!("{error}"));
+fn the_readmes_blocks_are_valid_configs() {
+    const HEAD: &str = "link = \"l\"\n[target]\nbootstrap_servers = [\"t:1\"]\n[source]\nbootstrap_servers = [\"s:1\"]\n";
+    let blocks: Vec<_> = README.split("```toml\n").skip(1).filter_map(|it| it.split("```").next()).collect();
+    let (whole, parts): (Vec<_>, Vec<_>) = blocks.into_iter().partition(|it| it.starts_with("link = "));
+    assert_eq!((whole.len(), parts.len()), (1, 1));
+    let environment = |name: &str| (name == "REGISTRY_PASSWORD").then(|| "p".to_owned());
+    let parse = |text: &str| {
+        Config::parse(Path::new("conf/bridge.toml"), text, &environment).unwrap_or_else(|error| panic!("{error}"))
+    };
+    let config = parse(whole[0]);
     assert_eq!(config.link.as_str(), "orders-dmz");
     assert_eq!(config.source.tls.expect("TLS").ca_file, Path::new("conf/pki/source-ca.pem"));
+    let part = parse(&format!("{HEAD}{}", parts[0]));
+    assert!(part.source.registry.is_some() && part.topics[0].validation.is_some());
 }
 
 #[test]

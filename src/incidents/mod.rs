@@ -127,6 +127,10 @@ fn remedy(kind: &IncidentKind) -> Option<&'static str> {
     match kind.name() {
         "other_source" => Some("correct source.bootstrap_servers, or take a new link"),
         "unauthorized" | "source_refused" | "target_refused" => Some("grant the right, or restore the topic"),
+        // Passed over it would be in neither place.
+        "invalid" => Some(
+            "set on_invalid = \"dead_letter\" for its topic, or mend its schema or rule, and start the bridge again",
+        ),
         _ => None,
     }
 }

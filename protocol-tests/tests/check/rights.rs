@@ -44,6 +44,9 @@ fn start(source: Spec, target: Spec) -> Result<(Pair, Config)> {
     let pair = Pair::start(source.with_tls().with_authorizer(), target.with_tls().with_authorizer())?;
     let mut config = pair.config(LINK, &[TOPIC]);
     config.delivery += "lanes = 2\n";
+    // Its records have no value, and so nothing to be checked.
+    fs::write(pair.folder().join("any.avsc"), "\"bytes\"")?;
+    config.topics_extra += "value_schema = \"any.avsc\"\n";
     for (end, cluster) in [(&mut config.source, &pair.source), (&mut config.target, &pair.target)] {
         let authority = &cluster.pki().context("a cluster with TLS has certificates")?.authority;
         end.tls = Some((authority.ca_file(), Some(authority.issue_member("bridge", ORGANIZATION)?)));
@@ -73,6 +76,9 @@ fn table() -> Result<Vec<Row>> {
         let (resource, name, pattern) = match resource {
             "each copied topic" | "each topic that is copied to" => (Resource::Topic, TOPIC, Pattern::Literal),
             "topic `<link>.ledger`" => (Resource::Topic, "orders-dmz.ledger", Pattern::Literal),
+            "topic `<link>.dead-letters`, where topics are checked" => {
+                (Resource::Topic, "orders-dmz.dead-letters", Pattern::Literal)
+            }
             "transactional ids with the prefix `<link>.`" => {
                 (Resource::TransactionalId, "orders-dmz.", Pattern::Prefixed)
             }

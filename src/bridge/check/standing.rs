@@ -3,20 +3,28 @@
 //! Nothing is written down when a partition stops, so nothing can be stale, and a bridge need not run to be asked.
 
 use super::positions::{Known, Seen, foreseen};
-use crate::batch::{LogAppendTimePolicy, MergeLimits, Rules, UNCOMPRESSED_BYTES_MAX, prepare};
+use crate::batch::{
+    LogAppendTimePolicy, MergeLimits, RawBatch, Rules, UNCOMPRESSED_BYTES_MAX, prepare, prepare_screened,
+};
 use crate::bridge::ends::Ends;
 use crate::bridge::incident::{Incident, IncidentKind};
+use crate::bridge::screening::{KnownSchemas, Objection, Screening};
 use crate::bridge::{RunError, topics_of};
+use crate::clock;
 use crate::cluster::{At, Metadata, Use};
 use crate::config::{Config, LogAppendTime};
 use crate::ledger::{History, Position, PositionKey};
 use crate::reader::{ReadError, read_committed};
+use crate::schemas::TopicCheck;
 use crate::source;
 use crate::topics::plan::{Plan, TopicRules, lane};
 use crate::types::TopicPartition;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+/// Whoever asks wants to know what stands still, and not to wait for a registry.
+const REGISTRY_PATIENCE: Duration = Duration::from_secs(10);
 /// Kafka's default, where the target's own is not told.
 const MAX_MESSAGE_BYTES: usize = 1_048_588;
 
@@ -67,7 +75,10 @@ pub async fn standing(
             let incident = match foreseen(&entry.target, &partition, position.as_ref(), &seen) {
                 Some(incident) => Some((incident, None)),
                 None => match &position {
-                    Some(position) => probe(config, ends, source, &partition, position, limit).await,
+                    Some(position) => {
+                        let check = ends.checks.of(entry.rule, &entry.source);
+                        probe(config, ends, source, &partition, (position, check), limit).await
+                    }
                     None => None,
                 },
             };
@@ -115,7 +126,7 @@ async fn probe(
     ends: &Ends,
     source: &Metadata,
     partition: &TopicPartition,
-    position: &Position,
+    (position, check): (&Position, Option<TopicCheck>),
     max_message_bytes: usize,
 ) -> Option<(Incident, Option<i64>)> {
     let leader = ends.source.dial(source.leader(partition)?, Use::Fetch(0)).await.ok()?;
@@ -151,6 +162,37 @@ async fn probe(
     // The first alone: what lies behind it has its turn when it is copied.
     let first: Vec<_> = batches.into_iter().take(1).collect();
     let behind = first.first().map(|it| it.header().next_offset());
+    if let Some(check) = check
+        && let Some(objection) = objection(ends, &check, partition, &first, &rules).await
+    {
+        return Some((incident(IncidentKind::Invalid(objection)), None));
+    }
     let error = prepare(first, &rules).err()?;
     Some((incident(IncidentKind::Batch(error)), behind))
+}
+
+/// The record for which the partition would stop. None: there is none, or a registry has not said so in time.
+async fn objection(
+    ends: &Ends,
+    check: &TopicCheck,
+    partition: &TopicPartition,
+    batches: &[RawBatch],
+    rules: &Rules,
+) -> Option<Objection> {
+    let mut known = KnownSchemas::default();
+    let looked = async {
+        loop {
+            let mut screening = Screening::new(check, &known, partition, &"".into(), clock::now(), 0);
+            let _ = prepare_screened(batches.to_vec(), rules, Some(&mut screening));
+            let (needs, objection) = (std::mem::take(&mut screening.needs), screening.objection.take());
+            if needs.is_empty() {
+                return objection;
+            }
+            for key in needs {
+                let verdict = ends.schemas.find(check, key.part, key.id).await;
+                known.learn(key, verdict, clock::now());
+            }
+        }
+    };
+    tokio::time::timeout(REGISTRY_PATIENCE, looked).await.ok().flatten()
 }
