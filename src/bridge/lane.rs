@@ -380,7 +380,9 @@ impl Lane {
                     self.held_bytes += delivery.charged_bytes;
                     let now = self.now;
                     match self.streams.get_mut(&delivery.partition) {
-                        Some(stream) if stream.state == StreamState::Reading => stream.push(delivery, now),
+                        Some(stream) if stream.state == StreamState::Reading && !stream.awaits_schema => {
+                            stream.push(delivery, now);
+                        }
                         _ => self.give_back(delivery.charged_bytes),
                     }
                 }

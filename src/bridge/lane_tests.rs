@@ -1,14 +1,20 @@
 //! Where a lane begins, and when it must not: one lane against a source and a target that always answer.
 
 use super::incident::IncidentKind;
-use super::lane::{Event, Input, Lane, LaneSettings, Output, Route};
+use super::lane::{DeadLetterBox, Event, Input, Lane, LaneSettings, Output, Route};
+use super::screening::SchemaKey;
+use crate::avro::{Framing, Schema, SchemaText, Validator};
 use crate::batch::{BatchBuilder, Compression, LogAppendTimePolicy, PrepareError, split};
+use crate::config::{OnInvalid, OnRegistryDown, OnUnknownSchema, SchemaIds};
+use crate::dead_letters::Letter;
 use crate::ledger::{Change, LaneLedger, Owner, Position, PositionKey};
+use crate::schemas::{Expected, PartCheck, SchemaVerdict, TopicCheck, Unfit};
 use crate::source::{self, FetchedPartition, FetcherSettings, LeaderView, ListedOffset, SourceRequest, StartAt};
 use crate::target::{self, TransactionProtocol, TransactorSettings, TxnRequest};
 use crate::types::{ProducerIdentity, TopicPartition};
 use bytes::Bytes;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
@@ -35,6 +41,31 @@ fn route() -> Route {
         max_message_bytes: 1 << 20,
         check: None,
     }
+}
+
+fn letters() -> TopicPartition {
+    TopicPartition::new("link.dead-letters", 0)
+}
+
+/// The records' values are a zero byte, the schema's id 0, and three bytes.
+fn checked(on_unknown_schema: OnUnknownSchema) -> BTreeMap<TopicPartition, Route> {
+    let expected = Expected::Registry { subject: None, rules: Vec::new().into(), compatible_with: None };
+    let check = TopicCheck {
+        topic: "orders".into(),
+        key: None,
+        value: Some(PartCheck { framing: Framing::Confluent, expected }),
+        on_invalid: OnInvalid::DeadLetter,
+        on_unknown_schema,
+        on_registry_down: OnRegistryDown::Wait,
+        schema_ids: SchemaIds::Keep,
+    };
+    BTreeMap::from([(partition(), Route { check: Some(Arc::new(check)), ..route() })])
+}
+
+fn verdict(schema: &str) -> SchemaVerdict {
+    let text = SchemaText { text: schema.to_owned(), references: Vec::new() };
+    let validator = Validator::compile(&Schema::parse(&text).unwrap(), &[]).unwrap();
+    SchemaVerdict::Check { validator: Arc::new(validator), target_id: None }
 }
 
 fn routes() -> BTreeMap<TopicPartition, Route> {
@@ -71,6 +102,8 @@ fn known(cluster: &str, next_offset: i64) -> LaneLedger {
 struct Written {
     /// Source offsets of the records.
     offsets: Vec<i64>,
+    /// Those of the dead letters.
+    letters: Vec<i64>,
     /// The ledger's batch speaks of the partition.
     has_position: bool,
 }
@@ -88,10 +121,18 @@ struct Rig {
     transactions: Vec<Written>,
     open: Written,
     incidents: Vec<IncidentKind>,
+    /// What is to be known of schemas.
+    asked: Vec<SchemaKey>,
+    /// Granted, and not given back.
+    budget: usize,
 }
 
 impl Rig {
     fn start(ledger: LaneLedger, target_end: i64) -> Self {
+        Self::start_with(ledger, target_end, routes())
+    }
+
+    fn start_with(ledger: LaneLedger, target_end: i64, routes: BTreeMap<TopicPartition, Route>) -> Self {
         let now = Instant::now();
         let instance = Uuid::from_u128(9);
         let owner = Owner { instance, host: "h".into(), pid: 1, started_ms: 0, version: "0".into() };
@@ -103,7 +144,7 @@ impl Rig {
             commit_interval: Duration::from_millis(10),
             transaction_bytes_max: 1 << 20,
             log_append_time: LogAppendTimePolicy::default(),
-            dead_letters: None,
+            dead_letters: Some(DeadLetterBox { partition: letters(), max_message_bytes: 1 << 20 }),
             transactor: TransactorSettings {
                 transactional_id: "link.0".into(),
                 group_id: "link".into(),
@@ -129,10 +170,12 @@ impl Rig {
             transactions: Vec::new(),
             open: Written::default(),
             incidents: Vec::new(),
+            asked: Vec::new(),
+            budget: 0,
         };
         rig.give(Input::Take);
         rig.give(Input::Leaders(leaders(1)));
-        rig.give(Input::Routes(routes()));
+        rig.give(Input::Routes(routes));
         rig
     }
 
@@ -167,7 +210,16 @@ impl Rig {
                 self.incidents.push(incident.kind);
                 None
             }
+            Output::FindSchema(key, _) => {
+                self.asked.push(key);
+                None
+            }
+            Output::ReturnBudget { bytes } | Output::Source(source::Output::ReturnBudget { bytes }) => {
+                self.budget -= bytes;
+                None
+            }
             Output::Source(source::Output::WantBudget { node, bytes }) => {
+                self.budget += bytes;
                 Some(Input::Source(source::Input::BudgetGranted { node, bytes }))
             }
             Output::Source(source::Output::Send { id, request, .. }) => {
@@ -190,7 +242,11 @@ impl Rig {
                 let batch = split(batch.to_bytes()).next().unwrap().unwrap();
                 let decoded = batch.decode(1 << 20).unwrap();
                 for record in decoded.records().map(Result::unwrap) {
-                    if partition == ledger_partition() {
+                    if partition == letters() {
+                        let letter = Letter::read(&record).unwrap();
+                        assert_eq!(letter.source, self::partition());
+                        self.open.letters.push(letter.offset);
+                    } else if partition == ledger_partition() {
                         let key = String::from_utf8_lossy(record.key.unwrap()).into_owned();
                         self.open.has_position |= key.contains("orders");
                     } else {
@@ -228,6 +284,10 @@ impl Rig {
             let answer = Ok(target::Answer::EndTxn { error_code: 0, identity });
             self.give(Input::Target(target::Input::Answered { id, answer }));
         }
+    }
+
+    fn letters(&self) -> Vec<i64> {
+        self.transactions.iter().flat_map(|it| it.letters.clone()).collect()
     }
 
     fn copied(&self) -> Vec<i64> {
@@ -380,4 +440,57 @@ fn a_target_that_was_made_anew_stops_the_partition() {
     rig.give(Input::Routes(other()));
     rig.run(Duration::from_secs(1));
     assert_eq!(format!("{:?}", rig.incidents), format!("[{expected:?}]"), "at its start");
+}
+
+const THREE_BYTES: &str = r#"{"type": "fixed", "name": "F", "size": 3}"#;
+
+/// While a registry is down, the lane's other partitions need the memory.
+#[test]
+fn a_partition_that_waits_for_a_schema_asks_once_holds_nothing_and_goes_on() {
+    let mut rig = Rig::start_with(LaneLedger::new(ledger_partition()), 0, checked(OnUnknownSchema::DeadLetter));
+    rig.run(Duration::from_secs(30));
+    // What was under way is answered by now.
+    rig.run(Duration::from_secs(30));
+    assert_eq!(rig.asked.iter().map(|it| it.id).collect::<Vec<_>>(), [0]);
+    assert_eq!((rig.copied(), rig.budget), (Vec::new(), 0));
+    let key = rig.asked[0].clone();
+    rig.give(Input::Schema(key, verdict(THREE_BYTES)));
+    rig.run(Duration::from_secs(1));
+    assert_eq!(rig.copied(), [0, 1, 2, 3, 4]);
+    assert_eq!((rig.letters(), rig.asked.len()), (Vec::new(), 1));
+}
+
+#[test]
+fn records_that_do_not_pass_are_in_the_dead_letters_in_the_transaction_of_their_position() {
+    let unfit = SchemaVerdict::Unfit(Unfit { reason: "other_subject", error: "no".to_owned() });
+    for verdict in [verdict(r#"{"type": "fixed", "name": "F", "size": 2}"#), unfit] {
+        let mut rig = Rig::start_with(LaneLedger::new(ledger_partition()), 0, checked(OnUnknownSchema::DeadLetter));
+        rig.run(Duration::from_secs(1));
+        let key = rig.asked[0].clone();
+        rig.give(Input::Schema(key, verdict));
+        rig.run(Duration::from_secs(1));
+        assert_eq!((rig.copied(), rig.letters()), (Vec::new(), vec![0, 1, 2, 3, 4]));
+        assert!(rig.transactions.iter().all(|it| it.letters.is_empty() || it.has_position));
+    }
+}
+
+#[test]
+fn a_schema_that_nobody_knows_stops_the_partition_where_the_config_says_so() {
+    let mut rig = Rig::start_with(LaneLedger::new(ledger_partition()), 0, checked(OnUnknownSchema::Stop));
+    rig.run(Duration::from_secs(1));
+    let unknown = Unfit { reason: "unknown_schema", error: "no".to_owned() };
+    let key = rig.asked[0].clone();
+    rig.give(Input::Schema(key, SchemaVerdict::Unknown(unknown)));
+    rig.run(Duration::from_secs(1));
+    assert!(matches!(&rig.incidents[..], [IncidentKind::Invalid(it)] if it.offset == 0), "{:?}", rig.incidents);
+    assert_eq!((rig.copied(), rig.letters()), (Vec::new(), Vec::new()));
+}
+
+#[test]
+fn a_lane_that_waits_for_a_schema_drains() {
+    let mut rig = Rig::start_with(LaneLedger::new(ledger_partition()), 0, checked(OnUnknownSchema::Wait));
+    rig.run(Duration::from_secs(1));
+    rig.give(Input::Drain);
+    rig.run(Duration::from_secs(1));
+    assert_eq!((rig.lane.phase, rig.budget), (super::lane::Phase::Ended, 0));
 }

@@ -42,15 +42,10 @@ impl Lane {
     fn resume(&mut self, partition: &TopicPartition) {
         let Some(stream) = self.streams.get_mut(partition) else { return };
         stream.awaits_schema = false;
-        if !stream.queue.is_empty() {
-            stream.data_since.get_or_insert(self.now);
-        }
         if stream.state != StreamState::Reading || self.is_draining {
             return;
         }
-        // A transaction that was aborted meanwhile has brought back what it had.
-        let sent = Position { offset: stream.sent, leader_epoch: stream.leader_epoch };
-        let position = stream.queue.back().map_or(sent, |it| it.next_position);
+        let position = Position { offset: stream.sent, leader_epoch: stream.leader_epoch };
         let (partition, topic_id) = (partition.clone(), stream.route.topic_id);
         self.fetcher.handle(self.now, source::Input::Assign { partition, topic_id, position });
         self.fetcher.handle(self.now, source::Input::Metadata(self.leaders.clone()));

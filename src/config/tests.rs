@@ -31,7 +31,8 @@ fn error(text: &str) -> String {
 
 #[test]
 fn the_readmes_blocks_are_valid_configs() {
-    const HEAD: &str = "link = \"l\"\n[target]\nbootstrap_servers = [\"t:1\"]\n[source]\nbootstrap_servers = [\"s:1\"]\n";
+    const HEAD: &str =
+        "link = \"l\"\n[target]\nbootstrap_servers = [\"t:1\"]\n[source]\nbootstrap_servers = [\"s:1\"]\n";
     let blocks: Vec<_> = README.split("```toml\n").skip(1).filter_map(|it| it.split("```").next()).collect();
     let (whole, parts): (Vec<_>, Vec<_>) = blocks.into_iter().partition(|it| it.starts_with("link = "));
     assert_eq!((whole.len(), parts.len()), (1, 1));

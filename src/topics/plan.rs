@@ -13,7 +13,8 @@ use crate::types::TopicName;
 #[derive(Clone, Debug)]
 pub struct TopicRules {
     rules: Vec<TopicRule>,
-    ledger: String,
+    /// The target's topics that the link keeps for itself, with what they are.
+    own: Vec<(String, &'static str, &'static str)>,
 }
 
 /// The rule that decides about a topic.
@@ -29,13 +30,25 @@ pub struct Match {
 
 impl TopicRules {
     pub fn compile(config: &Config) -> Self {
-        Self { rules: config.topics.clone(), ledger: config.link.ledger_topic() }
+        let mut own = vec![(
+            config.link.ledger_topic(),
+            "is the link's own ledger",
+            "differs from the link's own ledger only in `.` and `_`, which Kafka refuses",
+        )];
+        if config.topics.iter().any(|it| it.validation.is_some()) {
+            own.push((
+                config.dead_letter_topic(),
+                "is the link's own topic of dead letters",
+                "differs from the link's own topic of dead letters only in `.` and `_`, which Kafka refuses",
+            ));
+        }
+        Self { rules: config.topics.clone(), own }
     }
 
     /// None: the topic is not copied. The first rule that includes it and does not exclude it decides.
     pub fn matches(&self, topic: &str) -> Option<Match> {
         // Whatever a pattern says: copied, these would be taken for the target's own state.
-        if is_internal(topic) || topic == self.ledger {
+        if is_internal(topic) || self.own.iter().any(|it| it.0 == topic) {
             return None;
         }
         self.rules.iter().enumerate().find_map(|(rule, entry)| {
@@ -181,10 +194,10 @@ impl Plan {
 }
 
 fn name_fault(rules: &TopicRules, target: &str) -> Option<&'static str> {
-    if target == rules.ledger {
-        Some("is the link's own ledger")
-    } else if target.replace('.', "_") == rules.ledger.replace('.', "_") {
-        Some("differs from the link's own ledger only in `.` and `_`, which Kafka refuses")
+    let unified = target.replace('.', "_");
+    let own = rules.own.iter().find(|it| it.0.replace('.', "_") == unified);
+    if let Some((name, is, is_nearly)) = own {
+        Some(if name == target { is } else { is_nearly })
     } else if is_internal(target) {
         Some("begins with `__`, as Kafka's own topics do")
     } else {
@@ -246,6 +259,20 @@ mod tests {
         let plan = Plan::build(&rules, &topics(&["__consumer_offsets", "a", "l.ledger"])).expect("a plan");
         assert_eq!(targets(&plan), [("a", "a")]);
         assert_eq!(plan.unmatched, [Unmatched { rule: 0, pattern: "regex:__.*".to_owned() }]);
+    }
+
+    #[test]
+    fn dead_letters_are_the_links_own_where_it_checks() {
+        let names = ["a", "l.dead-letters"];
+        let unchecked = rules("[[topics]]\ninclude = [\"*\"]\n");
+        let plan = Plan::build(&unchecked, &topics(&names)).expect("a plan");
+        assert_eq!(targets(&plan), names.map(|it| (it, it)));
+        let checked =
+            rules("[[topics]]\ninclude = [\"*\"]\nvalue_schema = \"s.avsc\"\nrename = { a = \"l.dead-letters\" }\n");
+        let error = Plan::build(&checked, &topics(&names)).expect_err("its own").to_string();
+        assert!(error.contains("is the link's own topic of dead letters"), "{error}");
+        let plan = Plan::build(&checked, &topics(&["b", "l.dead-letters"])).expect("a plan");
+        assert_eq!(targets(&plan), [("b", "b")]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use kafka_bridge::broker::Settings;
 use kafka_bridge::demo::registry::Fault;
 use libtest_mimic::Trial;
 use protocol_tests::bridge::Bridge;
+use protocol_tests::command::Finished;
 use protocol_tests::embedded::EmbeddedCluster;
 use protocol_tests::raw::{Codec, Isolation};
 use tempfile::TempDir;
@@ -208,6 +209,21 @@ fn stops() -> Result<()> {
     let log = bridge.log();
     ensure!(log.contains("offset 15") && log.contains("kind") && log.contains("enum_index"), "{log}");
     ensure!(bridge.terminate(LIMIT)? == 1, "a link with an incident ended well:\n{}", bridge.log());
+    // It is found without a bridge too, and not to be passed over: that would leave its batch in neither place.
+    let file = scene.folder.path().join("bridge.toml");
+    let command = |arguments: &[&str]| {
+        let config = ["--config", &file.to_string_lossy()].map(str::to_owned);
+        let all: Vec<_> = arguments.iter().map(|it| (*it).to_owned()).chain(config).collect();
+        let all: Vec<&str> = all.iter().map(String::as_str).collect();
+        Finished::run(scene.folder.path(), &all, LIMIT)
+    };
+    let listed = command(&["incidents"])?;
+    ensure!(listed.stdout.contains("invalid:events-0:10"), "{listed:?}");
+    let accepted = command(&["incidents", "accept", "invalid:events-0:10", "--reason", "no"])?;
+    ensure!(accepted.code == 1 && accepted.stderr.contains("on_invalid = \"dead_letter\""), "{accepted:?}");
+    let mut bridge = scene.bridge("")?;
+    scene.until_judged(&Poisoned::from([poisoned(0, 15, "enum_index")])).with_context(|| bridge.log())?;
+    ensure!(bridge.terminate(LIMIT)? == 0, "the bridge did not end well:\n{}", bridge.log());
     Ok(())
 }
 
