@@ -40,6 +40,12 @@ impl TopicCheck {
             Part::Value => self.value.as_ref(),
         }
     }
+
+    /// Its ids are the target registry's in the copy.
+    pub fn renumbers(&self, part: Part) -> bool {
+        let is_registered = |it: &PartCheck| matches!(it.expected, Expected::Registry { .. });
+        self.schema_ids == SchemaIds::Map && self.part(part).is_some_and(is_registered)
+    }
 }
 
 #[derive(Clone, Debug)]

@@ -1,11 +1,12 @@
 //! Each difference is planted once, alone: it must be named as what it is, where it is, and nothing else with it.
 
 use super::compare::{Comparer, End, Point, Rules, Step};
-use super::entry::Chain;
+use super::entry::{Chain, Mask};
 use super::found::{Found, Kind};
 use crate::batch::{BatchBuilder, Compression, RawBatch, split};
 use bytes::Bytes;
 use proptest::prelude::*;
+use std::sync::Arc;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Record {
@@ -60,6 +61,8 @@ fn rules(source: &[Record], target: &[Record]) -> Rules {
         target: 0..end(target),
         due_before: end(source),
         gaps: Vec::new(),
+        letters: Arc::default(),
+        mask: Mask::default(),
         is_compacted: false,
         with_create_time: false,
         is_loose: false,
