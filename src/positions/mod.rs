@@ -15,7 +15,7 @@ use crate::ledger::{History, Position, PositionKey};
 use crate::reader::ReadError;
 use crate::topics::plan::lane;
 use crate::types::TopicPartition;
-use crate::verify::{Letters, LettersError, partition_of};
+use crate::verify::{Letters, LettersError, OfPartition, partition_of};
 use std::collections::BTreeMap;
 use tokio::sync::Mutex;
 
@@ -91,15 +91,20 @@ impl<'a> Link<'a> {
         &self.histories
     }
 
-    /// The lane's, and those that were asked for before; of this source alone.
-    async fn letters(&self, lane: u32) -> Result<Letters, LettersError> {
+    /// Which records of a partition went to the dead letters instead.
+    async fn letters(
+        &self,
+        partition: &TopicPartition,
+        position: &Position,
+        history: &History,
+    ) -> Result<OfPartition, LettersError> {
         let mut letters = self.letters.lock().await;
-        if let Some(partition) = partition_of(self.config, &self.target, lane) {
+        if let Some(at) = partition_of(self.config, &self.target, self.lane(partition)) {
             let is_wanted = |key: &PositionKey| *key.cluster_id == *self.source.cluster_id;
             let patience = self.config.delivery.patience();
-            letters.read((&self.ends.target, &self.target), &partition, patience, is_wanted).await?;
+            letters.read((&self.ends.target, &self.target), &at, patience, is_wanted).await?;
         }
-        Ok(letters.clone())
+        Ok(letters.of(&self.key(partition), position, history))
     }
 
     fn lane(&self, partition: &TopicPartition) -> u32 {

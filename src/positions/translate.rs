@@ -69,7 +69,7 @@ pub async fn translate(
     let check = rule.and_then(|it| link.ends.checks.of(it.rule, &partition.topic));
     // After the ledger: whatever it tells of is found.
     let letters = if check.is_some() || position.dead_letters.is_some() {
-        link.letters(link.lane(partition)).await?.of(&link.key(partition), position, history)
+        link.letters(partition, position, history).await?
     } else {
         OfPartition::new()
     };

@@ -25,6 +25,11 @@ impl Mask {
         Self { key: renumbers(Part::Key), value: renumbers(Part::Value) }
     }
 
+    #[cfg(test)]
+    pub(super) fn with_value(self) -> Self {
+        Self { value: true, ..self }
+    }
+
     pub(super) fn key<'a>(self, record: &RecordView<'a>) -> Option<Cow<'a, [u8]>> {
         record.key.map(|it| without_id(it, self.key))
     }
