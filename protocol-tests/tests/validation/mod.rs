@@ -4,9 +4,10 @@ mod events;
 mod judge;
 mod poison;
 mod registries;
+mod verified;
 
 use libtest_mimic::Trial;
 
 pub(super) fn trials() -> Vec<Trial> {
-    [poison::trials(), registries::trials()].into_iter().flatten().collect()
+    [poison::trials(), registries::trials(), verified::trials()].into_iter().flatten().collect()
 }
