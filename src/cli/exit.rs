@@ -10,6 +10,7 @@ use crate::positions::PositionsError;
 use crate::produce::{ProduceError, RegisterError};
 use crate::reader::ReadError;
 use crate::registry::{RegistryError, RegistrySetupError};
+use crate::undelivered::UndeliveredError;
 use crate::verify::{LettersError, VerifyError};
 use std::process::ExitCode;
 
@@ -68,6 +69,15 @@ pub(super) fn code_of(error: &anyhow::Error) -> Exit {
             | VerifyError::StateNotKept { .. }
             | VerifyError::Interrupted => Exit::Failed,
             VerifyError::NoTopic { .. } => Exit::Usage,
+        };
+    }
+    if let Some(error) = error.downcast_ref::<UndeliveredError>() {
+        return match error {
+            UndeliveredError::Read(ReadError::Cluster(error)) => of_cluster(error),
+            UndeliveredError::NoId { .. } => Exit::Usage,
+            UndeliveredError::Read(_) | UndeliveredError::Batch { .. } | UndeliveredError::NoSuch { .. } => {
+                Exit::Failed
+            }
         };
     }
     if let Some(error) = error.downcast_ref::<ProduceError>() {

@@ -57,7 +57,7 @@ pub struct PartCheck {
 #[derive(Clone, Debug)]
 pub enum Expected {
     /// One schema, whatever id a record names. Of single-object encoding the fingerprint must be the schema's.
-    Fixed { validator: Arc<Validator>, fingerprint: [u8; 8] },
+    Fixed { schema: Schema, validator: Arc<Validator>, fingerprint: [u8; 8] },
     /// Whatever the source's registry has under the id.
     Registry {
         /// None: of any.
@@ -185,7 +185,8 @@ impl Loader<'_> {
                         .map_err(|mismatch| self.problem("compatible_with", mismatch))?;
                 }
                 let validator = Validator::compile(&schema, rules).map_err(|error| self.problem(key, error))?;
-                Expected::Fixed { validator: Arc::new(validator), fingerprint: schema.fingerprint() }
+                let fingerprint = schema.fingerprint();
+                Expected::Fixed { schema, validator: Arc::new(validator), fingerprint }
             }
         };
         let framing = match (framing, source) {
