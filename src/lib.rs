@@ -35,6 +35,7 @@ pub mod source;
 pub mod target;
 pub mod topics;
 pub mod types;
+pub mod undelivered;
 pub mod verify;
 pub mod wire;
 

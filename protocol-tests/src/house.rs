@@ -23,6 +23,7 @@ const LAYERS: &[&[&str]] = &[
     &["verify"],
     &["positions"],
     &["incidents"],
+    &["undelivered"],
     &["monitor"],
     &["produce"],
     &["consume"],

@@ -150,9 +150,8 @@ struct DeadLetterTopic {
 }
 
 impl DeadLetterTopic {
-    /// It has a partition for each lane, unless somebody else has made it.
     fn of(&self, lane: u32) -> DeadLetterBox {
-        let partition = i32::try_from(lane).unwrap_or(i32::MAX) % self.partitions.max(1);
+        let partition = dead_letters::partition_of(lane, self.partitions);
         let partition = TopicPartition::new(Arc::clone(&self.name), partition);
         DeadLetterBox { partition, max_message_bytes: self.max_message_bytes }
     }

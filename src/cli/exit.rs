@@ -10,7 +10,8 @@ use crate::positions::PositionsError;
 use crate::produce::{ProduceError, RegisterError};
 use crate::reader::ReadError;
 use crate::registry::{RegistryError, RegistrySetupError};
-use crate::verify::VerifyError;
+use crate::undelivered::UndeliveredError;
+use crate::verify::{LettersError, VerifyError};
 use std::process::ExitCode;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,19 +53,31 @@ pub(super) fn code_of(error: &anyhow::Error) -> Exit {
     if let Some(error) = error.downcast_ref::<PositionsError>() {
         return match error {
             PositionsError::Run(error) => of_run(error),
-            PositionsError::Read(ReadError::Cluster(error)) => of_cluster(error),
+            PositionsError::Read(ReadError::Cluster(error))
+            | PositionsError::Letters(LettersError::Read(ReadError::Cluster(error))) => of_cluster(error),
             _ => Exit::Failed,
         };
     }
     if let Some(error) = error.downcast_ref::<VerifyError>() {
         return match error {
             VerifyError::Run(error) => of_run(error),
-            VerifyError::Read(ReadError::Cluster(error)) => of_cluster(error),
+            VerifyError::Read(ReadError::Cluster(error))
+            | VerifyError::Letters(LettersError::Read(ReadError::Cluster(error))) => of_cluster(error),
             VerifyError::Read(_)
+            | VerifyError::Letters(_)
             | VerifyError::StateUnknown { .. }
             | VerifyError::StateNotKept { .. }
             | VerifyError::Interrupted => Exit::Failed,
             VerifyError::NoTopic { .. } => Exit::Usage,
+        };
+    }
+    if let Some(error) = error.downcast_ref::<UndeliveredError>() {
+        return match error {
+            UndeliveredError::Read(ReadError::Cluster(error)) => of_cluster(error),
+            UndeliveredError::NoId { .. } => Exit::Usage,
+            UndeliveredError::Read(_) | UndeliveredError::Batch { .. } | UndeliveredError::NoSuch { .. } => {
+                Exit::Failed
+            }
         };
     }
     if let Some(error) = error.downcast_ref::<ProduceError>() {

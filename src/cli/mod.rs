@@ -2,6 +2,7 @@
 
 mod check;
 mod consume;
+mod dead_letters;
 mod demo;
 mod end;
 mod exit;
@@ -55,6 +56,9 @@ enum Command {
     /// Show what stands still and why; let it go on past a gap.
     #[command(after_help = incidents::HELP)]
     Incidents(incidents::IncidentsArguments),
+    /// Look into the records that did not pass their topic's check.
+    #[command(after_help = dead_letters::HELP)]
+    DeadLetters(dead_letters::DeadLettersArguments),
     /// Prove the copy: read both clusters, and compare them record by record.
     #[command(after_help = verify::HELP)]
     Verify(verify::VerifyArguments),
@@ -83,6 +87,7 @@ pub fn main() -> ExitCode {
         Command::Check { config, json } => check::check(&config, json),
         Command::Positions(arguments) => positions::positions(&arguments),
         Command::Incidents(arguments) => incidents::incidents(&arguments),
+        Command::DeadLetters(arguments) => dead_letters::dead_letters(&arguments),
         Command::Verify(arguments) => verify::verify(&arguments),
         Command::Produce(arguments) => produce::produce(&arguments),
         Command::Consume(arguments) => consume::consume(&arguments),

@@ -121,7 +121,7 @@ fn render(report: &Report, elapsed: Duration, bytes: u64) -> String {
     for partition in &report.partitions {
         of_partition(&mut text, partition);
     }
-    let Counts { records, unknown, accepted, superseded, .. } = report.total;
+    let Counts { records, unknown, accepted, superseded, dead_lettered, .. } = report.total;
     let seconds = elapsed.as_secs_f64().max(0.001);
     let _ = writeln!(
         text,
@@ -130,6 +130,7 @@ fn render(report: &Report, elapsed: Duration, bytes: u64) -> String {
         bytes as f64 / 1e6 / seconds
     );
     for (count, what) in [
+        (dead_lettered, "records are in the dead letters instead, once and as they are at the source"),
         (unknown, "records cannot be compared: one end has them no more"),
         (accepted, "records were left out by decision, see `kafka-bridge incidents`"),
         (superseded, "records are at one end alone, whose later version both have: log compaction"),
@@ -159,11 +160,20 @@ fn verdict(report: &Report) -> String {
     if stopped > 0 {
         parts.push(format!("{stopped} partitions could not be compared to the end"));
     }
+    let miscounted = report.partitions.iter().filter(|it| it.miscounted.is_some()).count();
+    if miscounted > 0 {
+        parts.push(format!("{miscounted} partitions are counted otherwise by the ledger"));
+    }
     if report.is_interrupted {
         parts.push("interrupted".to_owned());
     }
     if parts.is_empty() {
-        return "clean: each record exactly once, in order, unaltered".to_owned();
+        return match total.dead_lettered {
+            0 => "clean: each record exactly once, in order, unaltered".to_owned(),
+            _ => {
+                "clean: each record exactly once, in order, unaltered, at the target or in the dead letters".to_owned()
+            }
+        };
     }
     parts.join("; ")
 }
@@ -172,9 +182,13 @@ fn of_partition(text: &mut String, partition: &PartitionReport) {
     let PartitionReport { topic, partition: number, target_topic, target_partition, counts, .. } = partition;
     let to = if topic == target_topic { String::new() } else { format!(" -> {target_topic}-{target_partition}") };
     let state = if partition.is_clean() { "clean" } else { "DIFFERENT" };
+    let letters = match counts.dead_lettered {
+        0 => String::new(),
+        count => format!(", {count} in the dead letters"),
+    };
     let _ = writeln!(
         text,
-        "{topic}-{number}{to}  {state}  {} records  source {} to {}  target {} to {}",
+        "{topic}-{number}{to}  {state}  {} records{letters}  source {} to {}  target {} to {}",
         counts.records, partition.source_from, partition.source_to, partition.target_from, partition.target_to
     );
     for difference in partition.differences.iter().take(SHOWN_MAX) {
@@ -184,7 +198,7 @@ fn of_partition(text: &mut String, partition: &PartitionReport) {
     if more > 0 {
         let _ = writeln!(text, "  and {more} more differences");
     }
-    for note in partition.stopped.iter().chain(&partition.notes) {
+    for note in partition.stopped.iter().chain(&partition.miscounted).chain(&partition.notes) {
         let _ = writeln!(text, "  {note}");
     }
 }
@@ -192,6 +206,16 @@ fn of_partition(text: &mut String, partition: &PartitionReport) {
 fn shown(difference: &Difference) -> String {
     let offset = |it: Option<i64>| it.map_or("unknown".to_owned(), |it| it.to_string());
     let (source, target) = (offset(difference.source_offset), offset(difference.target_offset));
+    if let (Some(id), None) = (&difference.dead_letter, difference.target_offset) {
+        let kind = match difference.kind {
+            Kind::Missing => "missing",
+            Kind::Doubled => "doubled",
+            Kind::Reordered => "reordered",
+            Kind::Altered => "altered",
+            Kind::Phantom => "phantom",
+        };
+        return format!("{kind:<10} source offset {source}, dead letter {id}: {}", difference.what);
+    }
     let text = match difference.kind {
         Kind::Missing => format!("missing    source offset {source}, before target offset {target}"),
         Kind::Doubled => format!("doubled    source offset {source}, again at target offset {target}"),

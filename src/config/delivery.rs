@@ -145,6 +145,11 @@ impl fmt::Display for Weakness {
 }
 
 impl Delivery {
+    /// A transaction that is open longer is not the link's, or its coordinator would have aborted it.
+    pub fn patience(&self) -> Duration {
+        Duration::from_millis(u64::from(self.transaction_timeout_ms.unsigned_abs())) + self.request_timeout
+    }
+
     pub(super) fn read(reader: &mut Reader<'_>, root: &Section<'_>) -> Self {
         let section = reader.section(root, "delivery");
         reader.refuse_unknown(&section);

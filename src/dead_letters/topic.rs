@@ -12,6 +12,11 @@ const RETENTION_MS: &str = "-1";
 /// From three replicas on, a record must not hang on one of them.
 const MIN_INSYNC_REPLICAS: &str = "2";
 
+/// Where a lane writes. The topic has a partition for each lane, unless somebody else has made it.
+pub fn partition_of(lane: u32, partitions: i32) -> i32 {
+    i32::try_from(lane).unwrap_or(i32::MAX) % partitions.max(1)
+}
+
 /// A partition for each lane: what one lane writes keeps its order.
 pub fn new_topic(name: &str, lanes: NonZeroU32, replication_factor: Option<i16>) -> NewTopic {
     let mut configs = BTreeMap::from([

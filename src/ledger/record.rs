@@ -134,11 +134,21 @@ pub struct Proof {
     pub target_to: i64,
     /// Since the first proof, as the hash.
     pub records: u64,
-    /// A chain of SHA-256 over all records in their order, in hexadecimal digits.
+    /// Source records that were found in the dead letters instead, since the first proof.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub dead_letters: u64,
+    /// A chain of SHA-256 over all copied records in their order, in hexadecimal digits. Dead letters are counted and not
+    /// hashed, so that whoever has the target's topic alone can compute it again; of schemas whose ids are mapped, the ids are
+    /// zero.
     pub sha256: String,
     pub host: String,
     pub version: String,
     pub time_ms: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 #[derive(Serialize, Deserialize)]
@@ -292,6 +302,7 @@ mod tests {
             target_from: 1,
             target_to: 8,
             records: 7,
+            dead_letters: 2,
             sha256: "00".into(),
             host: "h".into(),
             version: "0.1.0".into(),

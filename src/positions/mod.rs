@@ -15,7 +15,9 @@ use crate::ledger::{History, Position, PositionKey};
 use crate::reader::ReadError;
 use crate::topics::plan::lane;
 use crate::types::TopicPartition;
+use crate::verify::{Letters, LettersError, OfPartition, partition_of};
 use std::collections::BTreeMap;
+use tokio::sync::Mutex;
 
 #[derive(Debug, thiserror::Error)]
 pub enum PositionsError {
@@ -23,6 +25,8 @@ pub enum PositionsError {
     Run(#[from] RunError),
     #[error(transparent)]
     Read(#[from] ReadError),
+    #[error(transparent)]
+    Letters(#[from] LettersError),
     #[error("{partition}: the ledger has no position for it: nothing of it was copied by this link")]
     Unknown { partition: TopicPartition },
     #[error(
@@ -55,6 +59,8 @@ pub struct Link<'a> {
     source: Metadata,
     target: Metadata,
     histories: BTreeMap<u32, History>,
+    /// As far as somebody has asked for them: a group's partitions share a few partitions of dead letters.
+    letters: Mutex<Letters>,
 }
 
 impl<'a> Link<'a> {
@@ -64,7 +70,7 @@ impl<'a> Link<'a> {
         let topic = config.link.ledger_topic();
         let histories = History::of_all_lanes(&ends.target, &target, &topic, config.delivery.lanes).await;
         let histories = histories.map_err(RunError::Ledger)?;
-        Ok(Self { config, ends, source, target, histories })
+        Ok(Self { config, ends, source, target, histories, letters: Mutex::default() })
     }
 
     pub fn config(&self) -> &'a Config {
@@ -83,6 +89,22 @@ impl<'a> Link<'a> {
     /// What the ledger says, by lane.
     pub fn histories(&self) -> &BTreeMap<u32, History> {
         &self.histories
+    }
+
+    /// Which records of a partition went to the dead letters instead.
+    async fn letters(
+        &self,
+        partition: &TopicPartition,
+        position: &Position,
+        history: &History,
+    ) -> Result<OfPartition, LettersError> {
+        let mut letters = self.letters.lock().await;
+        if let Some(at) = partition_of(self.config, &self.target, self.lane(partition)) {
+            let is_wanted = |key: &PositionKey| *key.cluster_id == *self.source.cluster_id;
+            let patience = self.config.delivery.patience();
+            letters.read((&self.ends.target, &self.target), &at, patience, is_wanted).await?;
+        }
+        Ok(letters.of(&self.key(partition), position, history))
     }
 
     fn lane(&self, partition: &TopicPartition) -> u32 {

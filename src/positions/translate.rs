@@ -5,8 +5,9 @@ use crate::batch::{BatchError, RawBatch, UNCOMPRESSED_BYTES_MAX};
 use crate::cluster::{Cluster, TopicConfigs};
 use crate::ledger::Anchor;
 use crate::reader::Stream;
+use crate::topics::plan::TopicRules;
 use crate::types::TopicPartition;
-use crate::verify::Digest;
+use crate::verify::{Digest, Mask, OfPartition};
 use serde::Serialize;
 use std::collections::{BTreeSet, VecDeque};
 use uuid::Uuid;
@@ -64,6 +65,14 @@ pub async fn translate(
             });
         }
     };
+    let rule = TopicRules::compile(link.config).matches(&partition.topic);
+    let check = rule.and_then(|it| link.ends.checks.of(it.rule, &partition.topic));
+    // After the ledger: whatever it tells of is found.
+    let letters = if check.is_some() || position.dead_letters.is_some() {
+        link.letters(partition, position, history).await?
+    } else {
+        OfPartition::new()
+    };
     let walk = Walk {
         link,
         source: partition,
@@ -77,6 +86,8 @@ pub async fn translate(
             .filter(|it| it.0.0 == link.key(partition))
             .map(|it| (it.0.1, it.1.next_offset))
             .collect(),
+        letters,
+        mask: Mask::of(check.as_ref()),
     };
     let is_compacted = link.is_compacted(partition, &target).await;
     let target_offset = if is_compacted {
@@ -113,6 +124,10 @@ struct Walk<'a> {
     next_offset: i64,
     /// Offsets that were left out by decision.
     gaps: Vec<(i64, i64)>,
+    /// Source records that went to the dead letters instead.
+    letters: OfPartition,
+    /// Schemas' ids that are others in the copy.
+    mask: Mask,
 }
 
 impl Walk<'_> {
@@ -138,7 +153,8 @@ impl Walk<'_> {
             let (partition, offset, next_offset) = (self.source.clone(), self.offset, self.next_offset);
             return Err(PositionsError::NotCopied { partition, offset, next_offset });
         }
-        Ok(!self.gaps.iter().any(|(from, to)| (*from..*to).contains(&offset)))
+        let is_left_out = self.gaps.iter().any(|(from, to)| (*from..*to).contains(&offset));
+        Ok(!is_left_out && !self.letters.contains_key(&offset))
     }
 
     fn is_beyond(&self, source_end: i64) -> Result<(), PositionsError> {
@@ -188,7 +204,8 @@ impl Walk<'_> {
         let is_whole = header.base_offset >= self.anchor.source_offset
             && header.next_offset() <= self.offset.min(self.next_offset)
             && !header.has_gaps()
-            && self.gaps.is_empty();
+            && self.gaps.is_empty()
+            && self.letters.range(header.base_offset..header.next_offset()).next().is_none();
         if is_whole {
             return Ok(i64::from(header.record_count));
         }
@@ -212,7 +229,7 @@ impl Walk<'_> {
                 for record in decoded.records() {
                     let record = record.map_err(|error| self.damaged(error))?;
                     if self.is_copied(decoded.offset(&record))? {
-                        order.push_back(Digest::of(decoded.timestamp(&record), &record));
+                        order.push_back(Digest::masked(decoded.timestamp(&record), &record, self.mask));
                     }
                     if order.len() > DIGESTS_MAX {
                         order.pop_front();
@@ -231,7 +248,7 @@ impl Walk<'_> {
                     if offset < self.anchor.target_offset {
                         continue;
                     }
-                    if before.contains(&Digest::of(decoded.timestamp(&record), &record)) {
+                    if before.contains(&Digest::masked(decoded.timestamp(&record), &record, self.mask)) {
                         next = None;
                     } else if next.is_none() {
                         next = Some(offset);

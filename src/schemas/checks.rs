@@ -40,6 +40,12 @@ impl TopicCheck {
             Part::Value => self.value.as_ref(),
         }
     }
+
+    /// Its ids are the target registry's in the copy.
+    pub fn renumbers(&self, part: Part) -> bool {
+        let is_registered = |it: &PartCheck| matches!(it.expected, Expected::Registry { .. });
+        self.schema_ids == SchemaIds::Map && self.part(part).is_some_and(is_registered)
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -51,7 +57,7 @@ pub struct PartCheck {
 #[derive(Clone, Debug)]
 pub enum Expected {
     /// One schema, whatever id a record names. Of single-object encoding the fingerprint must be the schema's.
-    Fixed { validator: Arc<Validator>, fingerprint: [u8; 8] },
+    Fixed { schema: Schema, validator: Arc<Validator>, fingerprint: [u8; 8] },
     /// Whatever the source's registry has under the id.
     Registry {
         /// None: of any.
@@ -179,7 +185,8 @@ impl Loader<'_> {
                         .map_err(|mismatch| self.problem("compatible_with", mismatch))?;
                 }
                 let validator = Validator::compile(&schema, rules).map_err(|error| self.problem(key, error))?;
-                Expected::Fixed { validator: Arc::new(validator), fingerprint: schema.fingerprint() }
+                let fingerprint = schema.fingerprint();
+                Expected::Fixed { schema, validator: Arc::new(validator), fingerprint }
             }
         };
         let framing = match (framing, source) {

@@ -5,11 +5,13 @@
 
 use super::align::{align, altered_parts, between};
 use super::compacted::Waiting;
-use super::entry::{Chain, Digest, Entry, fingerprint};
-use super::feed::Feed;
+use super::entry::{Chain, Digest, Entry, Mask, fingerprint};
+use super::feed::{Feed, Passed};
 use super::found::{Difference, Found, Kind, Lone};
+use super::letters::OfPartition;
 use crate::batch::{BatchError, RawBatch};
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Records of each end that are looked at to find where they agree again: first few, for most differences are small.
 const WINDOW_FIRST: usize = 64;
@@ -39,6 +41,10 @@ pub(super) struct Rules {
     pub(super) due_before: i64,
     /// Source offsets that were left out by decision.
     pub(super) gaps: Vec<Range<i64>>,
+    /// Source records that went to the dead letters instead.
+    pub(super) letters: Arc<OfPartition>,
+    /// Schemas' ids that are others in the copy.
+    pub(super) mask: Mask,
     pub(super) is_compacted: bool,
     /// Of source topics with LogAppendTime: what their producers wrote was copied.
     pub(super) with_create_time: bool,
@@ -79,8 +85,9 @@ enum Progress {
 
 impl Comparer {
     pub(super) fn new(rules: Rules, chain: Option<Chain>, found: Found) -> Self {
-        let source = Feed::new(rules.source.start, rules.source.end, rules.with_create_time);
-        let target = Feed::new(rules.target.start, rules.target.end, false);
+        let mut source = Feed::new(rules.source.start, rules.source.end, rules.with_create_time, rules.mask);
+        source.pass_over(&rules.letters);
+        let target = Feed::new(rules.target.start, rules.target.end, false, rules.mask);
         let is_loose = rules.is_loose;
         let (at_source, at_target) = (Waiting::default(), Waiting::default());
         Self { rules, source, target, window: 0, is_loose, at_source, at_target, chain, found, bytes: 0 }
@@ -127,11 +134,18 @@ impl Comparer {
     pub(super) fn point(&self) -> Option<Point> {
         let is_clear = self.window == 0 && self.source.ahead.is_empty() && self.target.ahead.is_empty();
         let is_explained = self.at_source.is_empty() && self.at_target.is_empty();
-        let point = Point { source_offset: self.source.next, target_offset: self.target.next };
+        let point = Point { source_offset: self.source.behind(), target_offset: self.target.next };
         (is_clear && is_explained && !self.is_loose).then_some(point)
     }
 
     pub(super) fn step(&mut self) -> Result<Step, BatchError> {
+        let step = self.stepped();
+        // Whoever looks at what was found finds what was passed over there too.
+        self.judge_passed();
+        step
+    }
+
+    fn stepped(&mut self) -> Result<Step, BatchError> {
         loop {
             if self.window > 0 {
                 if let Some(end) = self.resynchronise()? {
@@ -162,15 +176,15 @@ impl Comparer {
         }
         let explains = !self.at_source.is_empty() || !self.at_target.is_empty();
         while let (Some(ours), Some(theirs)) = (self.source.head()?, self.target.head()?) {
-            let is_same = ours.timestamp == theirs.timestamp && ours.record.has_contents_of(&theirs.record);
+            let is_same = ours.timestamp == theirs.timestamp && self.rules.mask.is_same(&ours.record, &theirs.record);
             if !is_same {
                 return Ok(Progress::Differ);
             }
             if let Some(chain) = &mut self.chain {
-                chain.push(Digest::of(theirs.timestamp, &theirs.record));
+                chain.push(Digest::masked(theirs.timestamp, &theirs.record, self.rules.mask));
             }
             if explains {
-                let key = fingerprint(ours.record.key);
+                let key = fingerprint(self.rules.mask.key(&ours.record).as_deref());
                 self.at_source.seen(key);
                 self.at_target.seen(key);
             }
@@ -334,7 +348,35 @@ impl Comparer {
 
     fn differs(&mut self, kind: Kind, ours: &Entry, theirs: &Entry, what: String) {
         let (source_offset, target_offset) = (Some(ours.offset), Some(theirs.offset));
-        self.found.difference(Difference { kind, source_offset, target_offset, what });
+        self.found.difference(Difference { kind, source_offset, target_offset, dead_letter: None, what });
+    }
+
+    /// In the dead letters once and as it is at the source, a record is where it should be.
+    fn judge_passed(&mut self) {
+        for Passed { offset, digest, filed } in std::mem::take(&mut self.source.passed) {
+            let mut tell = |kind, at: &super::letters::Filed, what: &str| {
+                let (source_offset, dead_letter) = (Some(offset), Some(at.id()));
+                let what = what.to_owned();
+                self.found.difference(Difference { kind, source_offset, target_offset: None, dead_letter, what });
+            };
+            let Some(digest) = digest else {
+                if self.rules.is_compacted {
+                    self.found.counts.unknown += filed.len() as u64;
+                } else {
+                    filed.iter().for_each(|it| tell(Kind::Phantom, it, "the source has no such record"));
+                }
+                continue;
+            };
+            let mut is_there = false;
+            for filed in &filed {
+                match (filed.digest == digest, is_there) {
+                    (true, false) => is_there = true,
+                    (true, true) => tell(Kind::Doubled, filed, "there twice"),
+                    (false, _) => tell(Kind::Altered, filed, "not the source's record"),
+                }
+            }
+            self.found.counts.dead_lettered += u64::from(is_there);
+        }
     }
 
     fn only_at_source(&mut self, entry: &Entry, other_offset: i64, is_loose: bool) {
@@ -365,6 +407,8 @@ impl Comparer {
     }
 
     fn finish(&mut self) {
+        let unmet = self.source.unmet();
+        self.source.passed.extend(unmet);
         let (ends, is_part) = ((self.source.next, self.target.next), self.rules.is_part);
         let counts = &mut self.found.counts;
         let (missing, surplus) = (self.at_source.finish(), self.at_target.finish());

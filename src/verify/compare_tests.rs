@@ -1,11 +1,13 @@
 //! Each difference is planted once, alone: it must be named as what it is, where it is, and nothing else with it.
 
 use super::compare::{Comparer, End, Point, Rules, Step};
-use super::entry::Chain;
+use super::entry::{Chain, Digest, Mask};
 use super::found::{Found, Kind};
+use super::letters::{Filed, OfPartition};
 use crate::batch::{BatchBuilder, Compression, RawBatch, split};
 use bytes::Bytes;
 use proptest::prelude::*;
+use std::sync::Arc;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Record {
@@ -60,6 +62,8 @@ fn rules(source: &[Record], target: &[Record]) -> Rules {
         target: 0..end(target),
         due_before: end(source),
         gaps: Vec::new(),
+        letters: Arc::default(),
+        mask: Mask::default(),
         is_compacted: false,
         with_create_time: false,
         is_loose: false,
@@ -309,5 +313,142 @@ proptest! {
         let net = found.counts.records + found.surplus.len() as u64;
         prop_assert_eq!(net, target.len() as u64);
         prop_assert_eq!(found.counts.records + found.counts.missing, source.len() as u64);
+    }
+}
+
+fn filed(record: &Record, offset: i64) -> Filed {
+    let batch = batch(std::slice::from_ref(record), Compression::None).decode(1 << 20).unwrap();
+    let view = batch.records().next().unwrap().unwrap();
+    Filed { id: (2, offset), digest: Digest::of(record.timestamp, &view), time_ms: 0 }
+}
+
+/// A copy in which each of these went to the dead letters instead.
+fn without(offsets: &[i64]) -> (Vec<Record>, OfPartition) {
+    let target = renumbered(copy(COUNT).into_iter().filter(|it| !offsets.contains(&it.offset)).collect());
+    let letters = (0..).zip(offsets).map(|(at, it)| (*it, vec![filed(&record(*it, *it), at)])).collect();
+    (target, letters)
+}
+
+fn with_letters(target: &[Record], letters: &OfPartition) -> Found {
+    let source = copy(COUNT);
+    compare(Rules { letters: Arc::new(letters.clone()), ..rules(&source, target) }, &source, target)
+}
+
+const DEAD: [i64; 6] = [0, 1, 700, 1_234, COUNT - 2, COUNT - 1];
+
+#[test]
+fn what_is_in_the_dead_letters_is_where_it_should_be() {
+    let (target, letters) = without(&DEAD);
+    let found = with_letters(&target, &letters);
+    assert_eq!((found.counts.dead_lettered, found.counts.differences()), (6, 0), "{found:?}");
+    assert_eq!((found.counts.records, found.surplus.len()), (COUNT as u64 - 6, 0));
+    // All of them, and of the whole partition.
+    let (target, letters) = without(&(0..COUNT).collect::<Vec<_>>());
+    let found = with_letters(&target, &letters);
+    assert_eq!((found.counts.dead_lettered, found.counts.records), (COUNT as u64, 0));
+    assert_eq!(found.counts.differences(), 0);
+}
+
+#[test]
+fn what_is_wrong_with_a_dead_letter_is_told() {
+    let (target, letters) = without(&DEAD);
+    let told = |letters: &OfPartition, target: &[Record]| {
+        let found = with_letters(target, letters);
+        let all = found.differences.iter().map(|it| (it.kind, it.source_offset, it.dead_letter.clone()));
+        (all.collect::<Vec<_>>(), found)
+    };
+    let one = |kind, offset, id: &str| vec![(kind, Some(offset), Some(id.to_owned()))];
+
+    let mut doubled = letters.clone();
+    doubled.get_mut(&700).unwrap().push(filed(&record(700, 700), 9));
+    let (all, found) = told(&doubled, &target);
+    assert_eq!((all, found.counts.dead_lettered), (one(Kind::Doubled, 700, "2-9"), 6));
+
+    let mut altered = letters.clone();
+    let mut flipped = record(700, 700);
+    flipped.value.as_mut().unwrap()[0] ^= 1;
+    altered.insert(700, vec![filed(&flipped, 9)]);
+    let (all, found) = told(&altered, &target);
+    assert_eq!((all, found.counts.dead_lettered), (one(Kind::Altered, 700, "2-9"), 5));
+
+    let mut gone = letters.clone();
+    gone.remove(&700);
+    let (all, found) = told(&gone, &target);
+    assert_eq!((all, found.counts.missing), (vec![(Kind::Missing, Some(700), None)], 1));
+
+    let (shorter, mut phantom) = without(&DEAD);
+    phantom.insert(COUNT + 5, vec![filed(&record(0, 0), 9)]);
+    let source = copy(COUNT);
+    let beyond = Rules { letters: Arc::new(phantom), ..rules(&source, &shorter) };
+    let found = compare(Rules { source: 0..COUNT + 10, ..beyond.clone() }, &source, &shorter);
+    assert_eq!((found.counts.phantom, found.differences[0].source_offset), (1, Some(COUNT + 5)));
+    // What is not asked for is not judged.
+    assert_eq!(compare(beyond, &source, &shorter).counts.differences(), 0);
+
+    let mut both = copy(COUNT).into_iter().filter(|it| it.offset == 700 || !DEAD.contains(&it.offset));
+    let found = with_letters(&renumbered(both.by_ref().collect()), &letters);
+    assert_eq!((found.surplus.len(), found.counts.dead_lettered, found.counts.differences()), (1, 6, 0));
+    assert_eq!(found.surplus[0].offset, 698);
+}
+
+#[test]
+fn batches_without_a_dead_letter_are_compared_as_they_are() {
+    let (target, letters) = without(&DEAD);
+    // Cut so that what lies between two dead letters is the same at both ends.
+    let cut = |all: &[Record]| {
+        let is_same = |one: &Record, other: &Record| {
+            let number = |it: &Record| it.timestamp - 1_000;
+            number(one) / 10 == number(other) / 10
+        };
+        all.chunk_by(is_same).map(|it| batch(it, Compression::Lz4)).collect::<Vec<_>>()
+    };
+    let source = copy(COUNT);
+    let rules = Rules { letters: Arc::new(letters), ..rules(&source, &target) };
+    let mut comparer = Comparer::new(rules, None, Found::default());
+    let found = run(&mut comparer, cut(&source), cut(&target));
+    assert_eq!((found.counts.dead_lettered, found.counts.differences()), (6, 0));
+    assert_eq!(comparer.point(), Some(Point { source_offset: COUNT, target_offset: COUNT - 6 }));
+}
+
+#[test]
+fn of_a_mapped_schema_the_id_alone_may_differ() {
+    let framed = |id: u8, it: i64| {
+        let value = Some([&[0, 0, 0, 0, id], format!("value {it}").as_bytes()].concat());
+        Record { value, ..record(it, it) }
+    };
+    let source: Vec<_> = (0..COUNT).map(|it| framed(3, it)).collect();
+    let mut target: Vec<_> = (0..COUNT).map(|it| framed(77, it)).collect();
+    let mask = Mask::default().with_value();
+    let mapped = |target: &[Record]| compare(Rules { mask, ..rules(&source, target) }, &source, target);
+    let found = mapped(&target);
+    assert_eq!((found.counts.records, found.counts.differences()), (COUNT as u64, 0));
+    assert!(of(&source, &target).counts.differences() > 0);
+    for at in [0, 5, 9] {
+        target[1_500].value.as_mut().unwrap()[at] ^= 1;
+        assert_eq!(kinds(&mapped(&target)), [(Kind::Altered, Some(1_500), Some(1_500), "value")], "{at}");
+        target[1_500].value.as_mut().unwrap()[at] ^= 1;
+    }
+    target.remove(2_000);
+    assert_eq!(mapped(&renumbered(target)).counts.missing, 1);
+}
+
+proptest! {
+    #![proptest_config(crate::testing::config(64))]
+    /// Wherever dead letters are, and whatever is lost beside them: what is told is what is gone.
+    #[test]
+    fn what_is_neither_copied_nor_a_dead_letter_is_missing(
+        fates in prop::collection::vec(0..12_u8, 1..400), sizes in (1..30_usize, 1..30_usize),
+    ) {
+        let source: Vec<_> = (0..fates.len() as i64).map(|it| record(it, it)).collect();
+        let fate = |it: &Record| fates[it.offset as usize];
+        let letters: OfPartition = source.iter().filter(|it| fate(it) == 0).map(|it| (it.offset, vec![filed(it, 0)])).collect();
+        let target = renumbered(source.iter().filter(|it| fate(it) > 1).cloned().collect());
+        let count = |wanted: u8| fates.iter().filter(|it| **it == wanted).count() as u64;
+        let rules = Rules { letters: Arc::new(letters), ..rules(&source, &target) };
+        let mut found = run(&mut Comparer::new(rules, None, Found::default()), batches(&source, sizes.0), batches(&target, sizes.1));
+        found.pair_moved();
+        let counts = &found.counts;
+        prop_assert_eq!((counts.dead_lettered, counts.missing, counts.differences()), (count(0), count(1), count(1)));
+        prop_assert_eq!(counts.records, target.len() as u64);
     }
 }

@@ -2,8 +2,9 @@
 
 use super::VerifyError;
 use super::compare::Rules;
-use super::entry::{Chain, Digest};
+use super::entry::{Chain, Digest, Mask};
 use super::found::Found;
+use super::letters::{Letters, OfPartition, partition_of};
 use super::state::{Saved, State};
 use crate::bridge::{Ends, RunError, topics_of};
 use crate::cluster::{At, Metadata};
@@ -43,6 +44,15 @@ pub struct Options {
     pub state: Option<PathBuf>,
 }
 
+/// What the proof that this one goes on from has since its first.
+#[derive(Clone, Debug)]
+pub(super) struct Proved {
+    pub(super) source: Range<i64>,
+    pub(super) target: Range<i64>,
+    pub(super) records: u64,
+    pub(super) dead_letters: u64,
+}
+
 /// One partition.
 #[derive(Clone, Debug)]
 pub(super) struct Job {
@@ -55,14 +65,26 @@ pub(super) struct Job {
     /// The first offset that the source still holds.
     pub(super) source_start: i64,
     pub(super) ranges: Vec<Rules>,
+    pub(super) letters: Arc<OfPartition>,
+    pub(super) mask: Mask,
+    /// What the ledger counts, where all of it is compared.
+    pub(super) counted: Option<Counted>,
     /// Before them.
     pub(super) found: Found,
-    /// Of a proof that this one goes on from, with where that began and how many records it has.
+    /// Of a proof that this one goes on from.
     pub(super) chain: Option<Chain>,
-    pub(super) proved: Option<(Range<i64>, Range<i64>, u64)>,
+    pub(super) proved: Option<Proved>,
     pub(super) notes: Vec<String>,
     /// Why nothing, or not all, can be compared.
     pub(super) stopped: Option<String>,
+}
+
+/// By the ledger, since the first record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Counted {
+    pub(super) records: u64,
+    pub(super) dead_letters: u64,
+    pub(super) next_offset: i64,
 }
 
 #[derive(Debug)]
@@ -95,7 +117,7 @@ impl Cut {
         let histories = History::of_all_lanes(&ends.target, &target, &topic, config.delivery.lanes).await;
         let histories = histories.map_err(RunError::Ledger)?;
         let time = SystemTime::now();
-        let mut known = Vec::new();
+        let (mut known, mut checks) = (Vec::new(), BTreeMap::new());
         let mut cut = Self {
             time,
             source_cluster_id: source.cluster_id.clone(),
@@ -113,15 +135,24 @@ impl Cut {
                 let lane = lane(&entry.source, number, config.delivery.lanes);
                 let history = histories.get(&lane);
                 match history.and_then(|it| Some((it, it.positions.get(&key)?.clone()))) {
-                    Some((history, position)) => known.push((key, lane, position, history)),
+                    Some((history, position)) => {
+                        let check = ends.checks.of(entry.rule, &entry.source);
+                        checks.insert(Arc::clone(&entry.source), (check.is_some(), Mask::of(check.as_ref())));
+                        known.push((key, lane, position, history));
+                    }
                     None => cut.not_begun += 1,
                 }
             }
         }
         let offsets = Offsets::ask(config, ends, options, &source, &target, &known).await?;
         let compacted = compacted(ends, &known).await;
+        let is_checked = |key: &PositionKey| checks.get(&key.topic).copied().unwrap_or_default();
+        let letters = letters(config, ends, &target, &known, |key| is_checked(key).0).await?;
         for (key, lane, position, history) in known {
-            let place = Place { options, config, history, offsets: &offsets, source: &source, target: &target };
+            let mask = is_checked(&key).1;
+            let letters = &letters;
+            let (offsets, source, target) = (&offsets, &source, &target);
+            let place = Place { options, config, history, offsets, source, target, letters, mask };
             let is_compacted = compacted.contains(&key.topic) || compacted.contains(&position.target_topic);
             cut.jobs.push(place.job(key, lane, &position, is_compacted, state));
         }
@@ -152,6 +183,25 @@ async fn compacted(ends: &Ends, known: &Known<'_>) -> Vec<TopicName> {
         compacted.extend(told.into_iter().filter(|it| it.1.as_ref().is_ok_and(is_cleaned)).map(|it| it.0));
     }
     compacted
+}
+
+/// After the ledger: what it tells of is found.
+async fn letters(
+    config: &Config,
+    ends: &Ends,
+    target: &Metadata,
+    known: &Known<'_>,
+    is_checked: impl Fn(&PositionKey) -> bool,
+) -> Result<Letters, VerifyError> {
+    let of = known.iter().filter(|it| is_checked(&it.0) || it.2.dead_letters.is_some());
+    let wanted: BTreeMap<&PositionKey, u32> = of.map(|it| (&it.0, it.1)).collect();
+    let mut letters = Letters::default();
+    for lane in wanted.values() {
+        let Some(partition) = partition_of(config, target, *lane) else { break };
+        let patience = config.delivery.patience();
+        letters.read((&ends.target, target), &partition, patience, |key| wanted.contains_key(key)).await?;
+    }
+    Ok(letters)
 }
 
 struct Offsets {
@@ -185,12 +235,12 @@ impl Offsets {
         };
         let latest = at(&ends.target, target, &targets, At::Latest).await?;
         // Markers may still be on their way; a transaction that is open longer than it may be is not the link's.
-        let patience = Duration::from_millis(u64::from(config.delivery.transaction_timeout_ms.unsigned_abs()));
+        let patience = config.delivery.patience();
         let began = crate::clock::now();
         let target_end = loop {
             let stable = at(&ends.target, target, &targets, At::LastStable).await?;
             let is_stable = latest.iter().all(|(name, end)| stable.get(name).is_none_or(|it| it >= end));
-            if is_stable || crate::clock::now() - began > patience + config.delivery.request_timeout {
+            if is_stable || crate::clock::now() - began > patience {
                 break stable;
             }
             tokio::time::sleep(POLL).await;
@@ -221,6 +271,8 @@ struct Place<'a> {
     offsets: &'a Offsets,
     source: &'a Metadata,
     target: &'a Metadata,
+    letters: &'a Letters,
+    mask: Mask,
 }
 
 /// One is known, the other is another.
@@ -240,6 +292,9 @@ impl Place<'_> {
             target_topic_id: position.target_topic_id,
             source_start: 0,
             ranges: Vec::new(),
+            letters: Arc::new(self.letters.of(&key, position, self.history)),
+            mask: self.mask,
+            counted: None,
             found: Found::default(),
             chain: self.options.record.then(Chain::default),
             proved: None,
@@ -276,6 +331,8 @@ impl Place<'_> {
             target: target_start..target_end,
             due_before: position.next_offset,
             gaps: self.gaps(&job, position),
+            letters: Arc::clone(&job.letters),
+            mask: self.mask,
             is_compacted,
             with_create_time: self.config.delivery.log_append_time == LogAppendTime::CreateTime,
             is_loose: false,
@@ -302,7 +359,12 @@ impl Place<'_> {
             if let Ok(digest) = Digest::try_from(proof.sha256.clone()) {
                 job.chain = self.options.record.then_some(Chain(digest));
             }
-            job.proved = Some((proof.source_from..proof.source_to, proof.target_from..proof.target_to, proof.records));
+            job.proved = Some(Proved {
+                source: proof.source_from..proof.source_to,
+                target: proof.target_from..proof.target_to,
+                records: proof.records,
+                dead_letters: proof.dead_letters,
+            });
             let source = proof.source_to..source_end;
             job.ranges.push(Rules { source, target: proof.target_to..target_end, ..rules });
             return job;
@@ -355,6 +417,12 @@ impl Place<'_> {
             job.found.counts.unknown += first.records;
         }
         let Some(percent) = self.options.sample else {
+            let is_whole = wanted.is_none() && first.records == 0 && job.found.counts.unknown == 0;
+            job.counted = is_whole.then(|| Counted {
+                records: position.records,
+                dead_letters: position.dead_letters.as_ref().map_or(0, |it| it.records),
+                next_offset: position.next_offset,
+            });
             let source = first.source_offset..rules.source.end;
             job.ranges.push(Rules { source, target: first.target_offset..rules.target.end, ..rules });
             return;

@@ -1,10 +1,62 @@
 //! What is kept of a record that waits to be compared, and the hash of a whole sequence of them.
 
 use crate::batch::RecordView;
+use crate::dead_letters::Part;
+use crate::schemas::TopicCheck;
 use ring::digest;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::fmt;
 use std::hash::{DefaultHasher, Hasher};
+
+/// Of Confluent's framing: a magic byte of zero, and the schema's id.
+const FRAMED: std::ops::Range<usize> = 1..5;
+
+/// Of which parts the schema's id is left out: in the copy it is another one, the target registry's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Mask {
+    key: bool,
+    value: bool,
+}
+
+impl Mask {
+    pub(crate) fn of(check: Option<&TopicCheck>) -> Self {
+        let renumbers = |part| check.is_some_and(|it| it.renumbers(part));
+        Self { key: renumbers(Part::Key), value: renumbers(Part::Value) }
+    }
+
+    #[cfg(test)]
+    pub(super) fn with_value(self) -> Self {
+        Self { value: true, ..self }
+    }
+
+    pub(super) fn key<'a>(self, record: &RecordView<'a>) -> Option<Cow<'a, [u8]>> {
+        record.key.map(|it| without_id(it, self.key))
+    }
+
+    pub(super) fn value<'a>(self, record: &RecordView<'a>) -> Option<Cow<'a, [u8]>> {
+        record.value.map(|it| without_id(it, self.value))
+    }
+
+    /// Key, value and headers are the same, but for the ids of mapped schemas: every other bit counts.
+    pub(super) fn is_same(self, one: &RecordView<'_>, other: &RecordView<'_>) -> bool {
+        one.has_contents_of(other)
+            || (self != Self::default()
+                && self.key(one) == self.key(other)
+                && self.value(one) == self.value(other)
+                && one.headers().eq(other.headers()))
+    }
+}
+
+/// With zeros in its place; what is not framed stays as it is.
+fn without_id(bytes: &[u8], is_masked: bool) -> Cow<'_, [u8]> {
+    if !is_masked || bytes.first() != Some(&0) || bytes.len() < FRAMED.end {
+        return Cow::Borrowed(bytes);
+    }
+    let mut bytes = bytes.to_vec();
+    bytes[FRAMED].fill(0);
+    Cow::Owned(bytes)
+}
 
 /// SHA-256 over timestamp, key, value and headers in their order: two records with the same one are the same record.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -12,6 +64,11 @@ pub(crate) struct Digest([u8; 32]);
 
 impl Digest {
     pub(crate) fn of(timestamp: i64, record: &RecordView<'_>) -> Self {
+        Self::masked(timestamp, record, Mask::default())
+    }
+
+    /// The ids of mapped schemas do not count: a record and its copy have the same digest.
+    pub(crate) fn masked(timestamp: i64, record: &RecordView<'_>, mask: Mask) -> Self {
         let mut context = digest::Context::new(&digest::SHA256);
         context.update(&timestamp.to_be_bytes());
         let mut field = |bytes: Option<&[u8]>| {
@@ -19,8 +76,8 @@ impl Digest {
             context.update(&bytes.map_or(-1, |it| i64::try_from(it.len()).unwrap_or(i64::MAX)).to_be_bytes());
             context.update(bytes.unwrap_or_default());
         };
-        field(record.key);
-        field(record.value);
+        field(mask.key(record).as_deref());
+        field(mask.value(record).as_deref());
         for (name, value) in record.headers() {
             field(Some(name));
             field(value);
@@ -118,13 +175,13 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub(super) fn of(offset: i64, timestamp: i64, record: &RecordView<'_>) -> Self {
+    pub(super) fn of(offset: i64, timestamp: i64, record: &RecordView<'_>, mask: Mask) -> Self {
         Self {
             offset,
             timestamp,
-            digest: Digest::of(timestamp, record),
-            key: fingerprint(record.key),
-            value: fingerprint(record.value),
+            digest: Digest::masked(timestamp, record, mask),
+            key: fingerprint(mask.key(record).as_deref()),
+            value: fingerprint(mask.value(record).as_deref()),
             headers: fingerprint(Some(record.raw_headers)),
             has_key: record.key.is_some(),
             is_tombstone: record.value.is_none(),

@@ -1,6 +1,7 @@
 //! One end of a comparison: batches come in, records go out in their order, from one offset to another.
 
-use super::entry::Entry;
+use super::entry::{Digest, Entry, Mask};
+use super::letters::{Filed, OfPartition};
 use crate::batch::{BatchError, DecodedBatch, Place, RawBatch, RecordView, UNCOMPRESSED_BYTES_MAX};
 use std::collections::VecDeque;
 
@@ -11,6 +12,13 @@ pub(super) struct Feed {
     to: i64,
     /// What the producers wrote, where the broker's own time is not to be compared.
     with_create_time: bool,
+    mask: Mask,
+    /// Records that went to the dead letters instead, by their offsets: they are passed over.
+    letters: VecDeque<(i64, Vec<Filed>)>,
+    /// Those that were passed over, to be judged.
+    pub(super) passed: Vec<Passed>,
+    /// The offset behind the last of them.
+    passed_to: i64,
     batches: VecDeque<RawBatch>,
     current: Option<(DecodedBatch, Place)>,
     /// Looked at before it was their turn, to find where the ends agree again.
@@ -19,6 +27,14 @@ pub(super) struct Feed {
     is_ended: bool,
     /// The offset behind everything that was taken.
     pub(super) next: i64,
+}
+
+/// Where there are dead letters.
+pub(super) struct Passed {
+    pub(super) offset: i64,
+    /// None: there is no such record.
+    pub(super) digest: Option<Digest>,
+    pub(super) filed: Vec<Filed>,
 }
 
 /// The next record of a feed.
@@ -30,17 +46,42 @@ pub(super) struct Head<'a> {
 }
 
 impl Feed {
-    pub(super) fn new(from: i64, to: i64, with_create_time: bool) -> Self {
+    pub(super) fn new(from: i64, to: i64, with_create_time: bool, mask: Mask) -> Self {
         Self {
             from,
             to,
             with_create_time,
+            mask,
+            letters: VecDeque::new(),
+            passed: Vec::new(),
+            passed_to: from,
             batches: VecDeque::new(),
             current: None,
             ahead: VecDeque::new(),
             is_ended: from >= to,
             next: from,
         }
+    }
+
+    pub(super) fn pass_over(&mut self, letters: &OfPartition) {
+        if self.from < self.to {
+            self.letters = letters.range(self.from..self.to).map(|(offset, filed)| (*offset, filed.clone())).collect();
+        }
+    }
+
+    fn next_letter(&self) -> i64 {
+        self.letters.front().map_or(i64::MAX, |it| it.0)
+    }
+
+    /// Behind all that was taken or passed over, where nothing is `ahead`.
+    pub(super) fn behind(&self) -> i64 {
+        self.next.max(self.passed_to)
+    }
+
+    /// Dead letters of records that did not come.
+    pub(super) fn unmet(&mut self) -> Vec<Passed> {
+        let unmet = self.letters.drain(..);
+        unmet.map(|(offset, filed)| Passed { offset, digest: None, filed }).collect()
     }
 
     pub(super) fn push(&mut self, batches: Vec<RawBatch>) {
@@ -74,6 +115,17 @@ impl Feed {
                         self.current = None;
                         self.is_ended = true;
                     }
+                    offset if offset >= self.letters.front().map_or(i64::MAX, |it| it.0) => {
+                        if let Some((at, filed)) = self.letters.pop_front() {
+                            let timestamp = stamp_of(batch, &record, self.with_create_time);
+                            let digest = (at == offset).then(|| Digest::of(timestamp, &record));
+                            self.passed.push(Passed { offset: at, digest, filed });
+                            if at == offset {
+                                self.passed_to = offset + 1;
+                                *place = behind;
+                            }
+                        }
+                    }
                     _ => return Ok(true),
                 },
             }
@@ -85,10 +137,10 @@ impl Feed {
         let Some((batch, place)) = &self.current else { return Ok(None) };
         let Some((record, behind)) = batch.record_at(*place).transpose()? else { return Ok(None) };
         let offset = batch.offset(&record);
-        if offset >= self.to {
+        if offset >= self.to.min(self.next_letter()) {
             return Ok(None);
         }
-        let timestamp = if self.with_create_time { batch.create_time(&record) } else { batch.timestamp(&record) };
+        let timestamp = stamp_of(batch, &record, self.with_create_time);
         Ok(Some(Head { offset, timestamp, record, behind }))
     }
 
@@ -106,7 +158,7 @@ impl Feed {
             return Ok(false);
         }
         let Some(head) = self.head()? else { return Ok(false) };
-        let (entry, behind) = (Entry::of(head.offset, head.timestamp, &head.record), head.behind);
+        let (entry, behind) = (Entry::of(head.offset, head.timestamp, &head.record, self.mask), head.behind);
         if let Some((_, place)) = &mut self.current {
             *place = behind;
         }
@@ -118,7 +170,8 @@ impl Feed {
     pub(super) fn whole(&self) -> Option<&RawBatch> {
         let batch = self.batches.front().filter(|_| self.current.is_none() && self.ahead.is_empty())?;
         let header = batch.header();
-        (header.base_offset >= self.from && header.next_offset() <= self.to).then_some(batch)
+        let to = self.to.min(self.next_letter());
+        (header.base_offset >= self.from && header.next_offset() <= to).then_some(batch)
     }
 
     pub(super) fn took_whole(&mut self) {
@@ -131,4 +184,9 @@ impl Feed {
     pub(super) fn stamps(&self, batch: &RawBatch) -> bool {
         batch.header().is_log_append_time() && !self.with_create_time
     }
+}
+
+/// What is compared of the two times that a batch may have.
+fn stamp_of(batch: &DecodedBatch, record: &RecordView<'_>, with_create_time: bool) -> i64 {
+    if with_create_time { batch.create_time(record) } else { batch.timestamp(record) }
 }

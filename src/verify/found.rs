@@ -31,6 +31,9 @@ pub struct Difference {
     pub source_offset: Option<i64>,
     /// Of a missing record: where it should be.
     pub target_offset: Option<i64>,
+    /// As `kafka-bridge dead-letters` names it, where one has to do with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dead_letter: Option<String>,
     /// What differs, or how it is known.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub what: String,
@@ -51,6 +54,9 @@ pub struct Counts {
     pub accepted: u64,
     /// Taken by one end's cleaner alone; a later record of their key is there.
     pub superseded: u64,
+    /// In the dead letters instead, once and as they are at the source.
+    #[serde(default)]
+    pub dead_lettered: u64,
 }
 
 impl Counts {
@@ -68,6 +74,7 @@ impl Counts {
         self.unknown += other.unknown;
         self.accepted += other.accepted;
         self.superseded += other.superseded;
+        self.dead_lettered += other.dead_lettered;
     }
 
     fn of(&mut self, kind: Kind) -> &mut u64 {
@@ -135,6 +142,7 @@ impl Found {
                 kind: if moved.is_some() { Kind::Reordered } else { Kind::Missing },
                 source_offset: Some(lone.offset),
                 target_offset: Some(moved.map_or(lone.other_offset, |it| it.offset)),
+                dead_letter: None,
                 what: String::new(),
             });
         }

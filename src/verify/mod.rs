@@ -10,6 +10,7 @@ mod cut;
 mod entry;
 mod feed;
 mod found;
+mod letters;
 mod partition;
 mod proof;
 mod report;
@@ -17,8 +18,10 @@ mod resolve;
 mod state;
 
 pub use cut::{From, Options};
-pub(crate) use entry::Digest;
+pub(crate) use entry::{Digest, Mask};
 pub use found::{Counts, Difference, Kind};
+pub use letters::LettersError;
+pub(crate) use letters::{Letters, OfPartition, partition_of};
 pub(crate) use proof::produce;
 pub use report::{PartitionReport, Report};
 
@@ -46,6 +49,8 @@ pub enum VerifyError {
     Run(#[from] RunError),
     #[error(transparent)]
     Read(#[from] ReadError),
+    #[error(transparent)]
+    Letters(#[from] LettersError),
     #[error("{topic} is not in the plan of this link: look at [[topics]], or at the list of `kafka-bridge check`")]
     NoTopic { topic: String },
     #[error("{file}: {problem}. It is of another link, or of another kafka-bridge: take another file")]

@@ -5,7 +5,7 @@ use super::VerifyError;
 use super::compare::{Comparer, End, Point, Rules, Step};
 use super::cut::Job;
 use super::entry::Chain;
-use super::found::Found;
+use super::found::{Counts, Found};
 use super::resolve::resolve;
 use super::state::{Saved, State};
 use crate::bridge::Ends;
@@ -21,6 +21,8 @@ pub(super) struct Outcome {
     pub(super) source_to: i64,
     pub(super) target_to: i64,
     pub(super) stopped: Option<String>,
+    /// Where the ledger counts otherwise.
+    pub(super) miscounted: Option<String>,
 }
 
 pub(super) async fn compare(
@@ -37,12 +39,30 @@ pub(super) async fn compare(
     outcome.found.pair_moved();
     resolve(ends, job, &mut outcome.found).await?;
     outcome.found.differences.sort_by_key(|it| (it.source_offset, it.target_offset));
+    outcome.miscounted = miscounted(job, &outcome);
     // A sample is not gone on with: another one is taken.
     if job.ranges.len() == 1 && outcome.stopped.is_none() {
         let to = Point { source_offset: outcome.source_to, target_offset: outcome.target_to };
         state.lock().await.put(&job.key, Saved::new(job, &outcome.found, to, outcome.chain));
     }
     Ok(outcome)
+}
+
+/// Each record that the link has read was written or is a dead letter: where nothing else differs, the ledger has to count
+/// as many of both. None: it does, or it cannot be known, for more was copied meanwhile or a cleaner has taken some.
+fn miscounted(job: &Job, outcome: &Outcome) -> Option<String> {
+    let counted = job.counted.filter(|it| it.next_offset == outcome.source_to)?;
+    let Counts { records, dead_lettered, unknown, superseded, .. } = outcome.found.counts;
+    let is_compacted = job.ranges.iter().any(|it| it.is_compacted);
+    let is_clear = outcome.stopped.is_none() && outcome.found.counts.differences() == 0;
+    let is_exact = is_clear && !is_compacted && unknown == 0 && superseded == 0;
+    let is_same = (counted.records, counted.dead_letters) == (records, dead_lettered);
+    (is_exact && !is_same).then(|| {
+        format!(
+            "the ledger counts {} records and {} dead letters, and {records} and {dead_lettered} are there",
+            counted.records, counted.dead_letters
+        )
+    })
 }
 
 async fn range(
@@ -99,5 +119,6 @@ async fn range(
         source_to: point.map_or(starts.0, |it| it.source_offset.max(due_before)),
         target_to: point.map_or(starts.1, |it| it.target_offset),
         stopped: before.stopped,
+        miscounted: None,
     })
 }

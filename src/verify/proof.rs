@@ -35,7 +35,7 @@ pub(super) async fn record(config: &Config, ends: &Ends, cut: &Cut, report: &Rep
             |it: &&super::PartitionReport| *it.topic == *job.source.topic && it.partition == job.source.partition;
         let Some(it) = report.partitions.iter().find(of_job).filter(|it| it.is_clean()) else { continue };
         let Some(sha256) = it.sha256.clone() else { continue };
-        let (source, target, before) = began(job, it);
+        let (source, target, before, dead_letters) = began(job, it);
         let proof = Proof {
             target_topic: job.target.topic.clone(),
             target_partition: job.target.partition,
@@ -47,6 +47,7 @@ pub(super) async fn record(config: &Config, ends: &Ends, cut: &Cut, report: &Rep
             target_from: target,
             target_to: it.target_to,
             records: before + it.counts.records,
+            dead_letters: dead_letters + it.counts.dead_lettered,
             sha256,
             host: host.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -67,11 +68,11 @@ pub(super) async fn record(config: &Config, ends: &Ends, cut: &Cut, report: &Rep
     Ok(recorded)
 }
 
-/// Where the first of the proofs began that this one goes on from, and how many records they have.
-fn began(job: &Job, report: &super::PartitionReport) -> (i64, i64, u64) {
+/// Where the first of the proofs began that this one goes on from, and how many records and dead letters they have.
+fn began(job: &Job, report: &super::PartitionReport) -> (i64, i64, u64, u64) {
     match &job.proved {
-        Some((source, target, records)) => (source.start, target.start, *records),
-        None => (report.source_from, report.target_from, 0),
+        Some(it) => (it.source.start, it.target.start, it.records, it.dead_letters),
+        None => (report.source_from, report.target_from, 0, 0),
     }
 }
 

@@ -42,14 +42,17 @@ pub struct PartitionReport {
     /// Why not everything could be compared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stopped: Option<String>,
-    /// Over all records since the first proof.
+    /// Where the ledger counts otherwise than what is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub miscounted: Option<String>,
+    /// Over all copied records since the first proof, see `ledger::Proof`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
 }
 
 impl PartitionReport {
     pub fn is_clean(&self) -> bool {
-        self.counts.differences() == 0 && self.stopped.is_none()
+        self.counts.differences() == 0 && self.stopped.is_none() && self.miscounted.is_none()
     }
 }
 
@@ -92,6 +95,7 @@ fn partition(job: Job, outcome: Outcome) -> PartitionReport {
         differences: outcome.found.differences,
         notes: job.notes,
         stopped: outcome.stopped,
+        miscounted: outcome.miscounted,
         sha256: outcome.chain.map(|it| it.0.to_string()),
     }
 }

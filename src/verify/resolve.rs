@@ -2,8 +2,9 @@
 
 use super::VerifyError;
 use super::cut::Job;
-use super::entry::Digest;
+use super::entry::{Digest, Mask};
 use super::found::{Difference, Found, Kind};
+use super::letters::Filed;
 use crate::batch::{BatchError, RawBatch, UNCOMPRESSED_BYTES_MAX};
 use crate::bridge::Ends;
 use crate::reader::{ReadError, Stream};
@@ -25,6 +26,7 @@ pub(super) async fn resolve(ends: &Ends, job: &Job, found: &mut Found) -> Result
     let mut origins: BTreeMap<Digest, Option<Origin>> = surplus.iter().map(|it| (it.digest, None)).collect();
     let end = job.ranges.iter().map(|it| it.source.end).max().unwrap_or(0);
     let with_create_time = job.ranges.iter().any(|it| it.with_create_time);
+    let (letters, mask) = (&job.letters, job.mask);
     let mut stream = Stream::open(ends.source.clone(), job.source.clone(), job.source_start, end);
     while let Some(part) = stream.next().await {
         let part = match part {
@@ -36,7 +38,7 @@ pub(super) async fn resolve(ends: &Ends, job: &Job, found: &mut Found) -> Result
         let committed = part.batches.iter().map(|it| (it, true));
         for (batch, is_committed) in committed.chain(part.aborted.iter().map(|it| (it, false))) {
             // A batch that cannot be unpacked has stopped the comparison already.
-            let _ = look(batch, is_committed, with_create_time, &mut origins);
+            let _ = look(batch, is_committed, (with_create_time, mask), &mut origins);
         }
     }
     for lone in surplus {
@@ -46,8 +48,10 @@ pub(super) async fn resolve(ends: &Ends, job: &Job, found: &mut Found) -> Result
             Some(Origin::Aborted(offset)) => (Kind::Phantom, Some(offset), "aborted at the source"),
             None => (Kind::Phantom, None, "the source has no such record"),
         };
+        let dead_letter = source_offset.and_then(|it| letters.get(&it)?.first()).map(Filed::id);
+        let what = if dead_letter.is_some() { "in the dead letters, and copied too" } else { what }.to_owned();
         let target_offset = Some(lone.offset);
-        found.difference(Difference { kind, source_offset, target_offset, what: what.to_owned() });
+        found.difference(Difference { kind, source_offset, target_offset, dead_letter, what });
     }
     Ok(())
 }
@@ -55,14 +59,14 @@ pub(super) async fn resolve(ends: &Ends, job: &Job, found: &mut Found) -> Result
 fn look(
     batch: &RawBatch,
     is_committed: bool,
-    with_create_time: bool,
+    (with_create_time, mask): (bool, Mask),
     origins: &mut BTreeMap<Digest, Option<Origin>>,
 ) -> Result<(), BatchError> {
     let decoded = batch.decode(UNCOMPRESSED_BYTES_MAX)?;
     for record in decoded.records() {
         let record = record?;
         let timestamp = if with_create_time { decoded.create_time(&record) } else { decoded.timestamp(&record) };
-        if let Some(origin) = origins.get_mut(&Digest::of(timestamp, &record)) {
+        if let Some(origin) = origins.get_mut(&Digest::masked(timestamp, &record, mask)) {
             let offset = decoded.offset(&record);
             // Written again after its transaction was aborted, it is a committed one.
             match origin {

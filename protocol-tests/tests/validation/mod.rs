@@ -2,11 +2,13 @@
 
 mod events;
 mod judge;
+mod looked_into;
 mod poison;
 mod registries;
+mod verified;
 
 use libtest_mimic::Trial;
 
 pub(super) fn trials() -> Vec<Trial> {
-    [poison::trials(), registries::trials()].into_iter().flatten().collect()
+    [poison::trials(), registries::trials(), verified::trials(), looked_into::trials()].into_iter().flatten().collect()
 }

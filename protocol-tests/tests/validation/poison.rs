@@ -21,10 +21,11 @@ use tokio::runtime::Runtime;
 
 use super::events::{POISON, RULES, SCHEMA, event, record};
 use super::judge::{Poisoned, until_judged};
+use super::verified::is_clean;
 use crate::{real, trial};
 
 pub(super) const LIMIT: Duration = Duration::from_secs(90);
-const LINK: &str = "checked";
+pub(super) const LINK: &str = "checked";
 pub(super) const TOPIC: &str = "events";
 pub(super) const DEAD_LETTERS: &str = "checked.dead-letters";
 const PARTITIONS: i32 = 3;
@@ -143,6 +144,8 @@ fn poison(clients: (RawClient, RawClient), ends: (End, End), folder: &Path, kill
     until_judged((&mut source, &mut target), &[TOPIC], DEAD_LETTERS, &poisoned, LIMIT).with_context(|| bridge.log())?;
     ensure!(bridge.terminate(LIMIT)? == 0, "the bridge did not end well:\n{}", bridge.log());
     target.no_transaction_hangs(&[TOPIC.to_owned(), DEAD_LETTERS.to_owned()])?;
+    let whole = i64::from(PARTITIONS) * BATCHES * BATCH_RECORDS;
+    is_clean(&config, &[], whole as usize - poisoned.len(), poisoned.len())?;
     passed_as_they_came(&mut source, &mut target)
 }
 

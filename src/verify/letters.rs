@@ -1,0 +1,149 @@
+//! The dead letters of source partitions: which records went there instead of being copied.
+
+use super::entry::Digest;
+use crate::batch::{BatchError, UNCOMPRESSED_BYTES_MAX};
+use crate::cluster::{At, Cluster, ClusterError, Metadata};
+use crate::config::Config;
+use crate::dead_letters::{self, Letter};
+use crate::ledger::{History, Position, PositionKey};
+use crate::reader::{ReadError, Stream};
+use crate::types::{TopicName, TopicPartition};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Kept in memory at a time, about two hundred bytes each. A link with more has a fault that is to be mended first.
+const LETTERS_MAX: usize = 1_000_000;
+/// Between two looks at a transaction that is about to end.
+const POLL: Duration = Duration::from_millis(50);
+
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum LettersError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("{partition}: the batch of dead letters at offset {offset} cannot be read: {error}")]
+    Batch { partition: TopicPartition, offset: i64, error: BatchError },
+    #[error(
+        "{topic}: it holds more than {LETTERS_MAX} dead letters of what is asked for, which is as many as are kept at a time: ask \
+         for fewer topics at once"
+    )]
+    TooMany { topic: TopicName },
+}
+
+impl From<ClusterError> for LettersError {
+    fn from(error: ClusterError) -> Self {
+        Self::Read(error.into())
+    }
+}
+
+/// One dead letter. What it says itself is held against the source by its digest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Filed {
+    /// Where it stands, as `kafka-bridge dead-letters` names it: `<partition>-<offset>`.
+    pub(crate) id: (i32, i64),
+    /// Of the original record, with its timestamp.
+    pub(crate) digest: Digest,
+    pub(crate) time_ms: u64,
+}
+
+impl Filed {
+    pub(crate) fn id(&self) -> String {
+        format!("{}-{}", self.id.0, self.id.1)
+    }
+}
+
+/// Of one source partition, by source offset; more than one at an offset is a double.
+pub(crate) type OfPartition = BTreeMap<i64, Vec<Filed>>;
+
+/// Of the source partitions that were asked for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Letters {
+    by_partition: BTreeMap<PositionKey, OfPartition>,
+    count: usize,
+    /// Partitions of the dead letters' topic.
+    read: BTreeSet<i32>,
+}
+
+/// Where a lane's dead letters are. None: there is no such topic, and so nothing in it.
+pub(crate) fn partition_of(config: &Config, target: &Metadata, lane: u32) -> Option<TopicPartition> {
+    let name = config.dead_letter_topic();
+    let count = target.topics.get(name.as_str())?.partitions.len();
+    let partition = dead_letters::partition_of(lane, i32::try_from(count).unwrap_or(i32::MAX));
+    Some(TopicPartition::new(name.as_str(), partition))
+}
+
+impl Letters {
+    /// Reads one partition of the dead letters, if it was not read yet. `patience`: markers of transactions that the ledger
+    /// already tells of may still be on their way; one that is open longer is not the link's.
+    pub(crate) async fn read(
+        &mut self,
+        (cluster, target): (&Cluster, &Metadata),
+        partition: &TopicPartition,
+        patience: Duration,
+        is_wanted: impl Fn(&PositionKey) -> bool,
+    ) -> Result<(), LettersError> {
+        if self.read.contains(&partition.partition) {
+            return Ok(());
+        }
+        let at = async |at| -> Result<i64, ClusterError> {
+            let unanswered = || Err(ClusterError::Answered { end: cluster.end(), api: "ListOffsets", code: -1 });
+            let mut found = cluster.offsets(target, &[(partition.clone(), at)]).await;
+            Ok(found.remove(partition).unwrap_or_else(unanswered)?.offset)
+        };
+        let (start, latest, began) = (at(At::Earliest).await?, at(At::Latest).await?, crate::clock::now());
+        let end = loop {
+            let stable = at(At::LastStable).await?;
+            if stable >= latest || crate::clock::now() - began > patience {
+                break stable;
+            }
+            tokio::time::sleep(POLL).await;
+        };
+        let mut stream = Stream::open(cluster.clone(), partition.clone(), start, end);
+        while let Some(part) = stream.next().await {
+            for batch in part?.batches {
+                let offset = batch.header().base_offset;
+                let damaged = |error| LettersError::Batch { partition: partition.clone(), offset, error };
+                let decoded = batch.decode(UNCOMPRESSED_BYTES_MAX).map_err(damaged)?;
+                for record in decoded.records() {
+                    let record = record.map_err(damaged)?;
+                    let Some((letter, original)) = Letter::read(&record).zip(Letter::original(&record)) else {
+                        continue;
+                    };
+                    let key = PositionKey {
+                        cluster_id: letter.cluster_id,
+                        topic: letter.source.topic,
+                        partition: letter.source.partition,
+                    };
+                    let Some(view) = original.view().filter(|_| is_wanted(&key)) else { continue };
+                    if self.count >= LETTERS_MAX {
+                        return Err(LettersError::TooMany { topic: Arc::clone(&partition.topic) });
+                    }
+                    self.count += 1;
+                    let digest = Digest::of(decoded.timestamp(&record), &view);
+                    let id = (partition.partition, decoded.offset(&record));
+                    let filed = Filed { id, digest, time_ms: letter.time_ms };
+                    self.by_partition.entry(key).or_default().entry(letter.offset).or_default().push(filed);
+                }
+            }
+        }
+        self.read.insert(partition.partition);
+        Ok(())
+    }
+
+    /// Of the topic that the position is of: an offset of one that was deleted, or of what was truncated, is another record's.
+    pub(crate) fn of(&self, key: &PositionKey, position: &Position, history: &History) -> OfPartition {
+        let mut found = self.by_partition.get(key).cloned().unwrap_or_default();
+        let decisions: Vec<_> = history.decisions.iter().filter(|it| it.0.0 == *key).collect();
+        let is_former = |offset: i64, filed: &Filed| {
+            decisions.iter().any(|((_, from), it)| {
+                let went_back = it.next_offset < *from && offset >= it.next_offset;
+                filed.time_ms < it.time_ms && (it.topic_id != position.topic_id || went_back)
+            })
+        };
+        found.retain(|offset, all| {
+            all.retain(|it| !is_former(*offset, it));
+            !all.is_empty()
+        });
+        found
+    }
+}
