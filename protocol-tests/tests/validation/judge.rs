@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use protocol_tests::raw::{Isolation, RawClient, Rec};
+use protocol_tests::raw::{Isolation, RawClient, Rec, records};
 
 const POLL: Duration = Duration::from_millis(250);
 const PREFIX: &[u8] = b"dead-letter.";
@@ -49,8 +49,10 @@ pub(super) fn letters(target: &mut RawClient, topic: &str) -> Result<Vec<Letter>
     Ok(all)
 }
 
-fn contents(record: &Rec) -> (i64, &Option<Vec<u8>>, &Option<Vec<u8>>, &[protocol_tests::raw::records::Header]) {
-    (record.timestamp, &record.key, &record.value, &record.headers)
+type Contents<'a> = (i64, Option<&'a [u8]>, Option<&'a [u8]>, &'a [records::Header]);
+
+fn contents(record: &Rec) -> Contents<'_> {
+    (record.timestamp, record.key.as_deref(), record.value.as_deref(), &record.headers)
 }
 
 /// Waits until it is so.
