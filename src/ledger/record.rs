@@ -146,7 +146,7 @@ pub struct Proof {
     pub time_ms: u64,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+/// Takes what serde gives.
 fn is_none(count: &u64) -> bool {
     *count == 0
 }
