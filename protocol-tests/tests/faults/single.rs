@@ -41,13 +41,24 @@ pub(super) struct Single<'a> {
 impl<'a> Single<'a> {
     /// `bug`: one of `src/planted.rs`.
     pub(super) fn new(pair: &'a Pair, name: &str, bug: Option<&'static str>, delivery: &str) -> Result<Single<'a>> {
+        Single::with_timeout(pair, name, bug, delivery, REQUEST_TIMEOUT_MS)
+    }
+
+    /// With another request timeout.
+    pub(super) fn with_timeout(
+        pair: &'a Pair,
+        name: &str,
+        bug: Option<&'static str>,
+        delivery: &str,
+        timeout_ms: u64,
+    ) -> Result<Single<'a>> {
         // The data's name sorts before the ledger's, so that its Produce is the first.
         let (topic, link) = (format!("a-{name}"), format!("l-{name}"));
         // The records are old.
         pair.source.client().create_topic(&topic, 1, 1, &[("retention.ms", "-1")])?;
         let mut config = pair.config(&link, &[&topic]);
         config.delivery += &format!(
-            "lanes = 1\nrequest_timeout_ms = {REQUEST_TIMEOUT_MS}\ntransaction_timeout_ms = {TRANSACTION_TIMEOUT_MS}\n{delivery}\n"
+            "lanes = 1\nrequest_timeout_ms = {timeout_ms}\ntransaction_timeout_ms = {TRANSACTION_TIMEOUT_MS}\n{delivery}\n"
         );
         Ok(Single { pair, topics: vec![topic], link, bug, config, runs: 0, written: 0 })
     }
