@@ -155,6 +155,11 @@ pub enum PrepareError {
          raise its max.message.bytes"
     )]
     RecordTooLarge { offset: i64, bytes: usize, max_message_bytes: usize },
+    #[error(
+        "the record at offset {offset} does not pass its check, and as a dead letter it needs a batch of {bytes} bytes, where the \
+         topic of dead letters takes {max_message_bytes}; raise that topic's max.message.bytes"
+    )]
+    DeadLetterTooLarge { offset: i64, bytes: usize, max_message_bytes: usize },
     #[error("whether the record at offset {offset} may pass is not known yet")]
     Undecided { offset: i64 },
 }
@@ -164,7 +169,9 @@ impl PrepareError {
     pub fn offset(&self) -> Option<i64> {
         match self {
             Self::OutOfOrder { base_offset, .. } | Self::Control { base_offset } => Some(*base_offset),
-            Self::RecordTooLarge { offset, .. } | Self::Undecided { offset } => Some(*offset),
+            Self::RecordTooLarge { offset, .. }
+            | Self::DeadLetterTooLarge { offset, .. }
+            | Self::Undecided { offset } => Some(*offset),
             Self::Corrupt(error) => error.base_offset(),
         }
     }

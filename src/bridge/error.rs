@@ -7,6 +7,7 @@ use crate::ledger::{LedgerError, Owner};
 use crate::registry::RegistrySetupError;
 use crate::schemas::SchemaProblem;
 use crate::topics::plan::PlanErrors;
+use crate::types::TopicName;
 use crate::wire::SecurityError;
 use std::fmt::Display;
 use std::sync::Arc;
@@ -24,6 +25,8 @@ pub enum RunError {
     Registry { end: &'static str, error: Arc<RegistrySetupError> },
     #[error("the dead letters' topic: {0}")]
     DeadLetters(EnsureError),
+    #[error("{topic}: {fault}")]
+    DeadLetterTopic { topic: TopicName, fault: &'static str },
     #[error(transparent)]
     Cluster(#[from] ClusterError),
     #[error(transparent)]

@@ -1,9 +1,10 @@
 //! One partition of a lane: what was read and waits for its transaction.
 
 use super::lane::Route;
+use super::screening::{SchemaKey, Verdicts};
 use crate::batch::RawBatch;
 use crate::source::{Delivery, Position};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Instant;
 use uuid::Uuid;
 
@@ -32,8 +33,9 @@ pub(super) struct Stream {
     pub(super) passed_since: Option<Instant>,
     /// Where a partition begins is written down before anything else: found again later, it might be another place.
     pub(super) is_unrecorded: bool,
-    /// Its next record waits for a schema.
-    pub(super) awaits_schema: bool,
+    /// Schemas that its next batch waits for, and what it has been told of those that it has waited for.
+    pub(super) awaits: BTreeSet<SchemaKey>,
+    pub(super) told: Verdicts,
     refusals: u32,
     /// Below what the target's settings say once it has refused a batch of that size, until they say something else.
     pub(super) batch_bytes_max: usize,
@@ -51,7 +53,8 @@ impl Stream {
             data_since: None,
             passed_since: None,
             is_unrecorded: false,
-            awaits_schema: false,
+            awaits: BTreeSet::new(),
+            told: Verdicts::new(),
             refusals: 0,
         }
     }
@@ -170,7 +173,7 @@ impl Stream {
 
     /// Something that can go into a transaction now.
     pub(super) fn is_ready(&self) -> bool {
-        self.has_work() && !self.awaits_schema
+        self.has_work() && self.awaits.is_empty()
     }
 
     pub(super) fn data_bytes(&self) -> usize {

@@ -77,7 +77,9 @@ impl IncidentKind {
             Self::TargetRecreated { .. } => "target_recreated",
             Self::TargetChanged { .. } => "target_changed",
             Self::Invalid(_) => "invalid",
-            Self::Batch(PrepareError::RecordTooLarge { .. }) => "record_too_large",
+            Self::Batch(PrepareError::RecordTooLarge { .. } | PrepareError::DeadLetterTooLarge { .. }) => {
+                "record_too_large"
+            }
             Self::Batch(_) => "corrupt",
             Self::Refused(_) => "target_refused",
         }

@@ -190,7 +190,7 @@ pub(super) struct Lane {
     /// Held back while the ledger is being read.
     pub(super) wanted_protocol: Option<target::TransactionProtocol>,
     pub(super) is_draining: bool,
-    outputs: VecDeque<Output>,
+    pub(super) outputs: VecDeque<Output>,
     /// The stream that the next transaction begins with, so that a busy one does not keep the others out.
     pub(super) cursor: Option<TopicPartition>,
     #[cfg(test)]
@@ -380,7 +380,7 @@ impl Lane {
                     self.held_bytes += delivery.charged_bytes;
                     let now = self.now;
                     match self.streams.get_mut(&delivery.partition) {
-                        Some(stream) if stream.state == StreamState::Reading && !stream.awaits_schema => {
+                        Some(stream) if stream.state == StreamState::Reading && stream.awaits.is_empty() => {
                             stream.push(delivery, now);
                         }
                         _ => self.give_back(delivery.charged_bytes),

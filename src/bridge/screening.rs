@@ -2,7 +2,7 @@
 //! wait for a schema.
 
 use super::lane::DeadLetterBox;
-use crate::avro::Marker;
+use crate::avro::{Marker, Validator};
 use crate::batch::{
     BatchBuilder, BatchError, Candidate, Compression, Payload, PrepareError, Prepared, Screen, Screened,
 };
@@ -22,12 +22,18 @@ pub(super) struct SchemaKey {
     pub(super) id: i32,
 }
 
-/// Of one lane. Beyond it all are forgotten and asked for again: ids that nobody registered may be as many as records.
+/// Of one lane. Beyond it all are forgotten, and asked for again where they come again.
 const KNOWN_MAX: usize = 4_096;
-/// The registry is asked for so many at once; what is found on the way asks for the next.
+/// The registry is asked for so many at once.
 const ASKED_MAX: usize = 32;
+/// That one batch may ask for. So many schemas in one batch are none: somebody writes noise, and each is a request.
+const NEEDS_MAX: usize = 1_000;
 /// What is not so for ever is asked again after a while.
 const PASSING: Duration = Duration::from_secs(10);
+
+/// What a batch has waited for. It is kept until the batch has passed: forgotten or expired before that, it would be asked for
+/// again, and a batch with many ids might wait for ever.
+pub(super) type Verdicts = BTreeMap<SchemaKey, SchemaVerdict>;
 
 /// What a lane knows of schemas, and what it has asked for.
 #[derive(Debug, Default)]
@@ -50,9 +56,27 @@ impl KnownSchemas {
         (verdict.is_final() || now < *since + PASSING).then_some(verdict)
     }
 
-    /// True: it is to be asked for now.
+    pub(super) fn asks_enough(&self) -> bool {
+        self.asked.len() >= ASKED_MAX
+    }
+
+    /// False: it is asked for already.
     pub(super) fn ask(&mut self, key: &SchemaKey) -> bool {
-        self.asked.len() < ASKED_MAX && self.asked.insert(key.clone())
+        self.asked.insert(key.clone())
+    }
+}
+
+/// What is known of schemas when a batch is looked at.
+#[derive(Clone, Copy)]
+pub(super) struct Knowledge<'a> {
+    pub(super) known: &'a KnownSchemas,
+    pub(super) told: &'a Verdicts,
+    pub(super) now: Instant,
+}
+
+impl<'a> Knowledge<'a> {
+    fn get(&self, key: &SchemaKey) -> Option<&'a SchemaVerdict> {
+        self.told.get(key).or_else(|| self.known.get(key, self.now))
     }
 }
 
@@ -65,11 +89,12 @@ pub struct Objection {
 
 pub(super) struct Screening<'a> {
     check: &'a TopicCheck,
-    known: &'a KnownSchemas,
-    now: Instant,
+    knowledge: Knowledge<'a>,
     time_ms: u64,
     cluster_id: Arc<str>,
     partition: &'a TopicPartition,
+    /// Of each part: the id that was looked up last, and what is known of it.
+    last: BTreeMap<Part, (i32, &'a SchemaVerdict)>,
     /// Schemas that have to be known first.
     pub(super) needs: BTreeSet<SchemaKey>,
     /// The first record for which the partition has to stop.
@@ -78,31 +103,47 @@ pub(super) struct Screening<'a> {
     pub(super) reasons: BTreeMap<String, u64>,
 }
 
-enum Judged {
+enum Judged<'a> {
     Pass,
-    /// Under another id.
-    Renumbered(Vec<u8>),
+    /// It is held against this; `target_id`: where the id is to be another.
+    Check {
+        validator: &'a Validator,
+        target_id: Option<i32>,
+    },
     Wait(SchemaKey),
     Object(Why),
     Stop(Why),
 }
 
+/// One part of one record.
+#[derive(Clone, Copy)]
+struct Datum {
+    part: Part,
+    schema_id: Option<i32>,
+}
+
+impl Datum {
+    fn why(self, reason: &'static str, error: String, path: String) -> Why {
+        let Self { part, schema_id } = self;
+        Why { reason: reason.into(), error, part, path, schema_id }
+    }
+}
+
 impl<'a> Screening<'a> {
     pub(super) fn new(
         check: &'a TopicCheck,
-        known: &'a KnownSchemas,
+        knowledge: Knowledge<'a>,
         partition: &'a TopicPartition,
         cluster_id: &Arc<str>,
-        now: Instant,
         time_ms: u64,
     ) -> Self {
         Self {
             check,
-            known,
-            now,
+            knowledge,
             time_ms,
             cluster_id: Arc::clone(cluster_id),
             partition,
+            last: BTreeMap::new(),
             needs: BTreeSet::new(),
             objection: None,
             letters: Vec::new(),
@@ -110,62 +151,84 @@ impl<'a> Screening<'a> {
         }
     }
 
-    fn judge(&self, part: Part, bytes: &[u8]) -> Judged {
-        let Some(check) = self.check.part(part) else { return Judged::Pass };
-        let invalid = |reason: &'static str, error: String, path: String, schema_id| {
-            let why = Why { reason: reason.into(), error, part, path, schema_id };
-            match self.check.on_invalid {
-                OnInvalid::DeadLetter => Judged::Object(why),
-                OnInvalid::Stop => Judged::Stop(why),
-            }
-        };
-        let (marker, datum) = match check.framing.split(bytes) {
-            Ok(split) => split,
-            Err(fault) => return invalid(fault.name(), fault.to_string(), String::new(), None),
-        };
+    fn invalid<'b>(&self, why: Why) -> Judged<'b> {
+        match self.check.on_invalid {
+            OnInvalid::DeadLetter => Judged::Object(why),
+            OnInvalid::Stop => Judged::Stop(why),
+        }
+    }
+
+    /// Gives the bytes that are to take the place of these; None: they pass as they are.
+    fn judge(&mut self, part: Part, bytes: &[u8]) -> Result<Option<Vec<u8>>, Judged<'a>> {
+        let Some(check) = self.check.part(part) else { return Ok(None) };
+        let (marker, datum) = check.framing.split(bytes).map_err(|fault| {
+            self.invalid(Datum { part, schema_id: None }.why(fault.name(), fault.to_string(), String::new()))
+        })?;
         let schema_id = if let Marker::Id(id) = marker { Some(id) } else { None };
+        let of = Datum { part, schema_id };
         let (validator, target_id) = match (&check.expected, marker) {
             (Expected::Fixed { fingerprint, .. }, Marker::Fingerprint(found)) if found != *fingerprint => {
-                return invalid("other_schema", format!("{marker} is not that of the schema"), String::new(), None);
+                let error = format!("{marker} is not that of the schema");
+                return Err(self.invalid(of.why("other_schema", error, String::new())));
             }
-            (Expected::Fixed { validator, .. }, _) => (validator, None),
+            (Expected::Fixed { validator, .. }, _) => (&**validator, None),
             (Expected::Registry { .. }, Marker::Fingerprint(_) | Marker::None) => {
-                return invalid("no_schema_id", "it names no schema of a registry".to_owned(), String::new(), None);
+                let error = "it names no schema of a registry".to_owned();
+                return Err(self.invalid(of.why("no_schema_id", error, String::new())));
             }
-            (Expected::Registry { .. }, Marker::Id(id)) => {
-                let key = SchemaKey { topic: Arc::clone(&self.partition.topic), part, id };
-                match self.known.get(&key, self.now) {
-                    None => return Judged::Wait(key),
-                    Some(SchemaVerdict::Check { validator, target_id }) => (validator, *target_id),
-                    Some(SchemaVerdict::Unchecked) => return Judged::Pass,
-                    Some(SchemaVerdict::Unfit(Unfit { reason, error })) => {
-                        return invalid(reason, error.clone(), String::new(), schema_id);
-                    }
-                    Some(SchemaVerdict::Unknown(Unfit { reason, error })) => {
-                        let why = Why {
-                            reason: (*reason).into(),
-                            error: error.clone(),
-                            part,
-                            path: String::new(),
-                            schema_id,
-                        };
-                        return match self.check.on_unknown_schema {
-                            OnUnknownSchema::DeadLetter => Judged::Object(why),
-                            OnUnknownSchema::Stop => Judged::Stop(why),
-                            OnUnknownSchema::PassUnchecked => Judged::Pass,
-                            OnUnknownSchema::Wait => Judged::Wait(key),
-                        };
-                    }
-                }
+            (Expected::Registry { .. }, Marker::Id(id)) => match self.registered(of, id) {
+                Judged::Check { validator, target_id } => (validator, target_id),
+                Judged::Pass => return Ok(None),
+                other => return Err(other),
+            },
+        };
+        validator
+            .check(datum)
+            .map_err(|fault| self.invalid(of.why(fault.kind.name(), fault.to_string(), fault.path)))?;
+        Ok(target_id.map(|id| [&Marker::Id(id).header()[..], datum].concat()))
+    }
+
+    fn registered(&mut self, of: Datum, id: i32) -> Judged<'a> {
+        // Most records have the id of the one before.
+        let last = self.last.get(&of.part).filter(|it| it.0 == id).map(|it| it.1);
+        let verdict = match last {
+            Some(verdict) => verdict,
+            None => {
+                let key = self.key(of.part, id);
+                let Some(verdict) = self.knowledge.get(&key) else { return self.wait(of, key) };
+                self.last.insert(of.part, (id, verdict));
+                verdict
             }
         };
-        match validator.check(datum) {
-            Err(fault) => invalid(fault.kind.name(), fault.to_string(), fault.path, schema_id),
-            Ok(()) => match target_id.filter(|id| Some(*id) != schema_id) {
-                Some(id) => Judged::Renumbered([&Marker::Id(id).header()[..], datum].concat()),
-                None => Judged::Pass,
-            },
+        match verdict {
+            SchemaVerdict::Check { validator, target_id } => {
+                Judged::Check { validator, target_id: target_id.filter(|it| *it != id) }
+            }
+            SchemaVerdict::Unchecked => Judged::Pass,
+            SchemaVerdict::Unfit(Unfit { reason, error }) => self.invalid(of.why(reason, error.clone(), String::new())),
+            SchemaVerdict::Unknown(Unfit { reason, error }) => {
+                let why = of.why(reason, error.clone(), String::new());
+                match self.check.on_unknown_schema {
+                    OnUnknownSchema::DeadLetter => Judged::Object(why),
+                    OnUnknownSchema::Stop => Judged::Stop(why),
+                    OnUnknownSchema::PassUnchecked => Judged::Pass,
+                    // The one who looks it up waits; it is not told.
+                    OnUnknownSchema::Wait => Judged::Wait(self.key(of.part, id)),
+                }
+            }
         }
+    }
+
+    fn key(&self, part: Part, id: i32) -> SchemaKey {
+        SchemaKey { topic: Arc::clone(&self.partition.topic), part, id }
+    }
+
+    fn wait(&self, of: Datum, key: SchemaKey) -> Judged<'a> {
+        if self.needs.contains(&key) || self.knowledge.told.len() + self.needs.len() < NEEDS_MAX {
+            return Judged::Wait(key);
+        }
+        let error = format!("its batch names more than {NEEDS_MAX} schemas that are not known");
+        self.invalid(of.why("too_many_schemas", error, String::new()))
     }
 
     fn object(&mut self, candidate: &Candidate<'_>, why: Why) -> Screened {
@@ -181,18 +244,19 @@ impl<'a> Screening<'a> {
         Screened::Divert
     }
 
-    /// Batches for the dead letters, in the order of their records.
-    pub(super) fn letters(self, into: &DeadLetterBox) -> Result<Vec<Prepared>, PrepareError> {
+    /// Batches for the dead letters, in the order of their records. Without a place for them the first is an error: dropped, it
+    /// would be lost.
+    pub(super) fn letters(self, into: Option<&DeadLetterBox>) -> Result<Vec<Prepared>, PrepareError> {
+        let max_message_bytes = into.map_or(0, |it| it.max_message_bytes);
         let mut batches = Vec::new();
         let mut pieces = vec![&self.letters[..]];
         while let Some(piece) = pieces.pop() {
             let (Some(first), Some(last)) = (piece.first(), piece.last()) else { continue };
             let batch = pack(piece)?;
             let (bytes, record_count) = (batch.bytes().len(), batch.header().record_count.unsigned_abs());
-            if bytes > into.max_message_bytes {
+            if bytes > max_message_bytes {
                 if let [(_, _, offset)] = piece {
-                    let max_message_bytes = into.max_message_bytes;
-                    return Err(PrepareError::RecordTooLarge { offset: *offset, bytes, max_message_bytes });
+                    return Err(PrepareError::DeadLetterTooLarge { offset: *offset, bytes, max_message_bytes });
                 }
                 let (left, right) = piece.split_at(piece.len() / 2);
                 pieces.extend([right, left]);
@@ -216,26 +280,33 @@ fn pack(piece: &[(i64, Payload, i64)]) -> Result<crate::batch::RawBatch, BatchEr
 
 impl Screen for Screening<'_> {
     fn screen(&mut self, candidate: &Candidate<'_>) -> Screened {
+        // Nothing behind it has its turn before an operator has mended something.
+        if self.objection.is_some() {
+            return Screened::Await;
+        }
         let record = &candidate.record;
-        let mut renumbered = [None, None];
+        let (mut replaced, mut waits) = ([None, None], false);
         // A record without a value deletes its key, and is checked by its key alone.
         for (at, part, bytes) in [(0, Part::Key, record.key), (1, Part::Value, record.value)] {
             let Some(bytes) = bytes else { continue };
             match self.judge(part, bytes) {
-                Judged::Pass => {}
-                Judged::Renumbered(bytes) => renumbered[at] = Some(bytes),
-                Judged::Wait(key) => {
+                Ok(bytes) => replaced[at] = bytes,
+                Err(Judged::Pass | Judged::Check { .. }) => {}
+                // What the other part needs is asked for at once.
+                Err(Judged::Wait(key)) => {
                     self.needs.insert(key);
+                    waits = true;
+                }
+                Err(Judged::Object(why)) if !waits => return self.object(candidate, why),
+                Err(Judged::Stop(why)) if !waits => {
+                    self.objection = Some(Objection { offset: candidate.offset, why });
                     return Screened::Await;
                 }
-                Judged::Object(why) => return self.object(candidate, why),
-                Judged::Stop(why) => {
-                    self.objection.get_or_insert(Objection { offset: candidate.offset, why });
-                    return Screened::Await;
-                }
+                Err(Judged::Object(_) | Judged::Stop(_)) => {}
             }
         }
-        match renumbered {
+        match replaced {
+            _ if waits => Screened::Await,
             [None, None] => Screened::Pass,
             [key, value] => {
                 let (key, value) = (key.as_deref().or(record.key), value.as_deref().or(record.value));

@@ -3,7 +3,7 @@
 use super::gather::StreamState;
 use super::incident::IncidentKind;
 use super::lane::{Event, Lane, Mutant, Output, PASSED_INTERVAL, Phase};
-use super::screening::Screening;
+use super::screening::{Knowledge, Screening};
 use crate::batch::{MergeLimits, PrepareError, Prepared, Rules, Screen, UNCOMPRESSED_BYTES_MAX, prepare_screened};
 use crate::ledger::{Change, Pending, Position};
 use crate::planted::{Bug, planted};
@@ -99,7 +99,7 @@ impl Lane {
         if self.phase != Phase::Copying || self.in_flight.is_some() || !self.transactor.is_idle() {
             return None;
         }
-        let ready = || self.streams.values().filter(|it| !it.awaits_schema);
+        let ready = || self.streams.values().filter(|it| it.awaits.is_empty());
         let data_since = ready().filter_map(|it| it.data_since).min();
         let passed_since = ready().filter_map(|it| it.passed_since).min();
         let is_full = || {
@@ -135,8 +135,9 @@ impl Lane {
                 *counts.dead_lettered.entry(reason).or_default() += count;
             }
             appends.extend(gathered.batches.into_iter().map(|batch| (target.clone(), batch)));
-            let letters = self.settings.dead_letters.iter().map(|it| &it.partition).cycle();
-            appends.extend(letters.cloned().zip(gathered.letters));
+            if let Some(into) = &self.settings.dead_letters {
+                appends.extend(gathered.letters.into_iter().map(|batch| (into.partition.clone(), batch)));
+            }
             parts.push(gathered.part);
             changes.push(gathered.change);
         }
@@ -208,13 +209,12 @@ impl Lane {
         };
         let check = stream.route.check.clone();
         let cluster_id = &self.settings.source_cluster_id;
-        let mut screening =
-            check.as_deref().map(|it| Screening::new(it, &self.schemas, partition, cluster_id, now, time_ms));
+        let knowledge = Knowledge { known: &self.schemas, told: &stream.told, now };
+        let mut screening = check.as_deref().map(|it| Screening::new(it, knowledge, partition, cluster_id, time_ms));
         let screen = screening.as_mut().map(|it| it as &mut dyn Screen);
         let screened = prepare_screened(batches, &rules, screen).and_then(|prepared| {
             let reasons = screening.as_mut().map(|it| std::mem::take(&mut it.reasons)).unwrap_or_default();
-            let letters = screening.take().zip(self.settings.dead_letters.as_ref());
-            let letters = letters.map(|(screening, into)| screening.letters(into)).transpose()?;
+            let letters = screening.take().map(|it| it.letters(self.settings.dead_letters.as_ref())).transpose()?;
             Ok((prepared.batches, letters.unwrap_or_default(), reasons))
         });
         let (batches, letters, reasons) = match screened {
@@ -239,6 +239,7 @@ impl Lane {
                 return None;
             }
         };
+        stream.told.clear();
         let (before, epoch_before) = (stream.sent, stream.leader_epoch);
         if let Some(last) = deliveries.last() {
             stream.sent = last.next_position.offset;

@@ -10,12 +10,12 @@ use crate::source::{self, Position};
 use crate::target;
 use crate::types::TopicPartition;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 impl Lane {
     pub(super) fn hold(&mut self, partition: &TopicPartition, needs: BTreeSet<SchemaKey>) {
         let Some(stream) = self.streams.get_mut(partition) else { return };
-        stream.awaits_schema = true;
-        let check = stream.route.check.clone();
+        stream.awaits = needs;
         // What was read is fetched again, at the cost of a moment; kept, it would hold the memory of the whole lane as long as a
         // registry is down. What the source does not give a second time stays.
         if stream.state == StreamState::Reading {
@@ -23,25 +23,43 @@ impl Lane {
             self.fetcher.handle(self.now, source::Input::Remove(partition.clone()));
             self.give_back(charged);
         }
-        for key in needs {
-            if let Some(check) = check.clone().filter(|_| self.schemas.ask(&key)) {
-                self.output(Output::FindSchema(key, check));
+        self.ask_for_schemas();
+    }
+
+    fn ask_for_schemas(&mut self) {
+        for stream in self.streams.values() {
+            let Some(check) = &stream.route.check else { continue };
+            for key in &stream.awaits {
+                if self.schemas.asks_enough() {
+                    return;
+                }
+                if self.schemas.ask(key) {
+                    self.outputs.push_back(Output::FindSchema(key.clone(), Arc::clone(check)));
+                }
             }
         }
     }
 
-    /// Every partition that waits looks again: what it waits for may not even have been asked for yet.
+    /// Whoever has been told all that it waits for goes on.
     pub(super) fn learn(&mut self, key: SchemaKey, verdict: SchemaVerdict) {
+        let mut complete = Vec::new();
+        for (partition, stream) in &mut self.streams {
+            if stream.awaits.remove(&key) {
+                stream.told.insert(key.clone(), verdict.clone());
+                if stream.awaits.is_empty() {
+                    complete.push(partition.clone());
+                }
+            }
+        }
         self.schemas.learn(key, verdict, self.now);
-        let waiting: Vec<_> = self.streams.iter().filter(|it| it.1.awaits_schema).map(|it| it.0.clone()).collect();
-        for partition in waiting {
+        for partition in complete {
             self.resume(&partition);
         }
+        self.ask_for_schemas();
     }
 
     fn resume(&mut self, partition: &TopicPartition) {
         let Some(stream) = self.streams.get_mut(partition) else { return };
-        stream.awaits_schema = false;
         if stream.state != StreamState::Reading || self.is_draining {
             return;
         }

@@ -112,7 +112,7 @@ pub(super) fn code_of(error: &anyhow::Error) -> Exit {
 
 pub(super) fn of_run(error: &RunError) -> Exit {
     match error {
-        RunError::Schemas(_) | RunError::Registry { .. } => Exit::Config,
+        RunError::Schemas(_) | RunError::Registry { .. } | RunError::DeadLetterTopic { .. } => Exit::Config,
         RunError::DeadLetters(EnsureError::Cluster(error)) => of_cluster(error),
         RunError::DeadLetters(EnsureError::NotReady { .. }) => Exit::Unavailable,
         RunError::Security { .. } | RunError::Plan(_) | RunError::Weak(_) | RunError::SameCluster(_) => Exit::Config,

@@ -5,4 +5,4 @@ mod letter;
 mod topic;
 
 pub use letter::{Letter, Part, Why};
-pub use topic::{MAX_MESSAGE_BYTES, new_topic, partition_of};
+pub use topic::{MAX_MESSAGE_BYTES, fault, new_topic, partition_of};

@@ -1,6 +1,6 @@
 //! The dead letters' topic at the target.
 
-use crate::cluster::NewTopic;
+use crate::cluster::{NewTopic, TopicConfigs};
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -15,6 +15,18 @@ const MIN_INSYNC_REPLICAS: &str = "2";
 /// Where a lane writes. The topic has a partition for each lane, unless somebody else has made it.
 pub fn partition_of(lane: u32, partitions: i32) -> i32 {
     i32::try_from(lane).unwrap_or(i32::MAX) % partitions.max(1)
+}
+
+/// Why a topic that is there would not keep what is written to it, and the remedy.
+pub fn fault(configs: &TopicConfigs) -> Option<&'static str> {
+    let is = |name: &str, word: &str| configs.get(name).is_some_and(|it| it.contains(word));
+    if is("cleanup.policy", "compact") {
+        return Some(
+            "it is compacted, and dead letters of one key would replace each other. Set cleanup.policy=delete on it",
+        );
+    }
+    is("message.timestamp.type", "LogAppendTime")
+        .then_some("it would write its own time over that of the records. Set message.timestamp.type=CreateTime on it")
 }
 
 /// A partition for each lane: what one lane writes keeps its order.

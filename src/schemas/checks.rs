@@ -111,6 +111,10 @@ impl Checks {
         parts.into_iter().any(|it| matches!(it.expected, Expected::Registry { .. }))
     }
 
+    pub fn maps_ids(&self) -> bool {
+        self.rules.iter().flatten().any(|it| it.schema_ids == SchemaIds::Map)
+    }
+
     /// `rule`: which `[[topics]]` decides about the topic.
     pub fn of(&self, rule: usize, topic: &TopicName) -> Option<TopicCheck> {
         let mut check = self.rules.get(rule)?.clone()?;

@@ -26,11 +26,13 @@ impl Finder {
 
     /// Waits where the config says so: for a registry that is down, or a schema that is not registered yet.
     pub async fn find(&self, check: &TopicCheck, part: Part, id: i32) -> SchemaVerdict {
-        let mut backoff = Backoff::default();
+        let (mut backoff, mut has_waited) = (Backoff::default(), false);
         loop {
             match self.look(check, part, id).await {
                 Ok(SchemaVerdict::Unknown(unfit)) if check.on_unknown_schema == OnUnknownSchema::Wait => {
-                    tracing::debug!(topic = %check.topic, id, error = unfit.error, "waiting for a schema");
+                    if !std::mem::replace(&mut has_waited, true) {
+                        tracing::warn!(topic = %check.topic, id, error = unfit.error, "a partition waits for a schema");
+                    }
                 }
                 Ok(verdict) => {
                     if self.is_told.swap(false, Ordering::Relaxed) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use kafka_bridge::broker::Settings;
@@ -20,7 +20,7 @@ use protocol_tests::raw::{Codec, Isolation, RawClient};
 use tokio::runtime::Runtime;
 
 use super::events::{POISON, RULES, SCHEMA, event, record};
-use super::judge::{Poisoned, until_judged};
+use super::judge::{Poisoned, judge, until_judged};
 use super::verified::is_clean;
 use crate::{real, trial};
 
@@ -129,17 +129,26 @@ fn poison(clients: (RawClient, RawClient), ends: (End, End), folder: &Path, kill
     let schemas = Schemas::start()?;
     let id = schemas.register("events-value", SCHEMA)?;
     source.create_topic(TOPIC, PARTITIONS, 1, &[("retention.ms", "-1")])?;
-    let config = config(ends, &schemas, RULES).write(folder, "bridge")?;
+    let mut config = config(ends, &schemas, RULES);
+    // Many transactions, so that a kill comes between two of them.
+    config.delivery += "transaction_bytes_max = 65536\n";
+    let config = config.write(folder, "bridge")?;
     let poisoned = write(&mut source, id)?;
     let kinds: BTreeSet<_> = poisoned.values().collect();
     ensure!(kinds.len() == POISON.len(), "not all kinds of poison were written: {kinds:?}");
-    // Killed again and again while it works.
-    for kill in 0..kills {
+    let topics = [TOPIC, DEAD_LETTERS];
+    let mut in_the_middle = 0;
+    for _ in 0..kills {
+        let before = written(&mut target, &topics)?;
         let mut bridge = Bridge::run(&config)?;
-        bridge.process().wait_for_log("all lanes are taken", LIMIT)?;
-        std::thread::sleep(Duration::from_millis(15 * kill as u64));
+        let start = Instant::now();
+        while written(&mut target, &topics)? <= before && start.elapsed() < LIMIT {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         bridge.kill();
+        in_the_middle += usize::from(judge(&mut source, &mut target, &[TOPIC], DEAD_LETTERS, &poisoned).is_err());
     }
+    ensure!(in_the_middle >= kills / 2, "{in_the_middle} of {kills} kills came before everything was copied");
     let mut bridge = Bridge::run(&config)?;
     until_judged((&mut source, &mut target), &[TOPIC], DEAD_LETTERS, &poisoned, LIMIT).with_context(|| bridge.log())?;
     ensure!(bridge.terminate(LIMIT)? == 0, "the bridge did not end well:\n{}", bridge.log());
@@ -147,6 +156,18 @@ fn poison(clients: (RawClient, RawClient), ends: (End, End), folder: &Path, kill
     let whole = i64::from(PARTITIONS) * BATCHES * BATCH_RECORDS;
     is_clean(&config, &[], whole as usize - poisoned.len(), poisoned.len())?;
     passed_as_they_came(&mut source, &mut target)
+}
+
+/// Where the logs of these topics end, together.
+fn written(client: &mut RawClient, topics: &[&str]) -> Result<i64> {
+    let names = client.topic_names()?;
+    let mut sum = 0;
+    for topic in topics.iter().filter(|it| names.iter().any(|name| name == *it)) {
+        for partition in 0..client.partition_count(topic)? {
+            sum += client.offsets(topic, partition)?.high_watermark;
+        }
+    }
+    Ok(sum)
 }
 
 /// The body of each batch without poison is at the target byte for byte, and of no other.

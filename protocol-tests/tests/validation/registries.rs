@@ -22,6 +22,8 @@ pub(super) fn trials() -> Vec<Trial> {
         trial("validation", "a_registry_that_is_down_holds_what_it_must", down_holds),
         trial("validation", "a_registry_that_is_down_lets_pass_where_the_config_says_so", down_passes),
         trial("validation", "schemas_change_in_the_middle_of_a_topic", evolution),
+        trial("validation", "noise_that_names_many_schemas_is_bounded", noise),
+        trial("validation", "check_tells_of_registries_and_of_the_dead_letters_topic", told_by_check),
         trial("validation", "ids_are_mapped_to_the_targets_registry", mapped),
         trial("validation", "an_invalid_record_stops_its_partition_where_the_config_says_so", stops),
         trial("validation", "a_schema_file_checks_without_a_registry", file),
@@ -134,7 +136,7 @@ fn evolution() -> Result<()> {
     let changed = scene.schemas.register("events-value", CHANGED)?;
     let other = scene.schemas.register("other-value", "\"string\"")?;
     let late = other + 1;
-    let bridge = scene.bridge("compatible_with = \"event.avsc\"\non_unknown_schema = \"wait\"\n")?;
+    let mut bridge = scene.bridge("compatible_with = \"event.avsc\"\non_unknown_schema = \"wait\"\n")?;
     let mut records: Vec<_> = (0..30).map(|it| event(first, it, None)).collect();
     records.extend((30..60).map(|it| grown(second, it)));
     records.push(record(60, Some(framed(changed, b"\x02x"))));
@@ -144,16 +146,61 @@ fn evolution() -> Result<()> {
     scene.until_judged(&expected).with_context(|| bridge.log())?;
     // What nobody has registered yet waits until somebody does.
     scene.write(0, vec![event(late, 62, None), event(late, 63, Some(Poison::Longer))])?;
-    std::thread::sleep(Duration::from_secs(1));
+    bridge.process().wait_for_log("a partition waits for a schema", LIMIT)?;
     ensure!(scene.copied(0)? == 60, "a record was copied whose schema nobody knew");
-    let registered = scene.schemas.register(
-        "events-value",
-        &SCHEMA.replace("name 0", "x").replace("\"trial\"", "\"trial\", \"doc\": \"the same\""),
-    )?;
+    let documented = SCHEMA.replace("\"trial\"", "\"trial\", \"doc\": \"the same\"");
+    let registered = scene.schemas.register("events-value", &documented)?;
     ensure!(registered == late, "the registry gave the id {registered}");
     expected.extend([poisoned(0, 63, "trailing_bytes")]);
     scene.until_judged(&expected).with_context(|| bridge.log())?;
     done(bridge)
+}
+
+/// Each of its ids is a request, and none is a schema: so many are asked for in one batch, and no more.
+fn noise() -> Result<()> {
+    const ASKED_MAX: i64 = 1_000;
+    const NOISE: i64 = 1_500;
+    let scene = Scene::new(1)?;
+    let id = scene.schemas.register("events-value", SCHEMA)?;
+    let bridge = scene.bridge("")?;
+    let noise = |it: i64| record(it, Some(framed(1_000_000 + it as i32, b"noise")));
+    let mut records: Vec<_> = (0..NOISE).map(noise).collect();
+    records.extend((NOISE..NOISE + 10).map(|it| event(id, it, None)));
+    // The good one is known by then.
+    scene.write(0, vec![event(id, 0, None)])?;
+    scene.until_judged(&Poisoned::new()).with_context(|| bridge.log())?;
+    scene.write(0, records)?;
+    let reason = |it| if it < ASKED_MAX { "unknown_schema" } else { "too_many_schemas" };
+    let expected = (0..NOISE).map(|it| poisoned(0, 1 + it, reason(it))).collect();
+    scene.until_judged(&expected).with_context(|| bridge.log())?;
+    let asked = scene.schemas.server.requests("/schemas/ids/");
+    ensure!(asked <= 2 + ASKED_MAX as u64, "the registry was asked {asked} times");
+    done(bridge)
+}
+
+fn told_by_check() -> Result<()> {
+    let scene = Scene::new(1)?;
+    scene.target.client().create_topic(DEAD_LETTERS, 4, 1, &[("cleanup.policy", "compact")])?;
+    let config = config((scene.source.end(), scene.target.end()), &scene.schemas, "");
+    let file = config.write(scene.folder.path(), "bridge")?;
+    let notes = || -> Result<(i32, Vec<String>)> {
+        let (code, report) = Finished::check(&file, LIMIT)?;
+        let all = report["notes"].as_array().cloned().unwrap_or_default();
+        Ok((code, all.iter().map(|it| format!("{} {} {}", it["level"], it["name"], it["text"])).collect()))
+    };
+    let (code, told) = notes()?;
+    ensure!(code == 78 && told.iter().any(|it| it.contains("\"refused\" \"dead_letters\"")), "{code}: {told:#?}");
+    ensure!(!told.iter().any(|it| it.contains("schema_registry")), "{told:#?}");
+    let run = Finished::run(scene.folder.path(), &["run", "--config", &file.to_string_lossy()], LIMIT)?;
+    ensure!(run.code == 78 && run.stderr.contains("cleanup.policy=delete"), "{run:?}");
+    scene.target.client().alter_topic(DEAD_LETTERS, &[("cleanup.policy", "delete")])?;
+    scene.schemas.server.fail("/", Fault::Down);
+    let (code, told) = notes()?;
+    ensure!(code == 1 && told.iter().any(|it| it.contains("\"stopped\" \"schema_registry\"")), "{code}: {told:#?}");
+    scene.schemas.server.mend();
+    let (code, told) = notes()?;
+    ensure!(code == 0 && !told.iter().any(|it| it.contains("schema_registry")), "{code}: {told:#?}");
+    Ok(())
 }
 
 fn mapped() -> Result<()> {

@@ -112,7 +112,8 @@ async fn registries(ends: &Ends) -> Vec<Note> {
         return Vec::new();
     }
     let mut notes = Vec::new();
-    for registry in [&ends.schemas.source, &ends.schemas.target].into_iter().flatten() {
+    let target = ends.schemas.target.as_ref().filter(|_| ends.checks.maps_ids());
+    for registry in [ends.schemas.source.as_ref(), target].into_iter().flatten() {
         if let Err(error) = registry.subjects().await {
             notes.push(Note::new(Level::Stopped, "schema_registry", None, error.to_string()));
         }

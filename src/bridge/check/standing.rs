@@ -8,7 +8,7 @@ use crate::batch::{
 };
 use crate::bridge::ends::Ends;
 use crate::bridge::incident::{Incident, IncidentKind};
-use crate::bridge::screening::{KnownSchemas, Objection, Screening};
+use crate::bridge::screening::{Knowledge, KnownSchemas, Screening, Verdicts};
 use crate::bridge::{RunError, topics_of};
 use crate::clock;
 use crate::cluster::{At, Metadata, Use};
@@ -58,7 +58,7 @@ pub async fn standing(
     let plan = Plan::build(&TopicRules::compile(config), &topics_of(source))?;
     let entries: Vec<_> = plan.entries.values().cloned().collect();
     let offsets = Known::ask(ends, &entries, source, target).await;
-    let mut found = Vec::new();
+    let (mut found, mut asked) = (Vec::new(), Asked::default());
     for entry in &entries {
         let limit = max_message_bytes(ends, &entry.target).await;
         for number in 0..entry.partitions {
@@ -77,7 +77,7 @@ pub async fn standing(
                 None => match &position {
                     Some(position) => {
                         let check = ends.checks.of(entry.rule, &entry.source);
-                        probe(config, ends, source, &partition, (position, check), limit).await
+                        probe(config, ends, source, &partition, (position, check), limit, &mut asked).await
                     }
                     None => None,
                 },
@@ -128,6 +128,7 @@ async fn probe(
     partition: &TopicPartition,
     (position, check): (&Position, Option<TopicCheck>),
     max_message_bytes: usize,
+    asked: &mut Asked,
 ) -> Option<(Incident, Option<i64>)> {
     let leader = ends.source.dial(source.leader(partition)?, Use::Fetch(0)).await.ok()?;
     let from = source::Position { offset: position.next_offset, leader_epoch: -1 };
@@ -162,37 +163,54 @@ async fn probe(
     // The first alone: what lies behind it has its turn when it is copied.
     let first: Vec<_> = batches.into_iter().take(1).collect();
     let behind = first.first().map(|it| it.header().next_offset());
-    if let Some(check) = check
-        && let Some(objection) = objection(ends, &check, partition, &first, &rules).await
-    {
-        return Some((incident(IncidentKind::Invalid(objection)), None));
-    }
-    let error = prepare(first, &rules).err()?;
-    Some((incident(IncidentKind::Batch(error)), behind))
+    let kind = match check {
+        None => prepare(first, &rules).err().map(IncidentKind::Batch),
+        Some(check) => asked.judge(ends, &check, partition, &first, &rules).await,
+    }?;
+    // An invalid record is not to be passed over: it would be in neither place.
+    let behind = behind.filter(|_| !matches!(kind, IncidentKind::Invalid(_)));
+    Some((incident(kind), behind))
 }
 
-/// The record for which the partition would stop. None: there is none, or a registry has not said so in time.
-async fn objection(
-    ends: &Ends,
-    check: &TopicCheck,
-    partition: &TopicPartition,
-    batches: &[RawBatch],
-    rules: &Rules,
-) -> Option<Objection> {
-    let mut known = KnownSchemas::default();
-    let looked = async {
+/// What the registries have said, for all partitions together.
+#[derive(Default)]
+struct Asked {
+    known: KnownSchemas,
+    /// One has not answered in time: nobody waits for it once more.
+    is_silent: bool,
+}
+
+impl Asked {
+    /// What the partition would stop for. None: nothing, or a registry has not said so.
+    async fn judge(
+        &mut self,
+        ends: &Ends,
+        check: &TopicCheck,
+        partition: &TopicPartition,
+        batches: &[RawBatch],
+        rules: &Rules,
+    ) -> Option<IncidentKind> {
+        let mut told = Verdicts::new();
         loop {
-            let mut screening = Screening::new(check, &known, partition, &"".into(), clock::now(), 0);
-            let _ = prepare_screened(batches.to_vec(), rules, Some(&mut screening));
-            let (needs, objection) = (std::mem::take(&mut screening.needs), screening.objection.take());
+            let knowledge = Knowledge { known: &self.known, told: &told, now: clock::now() };
+            let mut screening = Screening::new(check, knowledge, partition, &"".into(), 0);
+            let error = prepare_screened(batches.to_vec(), rules, Some(&mut screening)).err();
+            let (needs, objection) = (screening.needs, screening.objection);
             if needs.is_empty() {
-                return objection;
+                return objection.map(IncidentKind::Invalid).or(error.map(IncidentKind::Batch));
             }
             for key in needs {
-                let verdict = ends.schemas.find(check, key.part, key.id).await;
-                known.learn(key, verdict, clock::now());
+                if self.is_silent {
+                    return None;
+                }
+                let found = ends.schemas.find(check, key.part, key.id);
+                let Ok(verdict) = tokio::time::timeout(REGISTRY_PATIENCE, found).await else {
+                    self.is_silent = true;
+                    return None;
+                };
+                self.known.learn(key.clone(), verdict.clone(), clock::now());
+                told.insert(key, verdict);
             }
         }
-    };
-    tokio::time::timeout(REGISTRY_PATIENCE, looked).await.ok().flatten()
+    }
 }

@@ -67,7 +67,12 @@ impl Survey {
         let mut dead_letters = None;
         if !ends.checks.is_empty() {
             let topic = dead_letters::new_topic(&config.dead_letter_topic(), lanes, factor);
-            dead_letters = Some(OwnTopic::foresee(ends, target, topic, |_, _| None).await?);
+            let topic_name = topic.name.clone();
+            let fault = |_, configs: &TopicConfigs| {
+                let fault = dead_letters::fault(configs)?;
+                Some(RunError::DeadLetterTopic { topic: topic_name, fault })
+            };
+            dead_letters = Some(OwnTopic::foresee(ends, target, topic, fault).await?);
         }
         let hidden = hidden(config, source);
         let missing = rights::missing(config, ends, &prospects, &hidden, [Some(&ledger), dead_letters.as_ref()]);
