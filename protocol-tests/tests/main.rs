@@ -29,7 +29,7 @@ mod verify;
 
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use protocol_tests::jars;
@@ -39,6 +39,9 @@ const REQUIRE_REAL: &str = "KAFKA_BRIDGE_REQUIRE_REAL";
 
 /// One on real Kafka, one that waits for it, one that needs no brokers.
 const THREADS: usize = 3;
+
+/// Trials that take longer say so.
+const NOTED: Duration = Duration::from_secs(5);
 
 /// One real-Kafka trial at a time: brokers that starve each other of two cores fail for reasons that prove nothing.
 static REAL: Mutex<()> = Mutex::new(());
@@ -82,7 +85,8 @@ fn main() -> ExitCode {
 
 /// A trial that needs nothing but this process.
 fn trial(suite: &str, case: &str, run: impl FnOnce() -> anyhow::Result<()> + Send + 'static) -> Trial {
-    Trial::test(name(suite, case), move || run().map_err(failed))
+    let named = name(suite, case);
+    Trial::test(named.clone(), move || timed(&named, run).map_err(failed))
 }
 
 /// A trial on real brokers of these versions; ignored with the reason where Java or Maven is missing.
@@ -95,11 +99,7 @@ fn real(
     let named = name(suite, case);
     beside(suite, case, versions, move || {
         let _alone = REAL.lock().unwrap_or_else(PoisonError::into_inner);
-        let start = Instant::now();
-        let done = run();
-        // These are what a whole run takes its time for.
-        println!("{named}: {:.0?}", start.elapsed());
-        done
+        timed(&named, run)
     })
 }
 
@@ -115,6 +115,16 @@ fn beside(
         Err(reason) if is_required() => Trial::test(name(suite, case), move || Err(Failed::from(reason))),
         Err(reason) => Trial::test(name(suite, case), || Ok(())).with_kind(reason).with_ignored_flag(true),
     }
+}
+
+/// Says how long it took where that is long: these are what a whole run takes its time for.
+fn timed(name: &str, run: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let start = Instant::now();
+    let done = run();
+    if start.elapsed() > NOTED {
+        println!("{name}: {:.0?}", start.elapsed());
+    }
+    done
 }
 
 fn is_required() -> bool {

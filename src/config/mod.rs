@@ -163,6 +163,14 @@ impl Config {
             reader.integer(&target, "replication_factor", 1..=i64::from(i16::MAX)).and_then(|n| i16::try_from(n).ok());
         let topics = topics::read(reader, &root, folder);
         let delivery = Delivery::read(reader, &root);
+        if let (Some(link), Some(topic)) = (&link, &delivery.dead_letter_topic)
+            && topic.replace('.', "_") == link.ledger_topic().replace('.', "_")
+        {
+            let key = "delivery.dead_letter_topic";
+            let start = reader.places.get(key).map_or(0, |place| offset_of(text, place));
+            let what = "is the name of the link's own ledger, or differs from it only in `.` and `_`";
+            reader.problem(&(start..start + 1), key, what, "choose another name");
+        }
         let log = Log::read(reader, &root);
         let console_listen = delivery::read_console(reader, &root);
 

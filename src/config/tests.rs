@@ -167,6 +167,18 @@ fn what_would_check_nothing_is_refused() {
     }
 }
 
+/// Dead letters in the ledger would make it unreadable.
+#[test]
+fn dead_letters_do_not_go_into_the_ledger() {
+    for name in ["l.ledger", "l_ledger"] {
+        let told = error(&format!("{MINIMAL}[delivery]\ndead_letter_topic = {name:?}\n"));
+        assert!(
+            told.contains("bridge.toml:9:21: delivery.dead_letter_topic: is the name of the link's own ledger"),
+            "{told}"
+        );
+    }
+}
+
 #[test]
 fn an_instance_id_is_one_that_kafkas_clients_would_take() {
     let with = |id: &str| error(&format!("{MINIMAL}[delivery]\ninstance_id = {id:?}\n"));

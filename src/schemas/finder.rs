@@ -7,8 +7,13 @@ use crate::cluster::Backoff;
 use crate::config::{OnRegistryDown, OnUnknownSchema, SchemaIds};
 use crate::dead_letters::Part;
 use crate::registry::{Registered, Registry, RegistryError};
-use std::sync::Arc;
+use crate::types::TopicName;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Final verdicts are kept: lanes ask for the same schemas. As many as a registry's client keeps texts.
+const KEPT_MAX: usize = 2_000;
 
 /// Both ends' registries, as far as there are any. A clone shares them.
 #[derive(Clone, Debug, Default)]
@@ -17,15 +22,20 @@ pub struct Finder {
     pub target: Option<Registry>,
     /// Everybody who waits would say the same.
     is_told: Arc<AtomicBool>,
+    kept: Arc<Mutex<BTreeMap<(TopicName, Part, i32), SchemaVerdict>>>,
 }
 
 impl Finder {
     pub fn new(source: Option<Registry>, target: Option<Registry>) -> Self {
-        Self { source, target, is_told: Arc::default() }
+        Self { source, target, ..Self::default() }
     }
 
     /// Waits where the config says so: for a registry that is down, or a schema that is not registered yet.
     pub async fn find(&self, check: &TopicCheck, part: Part, id: i32) -> SchemaVerdict {
+        let key = (Arc::clone(&check.topic), part, id);
+        if let Some(verdict) = self.kept().get(&key) {
+            return verdict.clone();
+        }
         let (mut backoff, mut has_waited) = (Backoff::default(), false);
         loop {
             match self.look(check, part, id).await {
@@ -38,6 +48,13 @@ impl Finder {
                     if self.is_told.swap(false, Ordering::Relaxed) {
                         tracing::info!("the schema registry answers again");
                     }
+                    if verdict.is_final() {
+                        let mut kept = self.kept();
+                        if kept.len() >= KEPT_MAX {
+                            kept.clear();
+                        }
+                        kept.insert(key, verdict.clone());
+                    }
                     return verdict;
                 }
                 Err(error) if check.on_registry_down == OnRegistryDown::PassUnchecked => {
@@ -48,6 +65,15 @@ impl Finder {
             }
             tokio::time::sleep(backoff.failed()).await;
         }
+    }
+
+    /// One look, for whoever only asks: nothing is waited for, and nothing registered.
+    pub async fn peek(&self, check: &TopicCheck, part: Part, id: i32) -> Result<SchemaVerdict, RegistryError> {
+        self.look(&TopicCheck { schema_ids: SchemaIds::Keep, ..check.clone() }, part, id).await
+    }
+
+    fn kept(&self) -> MutexGuard<'_, BTreeMap<(TopicName, Part, i32), SchemaVerdict>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tell(&self, error: &RegistryError, consequence: &str) {
@@ -75,7 +101,11 @@ impl Finder {
         let mapped_subject = match (subject, check.schema_ids) {
             (None, SchemaIds::Keep) => None,
             (subject, _) => {
-                let subjects = registry.subjects_of(id).await?;
+                let subjects = match registry.subjects_of(id).await {
+                    // Its subjects were deleted: the registry has answered, and knows none for it.
+                    Err(error @ RegistryError::Unknown { .. }) => return unknown("unknown_schema", error.to_string()),
+                    subjects => subjects?,
+                };
                 let wanted = |it: &&(String, i32)| subject.as_ref().is_none_or(|subject| *subject == it.0);
                 match subjects.iter().find(wanted) {
                     Some(found) => Some(found.0.clone()),

@@ -8,14 +8,15 @@ use crate::batch::{
 };
 use crate::bridge::ends::Ends;
 use crate::bridge::incident::{Incident, IncidentKind};
+use crate::bridge::lane::DeadLetterBox;
 use crate::bridge::screening::{Knowledge, KnownSchemas, Screening, Verdicts};
 use crate::bridge::{RunError, topics_of};
 use crate::clock;
 use crate::cluster::{At, Metadata, Use};
-use crate::config::{Config, LogAppendTime};
+use crate::config::{Config, LogAppendTime, OnRegistryDown, OnUnknownSchema};
 use crate::ledger::{History, Position, PositionKey};
 use crate::reader::{ReadError, read_committed};
-use crate::schemas::TopicCheck;
+use crate::schemas::{SchemaVerdict, TopicCheck};
 use crate::source;
 use crate::topics::plan::{Plan, TopicRules, lane};
 use crate::types::TopicPartition;
@@ -58,9 +59,14 @@ pub async fn standing(
     let plan = Plan::build(&TopicRules::compile(config), &topics_of(source))?;
     let entries: Vec<_> = plan.entries.values().cloned().collect();
     let offsets = Known::ask(ends, &entries, source, target).await;
-    let (mut found, mut asked) = (Vec::new(), Asked::default());
+    let mut found = Vec::new();
+    let letters = TopicPartition::new(config.dead_letter_topic().as_str(), 0);
+    let letters =
+        DeadLetterBox { max_message_bytes: max_message_bytes(ends, &letters.topic).await, partition: letters };
+    let mut asked = Asked { letters, known: KnownSchemas::default(), is_silent: false };
     for entry in &entries {
         let limit = max_message_bytes(ends, &entry.target).await;
+        let check = ends.checks.of(entry.rule, &entry.source);
         for number in 0..entry.partitions {
             let partition = TopicPartition::new(Arc::clone(&entry.source), number);
             let lane = lane(&partition.topic, number, config.delivery.lanes);
@@ -76,8 +82,7 @@ pub async fn standing(
                 Some(incident) => Some((incident, None)),
                 None => match &position {
                     Some(position) => {
-                        let check = ends.checks.of(entry.rule, &entry.source);
-                        probe(config, ends, source, &partition, (position, check), limit, &mut asked).await
+                        probe(config, ends, source, &partition, (position, check.as_ref()), limit, &mut asked).await
                     }
                     None => None,
                 },
@@ -126,7 +131,7 @@ async fn probe(
     ends: &Ends,
     source: &Metadata,
     partition: &TopicPartition,
-    (position, check): (&Position, Option<TopicCheck>),
+    (position, check): (&Position, Option<&TopicCheck>),
     max_message_bytes: usize,
     asked: &mut Asked,
 ) -> Option<(Incident, Option<i64>)> {
@@ -165,7 +170,7 @@ async fn probe(
     let behind = first.first().map(|it| it.header().next_offset());
     let kind = match check {
         None => prepare(first, &rules).err().map(IncidentKind::Batch),
-        Some(check) => asked.judge(ends, &check, partition, &first, &rules).await,
+        Some(check) => asked.judge(ends, check, partition, &first, &rules).await,
     }?;
     // An invalid record is not to be passed over: it would be in neither place.
     let behind = behind.filter(|_| !matches!(kind, IncidentKind::Invalid(_)));
@@ -173,8 +178,9 @@ async fn probe(
 }
 
 /// What the registries have said, for all partitions together.
-#[derive(Default)]
 struct Asked {
+    /// Any partition of it: all take the same.
+    letters: DeadLetterBox,
     known: KnownSchemas,
     /// One has not answered in time: nobody waits for it once more.
     is_silent: bool,
@@ -195,18 +201,27 @@ impl Asked {
             let knowledge = Knowledge { known: &self.known, told: &told, now: clock::now() };
             let mut screening = Screening::new(check, knowledge, partition, &"".into(), 0);
             let error = prepare_screened(batches.to_vec(), rules, Some(&mut screening)).err();
-            let (needs, objection) = (screening.needs, screening.objection);
+            let (needs, objection) = (std::mem::take(&mut screening.needs), screening.objection.take());
             if needs.is_empty() {
+                let error = error.or_else(|| screening.letters(Some(&self.letters)).err());
                 return objection.map(IncidentKind::Invalid).or(error.map(IncidentKind::Batch));
             }
             for key in needs {
                 if self.is_silent {
                     return None;
                 }
-                let found = ends.schemas.find(check, key.part, key.id);
-                let Ok(verdict) = tokio::time::timeout(REGISTRY_PATIENCE, found).await else {
-                    self.is_silent = true;
-                    return None;
+                let found = ends.schemas.peek(check, key.part, key.id);
+                let verdict = match tokio::time::timeout(REGISTRY_PATIENCE, found).await {
+                    // The bridge waits for it, and does not stop.
+                    Ok(Ok(SchemaVerdict::Unknown(_))) if check.on_unknown_schema == OnUnknownSchema::Wait => {
+                        return None;
+                    }
+                    Ok(Ok(verdict)) => verdict,
+                    Ok(Err(_)) if check.on_registry_down == OnRegistryDown::PassUnchecked => SchemaVerdict::Unchecked,
+                    Ok(Err(_)) | Err(_) => {
+                        self.is_silent = true;
+                        return None;
+                    }
                 };
                 self.known.learn(key.clone(), verdict.clone(), clock::now());
                 told.insert(key, verdict);
