@@ -57,9 +57,14 @@ fn marker(version: &str) -> String {
     format!("kafka_{SCALA}-{version}.jar")
 }
 
-fn present(version: &str) -> Option<PathBuf> {
+/// The folder that this cache keeps the broker's jars in, if they are from here.
+pub fn cached(version: &str) -> Option<PathBuf> {
     let cached = cache_root().join(format!("kafka-{version}"));
-    kafka_home(version).or_else(|| cached.join(marker(version)).exists().then_some(cached))
+    (kafka_home(version).is_none() && cached.join(marker(version)).exists()).then_some(cached)
+}
+
+fn present(version: &str) -> Option<PathBuf> {
+    kafka_home(version).or_else(|| cached(version))
 }
 
 fn kafka_home(version: &str) -> Option<PathBuf> {

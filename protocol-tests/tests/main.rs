@@ -18,6 +18,7 @@ mod harness;
 mod house;
 mod logging;
 mod pki;
+mod places;
 mod positions;
 mod registry;
 mod sharing;
@@ -28,27 +29,26 @@ mod validation;
 mod verify;
 
 use std::process::ExitCode;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Failed, Trial};
+use places::Places;
 use protocol_tests::jars;
 
 /// In CI a real-Kafka trial, or another that needs more than Rust, that cannot run is a failure, not an ignored line that nobody reads.
 const REQUIRE_REAL: &str = "KAFKA_BRIDGE_REQUIRE_REAL";
 
-/// One on real Kafka, one that waits for it, one that needs no brokers.
-const THREADS: usize = 3;
+/// Two on real Kafka, two that need none: both kinds wait most of their time.
+const THREADS: usize = 4;
 
 /// Trials that take longer say so.
 const NOTED: Duration = Duration::from_secs(5);
 
-/// One real-Kafka trial at a time: brokers that starve each other of two cores fail for reasons that prove nothing.
-static REAL: Mutex<()> = Mutex::new(());
+/// Two real-Kafka trials at a time: more brokers starve each other of two cores, and fail for reasons that prove nothing.
+static REAL: Places = Places::new(2);
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
-    // A real one waits for brokers most of its time, and the next one waits for it: as many threads as cores would stand idle.
     arguments.test_threads.get_or_insert(THREADS);
     let mut trials = harness::trials();
     trials.extend(bad_input::trials());
@@ -74,13 +74,23 @@ fn main() -> ExitCode {
     trials.extend(pki::trials());
     trials.extend(positions::trials());
     trials.extend(registry::trials());
-    trials.sort_by(|left, right| left.name().cmp(right.name()));
+    let trials = in_turns(trials);
     let asked = arguments.filter.as_ref().is_some_and(|filter| filter.contains("protocol-tests"));
     if asked && !arguments.list && trials.iter().all(|trial| arguments.is_filtered_out(trial)) {
         eprintln!("no trial matches {:?}", arguments.filter);
         return ExitCode::FAILURE;
     }
     libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// Those on real Kafka spread among the others: side by side they would only wait for each other's places.
+fn in_turns(mut trials: Vec<Trial>) -> Vec<Trial> {
+    trials.sort_by(|left, right| left.name().cmp(right.name()));
+    let (real, others): (Vec<_>, Vec<_>) = trials.into_iter().partition(|trial| trial.name().contains("::kafka_"));
+    let (reals, total) = (real.len(), real.len() + others.len());
+    let (mut real, mut others) = (real.into_iter(), others.into_iter());
+    let is_real = |at: usize| (at + 1) * reals / total > at * reals / total;
+    (0..total).filter_map(|at| if is_real(at) { real.next() } else { others.next() }).collect()
 }
 
 /// A trial that needs nothing but this process.
@@ -98,7 +108,7 @@ fn real(
 ) -> Trial {
     let named = name(suite, case);
     beside(suite, case, versions, move || {
-        let _alone = REAL.lock().unwrap_or_else(PoisonError::into_inner);
+        let _place = REAL.take();
         timed(&named, run)
     })
 }
