@@ -18,6 +18,7 @@ use crate::config::RegistryConfig;
 use crate::wire::{Network, SecurityError};
 use answer::{Asked, Identified, Pair, Schema, read};
 use cache::{Answer, Cache};
+use references::bytes_of;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -53,8 +54,8 @@ impl Registered {
     }
 
     fn bytes(&self) -> usize {
-        let names: usize = self.references.iter().map(|it| it.name.len() + it.subject.len()).sum();
-        self.text.len() + names + self.referenced.iter().map(|it| it.text.len()).sum::<usize>()
+        let behind = self.referenced.iter().map(|it| bytes_of(&it.text, &it.references));
+        bytes_of(&self.text, &self.references) + behind.sum::<usize>()
     }
 }
 
@@ -228,5 +229,17 @@ mod tests {
         assert_eq!(escaped("orders-value"), "orders-value");
         assert_eq!(escaped("a/b ?#%ü"), "a%2Fb%20%3F%23%25%C3%BC");
         assert_eq!(escaped(":.ctx:orders"), "%3A.ctx%3Aorders");
+    }
+
+    #[test]
+    fn a_schema_counts_with_all_that_it_refers_to() {
+        let references = vec![Reference { name: "n".repeat(300), subject: "s".repeat(200), version: 1 }; 4];
+        let named = 4 * (500 + size_of::<Reference>());
+        let text = "x".repeat(7);
+        let referenced = Referenced { subject: "s".to_owned(), version: 1, text: text.clone(), references };
+        let alone = Registered { id: 1, text, references: referenced.references.clone(), referenced: Vec::new() };
+        assert_eq!(alone.bytes(), 7 + named);
+        let behind = vec![referenced; 3];
+        assert_eq!(Registered { referenced: behind, ..alone }.bytes(), 4 * (7 + named));
     }
 }

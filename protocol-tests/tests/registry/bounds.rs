@@ -25,6 +25,7 @@ pub(super) fn trials() -> Vec<Trial> {
         trial("registry", "hostile_answers_are_errors", || within(hostile)),
         trial("registry", "references_in_a_circle_end", || within(circle)),
         trial("registry", "references_without_end_end", || within(deep)),
+        trial("registry", "references_count_by_what_they_refer_to", || within(wide)),
     ]
 }
 
@@ -154,5 +155,21 @@ async fn deep() -> Result<()> {
     let told = unusable(&client).await?;
     ensure!(told.contains("has more than 200 references"), "{told}");
     ensure!(server.requests("/subjects/") == 200, "{} requests", server.requests("/subjects/"));
+    Ok(())
+}
+
+async fn wide() -> Result<()> {
+    let (server, client) = plain().await?;
+    // A text of one byte, and two megabytes of references to a schema that is known by then.
+    let one = |name: &str, subject: &str| format!(r#"{{"name":"{name}","subject":"{subject}","version":1}}"#);
+    let many = vec![one(&"n".repeat(60), "leaf"); 20_000].join(",");
+    let roots: Vec<_> = (0..20).map(|it| one("n", &format!("s{it}"))).collect();
+    let body = |references: &str| Fault::Body(format!(r#"{{"schema":"x","references":[{references}]}}"#).into_bytes());
+    server.fail("/schemas/ids", body(&roots.join(",")));
+    server.fail("/subjects/leaf/", Fault::Body(br#"{"schema":"x"}"#.to_vec()));
+    server.fail("/subjects/s", body(&many));
+    let told = unusable(&client).await?;
+    ensure!(told.contains("has references of more than 16777216 bytes together"), "{told}");
+    ensure!(server.requests("/subjects/s") < 20, "all of them were asked for");
     Ok(())
 }
