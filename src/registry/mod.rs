@@ -141,7 +141,12 @@ impl Registry {
     pub async fn register(&self, subject: &str, text: &str, references: &[Reference]) -> Result<i32, RegistryError> {
         let path = format!("/subjects/{}/versions", escaped(subject));
         let asked = Asked::post(path, format!("a schema for subject {subject}"), text, references);
-        Ok(self.inner.ask::<Identified>(&asked).await?.id)
+        let id = self.inner.ask::<Identified>(&asked).await?.id;
+        // It is written into records, where no reader could ask for it.
+        if id < 0 {
+            return Err(self.inner.transport.malformed(&asked, &format!("{id} is no id")));
+        }
+        Ok(id)
     }
 
     /// The id that this very schema has in this subject, without registering it.

@@ -110,6 +110,13 @@ async fn hostile() -> Result<()> {
         ensure!(matches!(told, RegistryError::NotRegistry { .. }), "{:.20}: {told}", body);
         ensure!(told.to_string().contains("Is it a schema registry") && told.to_string().len() < 1_000, "{told}");
     }
+    for id in [i32::MIN, -1] {
+        server.mend();
+        server.fail("", Fault::Body(format!(r#"{{"id":{id}}}"#).into_bytes()));
+        let told = client.register("s", "\"int\"", &[]).await.err().with_context(|| format!("{id} was taken"))?;
+        ensure!(matches!(told, RegistryError::NotRegistry { .. }) && !told.is_retriable(), "{told}");
+        ensure!(told.to_string().contains(&format!("is malformed: {id} is no id")), "{told}");
+    }
     ensure!(client.latest("s").await.is_err() && client.subjects().await.is_err(), "taken");
     Ok(())
 }
