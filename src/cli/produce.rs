@@ -67,7 +67,7 @@ pub(super) struct ProduceArguments {
     /// confluent, single-object or raw; confluent where the end has a registry, else raw.
     #[arg(long, value_name = "NAME", value_parser = schema::framing)]
     framing: Option<Framing>,
-    /// Where the schema is registered; <topic>-value unless told otherwise.
+    /// Where the schema is registered, with the framing confluent; <topic>-value unless told otherwise.
     #[arg(long, value_name = "NAME")]
     subject: Option<String>,
     /// The part of events that is made invalid, to see what becomes of them: 0 to 1.
@@ -120,12 +120,8 @@ pub(super) fn produce(arguments: &ProduceArguments) -> anyhow::Result<Exit> {
             }
         };
         let subject = arguments.subject.clone().unwrap_or_else(|| format!("{}-value", arguments.topic));
-        let id = match &registry {
-            Some(registry) => Some(produce::register(registry, &subject, &text).await?),
-            None => None,
-        };
-        let marker = match (framing, id) {
-            (Framing::Confluent, Some(id)) => Marker::Id(id),
+        let marker = match (framing, &registry) {
+            (Framing::Confluent, Some(registry)) => Marker::Id(produce::register(registry, &subject, &text).await?),
             (Framing::Confluent, None) => {
                 return Err(Usage("--framing confluent needs a registry: add [source.registry] to the config").into());
             }

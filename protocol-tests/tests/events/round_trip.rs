@@ -17,6 +17,7 @@ pub(super) fn trials() -> Vec<Trial> {
         trial("events", "a_thousand_events_are_written_and_proved", thousand),
         trial("events", "aborted_transactions_are_invisible", aborted),
         trial("events", "references_are_registered_first", references),
+        trial("events", "what_carries_no_id_leaves_a_registry_alone", without_ids),
         trial("events", "lines_come_back_as_they_were", lines),
         trial("events", "lost_answers_double_nothing", lost_answers),
         trial("events", "what_comes_is_followed", followed),
@@ -91,6 +92,19 @@ fn references() -> Result<()> {
     clean(&stage.consume(&file)?, 200)?;
     let (code, report) = stage.consume(&["--schema", &schema("order.avsc"), "--framing", "single-object"])?;
     ensure!(code == 1 && report["invalid"]["unknown_schema"] == 200, "exit code {code}: {report:#}");
+    Ok(())
+}
+
+fn without_ids() -> Result<()> {
+    let stage = Stage::new()?;
+    let (shipment, address) = (schema("shipment.avsc"), schema("address.avsc"));
+    for framing in ["single-object", "raw"] {
+        let more = ["--schema", &shipment, "--reference", &address, "--generate", "--count", "9", "--framing", framing];
+        let (code, report) = stage.produce(&more, "")?;
+        ensure!(code == 0 && report["framing"] == framing && report["events"] == 9, "exit code {code}: {report:#}");
+        ensure!(report["schema_id"].is_null(), "{report:#}");
+    }
+    ensure!(stage.registry.server().requests("") == 0, "the registry was asked");
     Ok(())
 }
 

@@ -117,7 +117,15 @@ async fn hostile() -> Result<()> {
         ensure!(matches!(told, RegistryError::NotRegistry { .. }) && !told.is_retriable(), "{told}");
         ensure!(told.to_string().contains(&format!("is malformed: {id} is no id")), "{told}");
     }
-    ensure!(client.latest("s").await.is_err() && client.subjects().await.is_err(), "taken");
+    for version in [-1, 0] {
+        server.mend();
+        server.fail("", Fault::Body(format!(r#"{{"id":1,"version":{version}}}"#).into_bytes()));
+        let told = client.register_version("s", "\"int\"", &[]).await.err();
+        let told = told.with_context(|| format!("{version} was taken"))?;
+        ensure!(matches!(told, RegistryError::NotRegistry { .. }) && !told.is_retriable(), "{told}");
+        ensure!(told.to_string().contains(&format!("is malformed: {version} is no version")), "{told}");
+    }
+    ensure!(client.subjects_of(1).await.is_err() && client.subjects().await.is_err(), "taken");
     Ok(())
 }
 
