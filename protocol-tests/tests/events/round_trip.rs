@@ -1,5 +1,7 @@
 //! What is written is read.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Context, Result, ensure};
 use kafka_bridge::broker::{Fault, Loss, Rule};
 use libtest_mimic::Trial;
@@ -11,6 +13,8 @@ use super::{LIMIT, PARTITIONS, Stage, TOPIC, clean, schema};
 use crate::trial;
 
 const PRODUCE: i16 = 0;
+const LIST_OFFSETS: i16 = 2;
+const METADATA: i16 = 3;
 
 pub(super) fn trials() -> Vec<Trial> {
     vec![
@@ -21,6 +25,7 @@ pub(super) fn trials() -> Vec<Trial> {
         trial("events", "lines_come_back_as_they_were", lines),
         trial("events", "lost_answers_double_nothing", lost_answers),
         trial("events", "what_comes_is_followed", followed),
+        trial("events", "following_asks_for_offsets_alone", idle),
     ]
 }
 
@@ -156,11 +161,34 @@ fn followed() -> Result<()> {
     let more =
         ["--topic", TOPIC, "--end", "source", "--from", "latest", "--follow", "--count", "5", "--quiet", "--json"];
     let mut consumer = Bridge::command("consume", &stage.file, &more)?;
-    std::thread::sleep(std::time::Duration::from_secs(1));
+    std::thread::sleep(Duration::from_secs(1));
     stage.produce(&["--schema", &order, "--generate", "--count", "5"], "")?;
     ensure!(consumer.wait(LIMIT)? == 0, "{}", consumer.log());
     let (code, report) = stage.consume(&["--from", "20"])?;
     let read = report["events"].as_u64().context("no count")?;
     ensure!(code == 0 && read < 215 && read > 0, "exit code {code}: {report:#}");
+    Ok(())
+}
+
+fn idle() -> Result<()> {
+    let stage = Stage::without_registry()?;
+    let order = schema("order.avsc");
+    stage.produce(&["--schema", &order, "--generate", "--count", "10"], "")?;
+    // No fault: it counts.
+    let count = |api| Rule::new(api, Fault::DelayAnswer(1)).client_id("kafka-bridge").times(10_000);
+    let (offsets, metadata) =
+        stage.source.with(|cluster, _| (cluster.add_rule(count(LIST_OFFSETS)), cluster.add_rule(count(METADATA))));
+    let asked = || stage.source.with(|cluster, _| (cluster.struck(offsets), cluster.struck(metadata)));
+    let more = ["--topic", TOPIC, "--end", "source", "--schema", &order, "--follow", "--count", "20", "--quiet"];
+    let mut consumer = Bridge::command("consume", &stage.file, &more)?;
+    let begin = Instant::now();
+    while asked().0 < 60 {
+        ensure!(begin.elapsed() < LIMIT, "it asked {:?} times: {}", asked(), consumer.log());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let (offsets, metadata) = asked();
+    ensure!(metadata * 2 < offsets, "it asked for metadata {metadata} times, for offsets {offsets} times");
+    stage.produce(&["--schema", &order, "--generate", "--count", "10"], "")?;
+    ensure!(consumer.wait(LIMIT)? == 0, "{}", consumer.log());
     Ok(())
 }
