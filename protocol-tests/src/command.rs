@@ -32,13 +32,29 @@ impl Finished {
 
     /// With this on its standard input.
     pub fn fed(folder: &Path, arguments: &[&str], input: &str, limit: Duration) -> Result<Finished> {
+        Finished::spawned(folder, arguments, input, None, limit)
+    }
+
+    /// With this as its standard output, of which nothing is kept.
+    pub fn writing_to(folder: &Path, arguments: &[&str], output: Stdio, limit: Duration) -> Result<Finished> {
+        Finished::spawned(folder, arguments, "", Some(output), limit)
+    }
+
+    fn spawned(
+        folder: &Path,
+        arguments: &[&str],
+        input: &str,
+        output: Option<Stdio>,
+        limit: Duration,
+    ) -> Result<Finished> {
         let mut given = tempfile::tempfile_in(folder)?;
         given.write_all(input.as_bytes())?;
         given.rewind()?;
         let (out, err) = (tempfile::NamedTempFile::new_in(folder)?, tempfile::NamedTempFile::new_in(folder)?);
         let stream = |file: &tempfile::NamedTempFile| -> Result<File> { Ok(file.as_file().try_clone()?) };
+        let output = output.map_or_else(|| stream(&out).map(Stdio::from), Ok)?;
         let mut program = Command::new(binary()?);
-        program.args(arguments).stdin(Stdio::from(given)).stdout(stream(&out)?).stderr(stream(&err)?);
+        program.args(arguments).stdin(Stdio::from(given)).stdout(output).stderr(stream(&err)?);
         let mut child = program.spawn().context("cannot start kafka-bridge")?;
         let ended = wait(&mut child, limit);
         let text = |file: &tempfile::NamedTempFile| -> Result<String> {

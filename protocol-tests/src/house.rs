@@ -84,8 +84,8 @@ const IMPURE: &[&str] = &[
     "std::thread",
 ];
 
-/// Nothing from a network, a file or a user may end the process.
-const PANICS: &[&str] = &[".unwrap()", ".expect(", "panic!(", "todo!(", "unimplemented!("];
+/// Nothing from a network, a file or a user may end the process; what prints panics where the terminal is gone.
+const PANICS: &[&str] = &[".unwrap()", ".expect(", "panic!(", "todo!(", "unimplemented!(", "print!(", "println!("];
 
 /// A file of the repository, by its path from the root.
 #[derive(Clone, Debug)]

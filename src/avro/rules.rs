@@ -6,6 +6,7 @@ use super::node::{Kind, Logical, Node, NodeId};
 use super::program::{Op, OpId, Program};
 use super::schema::{Graph, SchemaError};
 use super::walk::leading_varint;
+use std::collections::BTreeMap;
 
 /// Fields within fields that a rule may name.
 const SEGMENTS_MAX: usize = 60;
@@ -201,7 +202,8 @@ pub(super) fn apply(graph: &Graph, mut program: Program, rules: &[FieldRule]) ->
     }
     let mut applied = vec![None; rules.len()];
     let pending: Vec<_> = pending.iter().map(|it| (it.rule, it.segments.as_slice())).collect();
-    let mut application = Application { graph, program: &mut program, rules, applied: &mut applied };
+    let seen = BTreeMap::new();
+    let mut application = Application { graph, program: &mut program, rules, applied: &mut applied, seen };
     let root = application.node(graph.root, &pending);
     program.root = root;
     for (rule, applied) in rules.iter().zip(applied) {
@@ -229,11 +231,17 @@ enum Applied {
     Meets(&'static str),
 }
 
+/// A node, and each rule with how many parts of its path are left.
+type Visited = (NodeId, Vec<(usize, usize)>);
+
 struct Application<'a> {
     graph: &'a Graph,
     program: &'a mut Program,
     rules: &'a [FieldRule],
     applied: &'a mut [Option<Applied>],
+    /// Two ways to a node under the same rules lead to the same op. Without that, a path through unions of 400 records that
+    /// each have the field costs 400 times as much with each part, and a producer's schema decides about it.
+    seen: BTreeMap<Visited, OpId>,
 }
 
 impl Application<'_> {
@@ -242,6 +250,10 @@ impl Application<'_> {
     fn node(&mut self, id: NodeId, rules: &[(usize, &[Segment])]) -> OpId {
         if rules.is_empty() {
             return id as OpId;
+        }
+        let visited = (id, rules.iter().map(|(rule, path)| (*rule, path.len())).collect());
+        if let Some(op) = self.seen.get(&visited) {
+            return *op;
         }
         let graph = self.graph;
         let node = graph.node(id);
@@ -276,6 +288,7 @@ impl Application<'_> {
         for (rule, _) in rules.iter().filter(|it| it.1.is_empty()) {
             op = self.check(*rule, op, id);
         }
+        self.seen.insert(visited, op);
         op
     }
 
@@ -301,5 +314,53 @@ impl Application<'_> {
         self.program.tests.push(test);
         let test = (self.program.tests.len() - 1) as u32;
         self.program.push(Op::Checked { inner: op, test }, id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::node::{Field, Named};
+    use super::*;
+
+    const RECORDS: usize = 400;
+    const HOPS: usize = 3;
+
+    fn record(name: String, node: NodeId) -> Node {
+        let field = Field { name: "next".to_owned(), aliases: Vec::new(), default: None, node };
+        Node::plain(Kind::Record { name: Named { full: name, aliases: Vec::new() }, fields: vec![field] })
+    }
+
+    /// A string behind so many unions of records with a field `next`: each record's is a union of all records of the next hop.
+    fn unions() -> Graph {
+        let mut graph = Graph { nodes: vec![Node::plain(Kind::String)], root: 0 };
+        for hop in 0..HOPS {
+            let behind = graph.root;
+            let records = (0..RECORDS).map(|it| {
+                // A union of its own for each: that two share one is a record's luck.
+                let node = match &graph.nodes[behind].kind {
+                    Kind::Union(branches) => {
+                        let union = Node::plain(Kind::Union(branches.clone()));
+                        graph.push(union).unwrap()
+                    }
+                    _ => behind,
+                };
+                graph.push(record(format!("R{hop}_{it}"), node)).unwrap()
+            });
+            let records: Vec<_> = records.collect();
+            graph.root = graph.push(Node::plain(Kind::Union(records))).unwrap();
+        }
+        graph
+    }
+
+    #[test]
+    fn a_path_through_unions_costs_what_the_schema_has() {
+        let graph = unions();
+        let plain = Program::plain(&graph);
+        let rule = FieldRule { path: ["next"; HOPS].join("."), check: Check::Required };
+        let Ok(program) = apply(&graph, plain.clone(), &[rule]) else { panic!("the path is there") };
+        assert!(program.ops.len() > plain.ops.len());
+        // One op for each node, and one for the check.
+        assert!(program.ops.len() <= 2 * plain.ops.len() + 1, "{} of {}", program.ops.len(), plain.ops.len());
+        assert_eq!(program.tests.len(), 1);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::node::{Kind, Logical, Node, NodeId, Unit};
 use super::schema::{Graph, Schema};
+use super::walk;
 use serde_json::{Map, Value, json};
 
 /// Below it unions are null and lists empty, or a schema that holds itself would have no end.
@@ -32,9 +33,10 @@ const WORDS: [(&str, &[&str]); 16] = [
 const OTHER_WORDS: [&str; 6] = ["amber", "birch", "cobalt", "dune", "ember", "fjord"];
 
 impl Schema {
-    /// `pick(n)` is any number below n, and the only source of chance; `now_ms` since 1970 is where times lie around.
+    /// `pick(n)` is any number below n, and the only source of chance; `now_ms` since 1970 is where times lie around. Of a
+    /// schema that no datum ends, what comes is too deep to be one, and `encode_json` says so.
     pub fn sample(&self, now_ms: i64, pick: &mut dyn FnMut(u64) -> u64) -> Value {
-        Sampler { graph: &self.graph, now_ms, pick }.value(self.graph.root, "", 0)
+        Sampler { graph: &self.graph, now_ms, pick, is_endless: false }.value(self.graph.root, "", 0)
     }
 }
 
@@ -42,11 +44,18 @@ struct Sampler<'a> {
     graph: &'a Graph,
     now_ms: i64,
     pick: &'a mut dyn FnMut(u64) -> u64,
+    /// It has become deeper than any datum may be.
+    is_endless: bool,
 }
 
 impl Sampler<'_> {
     /// `field`: the name of the field that the value stands in, however deep.
     fn value(&mut self, id: NodeId, field: &str, depth: u32) -> Value {
+        // A record that holds itself, in no list or union, has no end; where it does so twice, each level has twice as many.
+        self.is_endless |= depth > walk::DEPTH_MAX;
+        if self.is_endless {
+            return Value::Null;
+        }
         let graph = self.graph;
         let node = graph.node(id);
         match &node.kind {
@@ -214,5 +223,22 @@ mod tests {
                 {"name":"j","type":"float"},{"name":"k","type":"double"},{"name":"l","type":"null"}]}"#,
             &[],
         );
+    }
+
+    #[test]
+    fn a_record_without_an_end_is_told_and_not_followed() {
+        for fields in [
+            r#"{"name":"a","type":"R"}"#,
+            r#"{"name":"a","type":"R"},{"name":"b","type":"R"},{"name":"c","type":"int"}"#,
+            r#"{"name":"a","type":["R","R2"]},{"name":"b","type":"R"}"#,
+        ] {
+            let reference = r#"{"type":"record","name":"R2","fields":[{"name":"x","type":"R2"}]}"#.to_owned();
+            let text = format!(r#"{{"type":"record","name":"R","fields":[{fields}]}}"#);
+            let schema = Schema::parse(&SchemaText { text, references: vec![reference] }).unwrap();
+            let mut random = fastrand::Rng::with_seed(7);
+            let made = schema.sample(0, &mut |below| random.u64(..below.max(1)));
+            let told = schema.encode_json(&made).unwrap_err().to_string();
+            assert!(told.contains("it is nested too deeply"), "{told}");
+        }
     }
 }

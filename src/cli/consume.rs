@@ -6,6 +6,7 @@ use super::progress::Live;
 use super::{logging, printable, schema};
 use crate::avro::Framing;
 use crate::consume::{self, From, Job, Report, Schemas, Shown};
+use anyhow::Context;
 use clap::{Args, ValueEnum};
 use std::fmt::Write as _;
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -104,7 +105,7 @@ pub(super) fn consume(arguments: &ConsumeArguments) -> anyhow::Result<Exit> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let mut output = BufWriter::new(io::stdout().lock());
     let mut live = Live::new(!arguments.quiet && io::stdout().is_terminal());
-    let mut shown = 0_u64;
+    let (mut shown, mut written) = (0_u64, Ok(()));
     let consumed = runtime.block_on(async {
         let (mut terminated, mut interrupted) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let stop = async {
@@ -124,9 +125,11 @@ pub(super) fn consume(arguments: &ConsumeArguments) -> anyhow::Result<Exit> {
                 Format::Json => serde_json::to_string(event).unwrap_or_default(),
                 Format::Table => row(event),
             };
-            // Who reads may have seen enough, as `head` does.
-            let written = writeln!(output, "{line}");
-            written.and_then(|()| if arguments.follow { output.flush() } else { Ok(()) }).is_ok()
+            written = writeln!(output, "{line}");
+            if written.is_ok() && arguments.follow {
+                written = output.flush();
+            }
+            written.is_ok()
         };
         anyhow::Ok(consume::consume(&cluster, &job, show, stop).await)
     });
@@ -134,11 +137,24 @@ pub(super) fn consume(arguments: &ConsumeArguments) -> anyhow::Result<Exit> {
     live.clear();
     let (report, done) = consumed?;
     let text = if arguments.json { serde_json::to_string_pretty(&report)? + "\n" } else { render(&report) };
-    let _ = output.flush();
-    let _ = if arguments.quiet { output.write_all(text.as_bytes()) } else { io::stderr().write_all(text.as_bytes()) };
-    let _ = output.flush();
+    if arguments.quiet {
+        written = output.write_all(text.as_bytes());
+    } else {
+        // The terminal may be gone.
+        let _ = io::stderr().write_all(text.as_bytes());
+    }
+    let flushed = output.flush();
     done?;
+    all_written(written.and(flushed))?;
     Ok(if report.is_clean { Exit::Done } else { Exit::Failed })
+}
+
+/// Who reads may have seen enough, as `head` does. Anything else, as a full disk, leaves a file that is not what was read.
+fn all_written(written: io::Result<()>) -> anyhow::Result<()> {
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error).context("standard output"),
+        _ => Ok(()),
+    }
 }
 
 fn row(event: &Shown) -> String {

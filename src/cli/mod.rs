@@ -16,7 +16,7 @@ mod schema;
 mod verify;
 
 use clap::{Parser, Subcommand};
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -96,11 +96,11 @@ pub fn main() -> ExitCode {
     match done {
         Ok(code) => code.into(),
         Err(error) => {
-            if std::io::stderr().is_terminal() {
-                eprint!("{}", progress::CLEAR_LINE);
-            }
+            let begin = if std::io::stderr().is_terminal() { progress::CLEAR_LINE } else { "" };
             let text = format!("kafka-bridge: {error:#}");
-            text.lines().for_each(|line| eprintln!("{}", printable(line)));
+            let text: String = text.lines().map(|line| printable(line) + "\n").collect();
+            // Whoever reads it may be gone: the exit code is still the error's.
+            let _ = write!(std::io::stderr(), "{begin}{text}");
             exit::code_of(&error).into()
         }
     }

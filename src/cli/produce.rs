@@ -27,6 +27,9 @@ kafka-bridge produce --bootstrap localhost:9092 --topic orders --schema avro/ord
 /// A transaction that a killed producer left open holds readers back no longer.
 const TRANSACTION_TIMEOUT_MS: i32 = 10_000;
 
+/// Events per second: one a day. The pause before an event that comes later still is more than a clock can count.
+const RATE_MIN: f64 = 1.0 / 86_400.0;
+
 #[derive(Args)]
 pub(super) struct ProduceArguments {
     #[command(flatten)]
@@ -64,7 +67,7 @@ pub(super) struct ProduceArguments {
     /// confluent, single-object or raw; confluent where the end has a registry, else raw.
     #[arg(long, value_name = "NAME", value_parser = schema::framing)]
     framing: Option<Framing>,
-    /// Where the schema is registered; <topic>-value unless told otherwise.
+    /// Where the schema is registered, with the framing confluent; <topic>-value unless told otherwise.
     #[arg(long, value_name = "NAME")]
     subject: Option<String>,
     /// The part of events that is made invalid, to see what becomes of them: 0 to 1.
@@ -79,8 +82,9 @@ pub(super) struct ProduceArguments {
 }
 
 fn rate(text: &str) -> Result<f64, String> {
-    let rate: f64 = text.parse().map_err(|_| "a number above 0".to_owned())?;
-    if rate > 0.0 && rate.is_finite() { Ok(rate) } else { Err("a number above 0".to_owned()) }
+    let wrong = || "a number of events per second, one a day (0.0000116) or more".to_owned();
+    let rate: f64 = text.parse().map_err(|_| wrong())?;
+    if rate >= RATE_MIN && rate.is_finite() { Ok(rate) } else { Err(wrong()) }
 }
 
 fn ratio(text: &str) -> Result<f64, String> {
@@ -116,12 +120,8 @@ pub(super) fn produce(arguments: &ProduceArguments) -> anyhow::Result<Exit> {
             }
         };
         let subject = arguments.subject.clone().unwrap_or_else(|| format!("{}-value", arguments.topic));
-        let id = match &registry {
-            Some(registry) => Some(produce::register(registry, &subject, &text).await?),
-            None => None,
-        };
-        let marker = match (framing, id) {
-            (Framing::Confluent, Some(id)) => Marker::Id(id),
+        let marker = match (framing, &registry) {
+            (Framing::Confluent, Some(registry)) => Marker::Id(produce::register(registry, &subject, &text).await?),
             (Framing::Confluent, None) => {
                 return Err(Usage("--framing confluent needs a registry: add [source.registry] to the config").into());
             }
@@ -199,4 +199,19 @@ fn render(report: &Report) -> String {
         let _ = writeln!(text, "stopped    by a signal; everything that was read is written");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_one_that_a_clock_can_wait_for() {
+        for good in ["0.0000116", "0.5", "1", "1e6"] {
+            assert!(rate(good).is_ok(), "{good}");
+        }
+        for bad in ["1e-20", "1e-300", "0.0000115", "0", "-1", "-0.0", "inf", "NaN", "1e999", "x", ""] {
+            assert!(rate(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -118,7 +118,8 @@ impl Live {
 
     pub(super) fn clear(&self) {
         if self.is_live && !self.is_silent {
-            eprint!("{CLEAR_LINE}");
+            // The terminal may be gone.
+            let _ = write!(std::io::stderr(), "{CLEAR_LINE}");
         }
     }
 }

@@ -5,6 +5,7 @@ use super::logging;
 use super::progress::Progress;
 use crate::bridge;
 use crate::config::Config;
+use std::io::Write;
 use std::path::Path;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -26,7 +27,9 @@ pub(super) fn run(file: &Path) -> anyhow::Result<Exit> {
     // Tasks that wait for a broker have nothing left to say.
     runtime.shutdown_background();
     let Some(summary) = ended.transpose()? else {
-        eprintln!("kafka-bridge: ended at once; the target aborts what is open, and the next start copies it again");
+        let told = "kafka-bridge: ended at once; the target aborts what is open, and the next start copies it again";
+        // The terminal may be gone.
+        let _ = writeln!(std::io::stderr(), "{told}");
         return Ok(Exit::Failed);
     };
     tracing::info!("{summary}");

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 /// A line of the file is shown around the problem, at most this many characters of it, so that a binary file cannot fill the terminal.
 const SHOWN_CHARACTERS_MAX: usize = 160;
 
-/// A line that holds one of these words, or a url with a user in it, is shown only up to its `=`: an error ends in logs and
-/// tickets.
-const SECRET_WORDS: &[&str] = &["password", "passphrase", "secret", "token", "credential", "jaas"];
+/// A line that holds one of these words, or a url with a user or a query in it, is shown only up to its `=`: an error ends in
+/// logs and tickets. A user's name is often given as `name:password`.
+const SECRET_WORDS: &[&str] = &["username", "password", "passphrase", "secret", "token", "credential", "jaas"];
 
 /// A position in the config file, counted from 1.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -132,11 +132,15 @@ impl Text<'_> {
         let line = self.text.split('\n').nth(place.line - 1)?.trim_end();
         let width = self.text.get(span)?.split('\n').next().unwrap_or_default().trim_end().chars().count();
         let column = place.column - 1;
-        let lower = line.to_lowercase();
-        let secret = SECRET_WORDS.iter().any(|word| lower.contains(word)) || line.contains('@');
+        let secret = is_secret(line);
         let end = match show {
             Show::UpToSpan => column + width,
-            Show::Line if secret => line.chars().position(|c| c == '=').map_or(0, |equals| equals + 1),
+            // In a line of a list the first `=` may stand within the value.
+            Show::Line if secret => match line.chars().enumerate().find(|it| "=\"'".contains(it.1)) {
+                Some((equals, '=')) => equals + 1,
+                Some((quote, _)) => quote,
+                None => 0,
+            },
             Show::Line => usize::MAX,
         };
         let start = column.saturating_sub(SHOWN_CHARACTERS_MAX / 2);
@@ -152,6 +156,12 @@ impl Text<'_> {
         let skip = (column - start).min(count);
         Some(Snippet { line: shown, skip, carets: width.clamp(1, (count - skip).max(1)) })
     }
+}
+
+fn is_secret(line: &str) -> bool {
+    let lower = line.to_lowercase();
+    let has_query = line.split_once('?').is_some_and(|(before, query)| before.contains("://") || query.contains('='));
+    SECRET_WORDS.iter().any(|word| lower.contains(word)) || line.contains('@') || has_query
 }
 
 #[cfg(test)]

@@ -65,9 +65,12 @@ impl FromStr for RegistryUrl {
 
     fn from_str(text: &str) -> Result<Self, RegistryUrlError> {
         let text = text.trim();
-        // First: no later error may come to repeat a password.
+        // First: no later error may come to repeat a password, or a key in a query.
         if text.contains('@') {
             return Err(RegistryUrlError::Credentials);
+        }
+        if text.contains(['?', '#']) {
+            return Err(RegistryUrlError::Query);
         }
         let (protocol, rest) = text.split_once("://").ok_or(RegistryUrlError::Protocol)?;
         let is_tls = match protocol.to_ascii_lowercase().as_str() {
@@ -75,9 +78,6 @@ impl FromStr for RegistryUrl {
             "http" => false,
             _ => return Err(RegistryUrlError::Protocol),
         };
-        if rest.contains(['?', '#']) {
-            return Err(RegistryUrlError::Query);
-        }
         let (authority, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
         let has_port =
             authority.rsplit_once(':').is_some_and(|(host, _)| !host.starts_with('[') || host.ends_with(']'));
@@ -181,8 +181,8 @@ fn urls(reader: &mut Reader<'_>, section: &Section<'_>) -> Vec<(RegistryUrl, Val
     for value in values {
         match value.text.parse::<RegistryUrl>() {
             Ok(url) => urls.push((url, value)),
-            // Without the value: the password is in it.
-            Err(error @ RegistryUrlError::Credentials) => {
+            // Without the value: a password or a key is in it.
+            Err(error @ (RegistryUrlError::Credentials | RegistryUrlError::Query)) => {
                 reader.problem(&value.span, &value.key, error, error.remedy());
             }
             Err(error) => reader.wrong(&value, error, error.remedy()),
@@ -214,7 +214,10 @@ fn credentials(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Registr
         reader.problem(&token.span, &token.key, "stands beside username or password", remedy);
     }
     if let Some(username) = username.as_ref().filter(|it| it.text.contains(':')) {
-        reader.wrong(username, "has a colon", "HTTP Basic ends the name at the first colon: take a name without");
+        // Without the value: who writes `name:password` has a password in it.
+        let remedy =
+            "HTTP Basic ends the name at the first colon: take a name without, and write the password as `password`";
+        reader.problem(&username.span, &username.key, "has a colon", remedy);
     }
     match (username, password, token) {
         (None, None, None) => None,
@@ -261,6 +264,8 @@ mod tests {
             ("https://u:p@registry", RegistryUrlError::Credentials),
             ("u:p@registry", RegistryUrlError::Credentials),
             ("https://registry/a?b", RegistryUrlError::Query),
+            ("ftp://registry?b", RegistryUrlError::Query),
+            ("registry#b", RegistryUrlError::Query),
             ("https://registry/a b", RegistryUrlError::Path),
             ("https://registry/\r\nHost: x", RegistryUrlError::Path),
         ] {

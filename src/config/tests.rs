@@ -354,7 +354,7 @@ fn a_wrong_registry_is_told_with_line_key_and_remedy() {
         ("urls = [\"https://r\"]\ntls.ca = \"c.pem\"", "source.registry.tls.ca: unknown key"),
         ("urls = [\"http://r\"]\nusername = \"u\"", "source.registry.password: is missing"),
         ("urls = [\"http://r\"]\npassword = \"p\"", "source.registry.username: is missing"),
-        ("urls = [\"http://r\"]\nusername = \"u:v\"\npassword = \"p\"", "\"u:v\" has a colon"),
+        ("urls = [\"http://r\"]\nusername = \"u:v\"\npassword = \"p\"", "source.registry.username: has a colon"),
         ("urls = [\"http://r\"]\ntoken = \"a\\n\"", "source.registry.token: holds a control character"),
         (
             "urls = [\"http://r\"]\nusername = \"u\"\npassword = \"p\"\ntoken = \"t\"",
@@ -376,6 +376,23 @@ fn a_url_with_a_password_is_refused_and_not_repeated() {
         let text = error(&MINIMAL.replace("[target]", &format!("[source.registry]\nurls = {urls}\n[target]")));
         assert!(text.contains("source.registry.urls[0]: holds a user name or password"), "{text}");
         assert!(text.contains("set `username` and `password") && !text.contains("hunter2"), "{text}");
+    }
+}
+
+#[test]
+fn a_name_with_a_password_and_a_url_with_a_key_are_not_repeated() {
+    for (table, told) in [
+        ("username = \"bridge:hunter2\"\npassword = \"p\"\nurls = [\"http://r\"]", "username: has a colon"),
+        ("username = [\"hunter2\"]\npassword = \"p\"\nurls = [\"http://r\"]", "username: is a list"),
+        ("urls = [\"https://r?apikey=hunter2\"]", "urls[0]: has something behind the path"),
+        ("urls = [\"https://r?hunter2\", \"x\"]", "urls[1]: \"x\" does not begin"),
+        ("urls = [\"htps://r?hunter2\"]", "urls[0]: has something behind the path"),
+        ("urls = [\"r?apikey=hunter2\"]", "urls[0]: has something behind the path"),
+        ("urls = [\n\"https://r?hunter2=apikey\",\n]", "urls[0]: has something behind the path"),
+        ("urls = [\n\"https://u:hunter2=1@r\",\n]", "urls[0]: holds a user name or password"),
+    ] {
+        let text = error(&MINIMAL.replace("[target]", &format!("[source.registry]\n{table}\n[target]")));
+        assert!(text.contains(told) && !text.contains("hunter2"), "{table}: {text}");
     }
 }
 

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use super::reader::{Reader, Section, join};
 
 const REGISTRY: &str = "registry";
-const KEYS: [&str; 9] = [
+/// Besides the schemas.
+const KEYS: [&str; 8] = [
     "framing",
     "references",
     "compatible_with",
@@ -14,7 +15,6 @@ const KEYS: [&str; 9] = [
     "on_registry_down",
     "schema_ids",
     "rules",
-    "key_schema",
 ];
 /// Each is a look at every record.
 const RULES_MAX: usize = 100;
@@ -169,7 +169,7 @@ impl Validation {
             let remedy = "add `value_schema = \"order.avsc\"` or `value_schema = \"registry\"`";
             for key in KEYS {
                 let is_of_values = matches!(key, "rules" | "compatible_with");
-                if key != "key_schema" && (self.key.is_none() || is_of_values) {
+                if self.key.is_none() || is_of_values {
                     refuse(key, "has no effect: no schema is named", remedy);
                 }
             }

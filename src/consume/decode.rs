@@ -19,6 +19,8 @@ pub struct Schemas {
 
 pub(super) struct Decoder {
     schemas: Schemas,
+    /// What a registry has under an id, which never changes. That it has nothing may change with the next second: its client
+    /// knows how long to believe that.
     by_id: BTreeMap<i32, Result<Schema, Wrong>>,
 }
 
@@ -67,9 +69,9 @@ impl Decoder {
                 let parsed = Schema::parse(&SchemaText { text, references });
                 parsed.map_err(|error| Wrong { kind: "unusable_schema", what: format!("schema id {id}: {error}") })
             }
-            Err(error) if error.is_unknown() => Err(unknown(error.to_string())),
+            Err(error) if error.is_unknown() => return Ok(Err(unknown(error.to_string()))),
             Err(error @ RegistryError::Unusable { .. }) => {
-                Err(Wrong { kind: "unusable_schema", what: error.to_string() })
+                return Ok(Err(Wrong { kind: "unusable_schema", what: error.to_string() }));
             }
             Err(error) => return Err(error),
         };
@@ -84,6 +86,70 @@ impl Decoder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::RegistryConfig;
+    use crate::wire::{Connecting, Network, Stream};
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    const UNKNOWN: (u16, &str) = (404, r#"{"error_code":40403,"message":"no such schema"}"#);
+    const UNUSABLE: (u16, &str) = (200, r#"{"schema":"syntax","schemaType":"PROTOBUF"}"#);
+    const BROKEN: (u16, &str) = (200, r#"{"schema":"{"}"#);
+    const STRING: (u16, &str) = (200, r#"{"schema":"\"string\""}"#);
+
+    /// A registry that answers everything with this, and counts.
+    #[derive(Clone, Debug)]
+    struct Answers(Arc<Mutex<((u16, &'static str), u64)>>);
+
+    impl Network for Answers {
+        fn connect<'a>(&'a self, _host: &'a str, _port: u16) -> Connecting<'a> {
+            let (near, mut far) = tokio::io::duplex(4 << 10);
+            let ((status, body), count) = &mut *self.0.lock().unwrap();
+            *count += 1;
+            let answer = format!("HTTP/1.1 {status} x\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+            tokio::spawn(async move {
+                let mut head = [0; 4 << 10];
+                far.read(&mut head).await.unwrap();
+                far.write_all(answer.as_bytes()).await.unwrap();
+            });
+            Box::pin(std::future::ready(Ok(Box::new(near) as Box<dyn Stream>)))
+        }
+    }
+
+    impl Answers {
+        fn new() -> (Self, Decoder) {
+            let answers = Self(Arc::new(Mutex::new((UNKNOWN, 0))));
+            let config = RegistryConfig { urls: vec!["http://r".parse().unwrap()], credentials: None, tls: None };
+            let network = Arc::new(answers.clone());
+            let registry = Registry::new("source", &config, Duration::from_secs(1), network).unwrap();
+            let schemas = Schemas { framing: Framing::Confluent, file: None, registry: Some(registry) };
+            (answers, Decoder::new(schemas))
+        }
+
+        /// The value of a record, and how often the registry was asked for it.
+        async fn then(&self, answer: (u16, &'static str), decoder: &mut Decoder) -> (Result<Value, &'static str>, u64) {
+            *self.0.lock().unwrap() = (answer, 0);
+            let value = decoder.decode(b"\0\0\0\0\x07\x02x").await.unwrap().map_err(|it| it.kind);
+            (value, self.0.lock().unwrap().1)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_registry_learns_later_is_asked_for_again_and_what_it_has_is_not() {
+        for (nothing, kind) in [(UNKNOWN, "unknown_schema"), (UNUSABLE, "unusable_schema")] {
+            let (answers, mut decoder) = Answers::new();
+            assert_eq!(answers.then(nothing, &mut decoder).await, (Err(kind), 1));
+            assert_eq!(answers.then(STRING, &mut decoder).await, (Err(kind), 0));
+            tokio::time::advance(Duration::from_secs(60)).await;
+            assert_eq!(answers.then(STRING, &mut decoder).await, (Ok("x".into()), 1));
+            assert_eq!(answers.then(nothing, &mut decoder).await, (Ok("x".into()), 0));
+        }
+        // An id's text never changes, so neither does what is wrong with it.
+        let (answers, mut decoder) = Answers::new();
+        assert_eq!(answers.then(BROKEN, &mut decoder).await, (Err("unusable_schema"), 1));
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert_eq!(answers.then(STRING, &mut decoder).await, (Err("unusable_schema"), 0));
+    }
 
     fn schema() -> Schema {
         let text = r#"{"type":"record","name":"R","fields":[{"name":"a","type":"string"}]}"#.to_owned();

@@ -4,7 +4,7 @@ use super::check::{At as Place, Check};
 use super::decode::{Decoder, Schemas};
 use super::report::{Report, Shown};
 use crate::batch::UNCOMPRESSED_BYTES_MAX;
-use crate::cluster::{At, Backoff, Cluster, ClusterError, Listed};
+use crate::cluster::{At, Backoff, Cluster, ClusterError, Listed, Metadata};
 use crate::reader::{Part, ReadError, Stream};
 use crate::registry::RegistryError;
 use crate::types::{TopicName, TopicPartition};
@@ -180,7 +180,7 @@ struct Reader {
 
 impl Reader {
     async fn run(self, from: i64, to: i64, is_followed: bool, sender: mpsc::Sender<Arrived>) {
-        let (mut from, mut to) = (from, to);
+        let (mut from, mut to, mut metadata) = (from, to, None);
         loop {
             match self.span(from, to, &sender).await {
                 Some(next) => from = next.max(to).max(from),
@@ -189,7 +189,7 @@ impl Reader {
             if !is_followed {
                 return;
             }
-            match self.more(from).await {
+            match self.more(from, &mut metadata).await {
                 Ok(stable) => to = stable,
                 Err(error) => {
                     // Nobody listens where the reading has ended.
@@ -219,11 +219,12 @@ impl Reader {
         Some(next)
     }
 
-    /// Waits until something is committed behind `from`, and says up to where.
-    async fn more(&self, from: i64) -> Result<i64, ClusterError> {
+    /// Waits until something is committed behind `from`, and says up to where. `metadata` is kept for as long as its leader
+    /// answers: five questions a second and partition are enough.
+    async fn more(&self, from: i64, metadata: &mut Option<Metadata>) -> Result<i64, ClusterError> {
         let (mut backoff, mut failures) = (Backoff::default(), 0);
         loop {
-            match self.stable().await {
+            match self.stable(metadata).await {
                 Ok(stable) if stable > from => return Ok(stable),
                 Ok(_) => {
                     failures = 0;
@@ -238,10 +239,15 @@ impl Reader {
         }
     }
 
-    async fn stable(&self) -> Result<i64, ClusterError> {
-        let metadata = self.cluster.metadata(Some(std::slice::from_ref(&self.partition.topic))).await?;
+    async fn stable(&self, kept: &mut Option<Metadata>) -> Result<i64, ClusterError> {
+        let metadata = match kept.take() {
+            Some(metadata) => metadata,
+            None => self.cluster.metadata(Some(std::slice::from_ref(&self.partition.topic))).await?,
+        };
         let mut found = self.cluster.offsets(&metadata, &[(self.partition.clone(), At::LastStable)]).await;
         let listed = found.remove(&self.partition).unwrap_or(Ok(Listed { offset: -1, timestamp: -1 }))?;
+        // Not after an error: the leader may be another by now.
+        *kept = Some(metadata);
         Ok(listed.offset)
     }
 }

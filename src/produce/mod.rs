@@ -2,6 +2,7 @@
 
 mod event;
 mod feed;
+mod gather;
 mod lines;
 mod partitioner;
 mod poison;

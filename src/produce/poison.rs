@@ -37,10 +37,6 @@ impl Poison {
             Self::UnknownSchema => "unknown_schema",
         }
     }
-
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|it| it.name() == name)
-    }
 }
 
 /// Makes a valid event invalid. What the dice say may be valid after all, as no bytes are a datum of type null; then something
@@ -125,7 +121,8 @@ mod tests {
     }
 
     #[test]
-    fn names_are_read_back() {
-        Poison::ALL.into_iter().for_each(|it| assert_eq!(Poison::named(it.name()), Some(it)));
+    fn each_has_a_name_of_its_own() {
+        let names: BTreeSet<_> = Poison::ALL.into_iter().map(Poison::name).collect();
+        assert_eq!(names.len(), Poison::ALL.len());
     }
 }

@@ -9,8 +9,6 @@ pub enum RegisterError {
     Registry(#[from] RegistryError),
     #[error("reference {number}: {error}")]
     Reference { number: usize, error: SchemaError },
-    #[error("{0}: the registry took the schema, and does not say under which version. Try again")]
-    NoVersion(String),
 }
 
 /// The schema's id. Each reference gets a subject of the name of its type, and may refer to those before it.
@@ -20,10 +18,7 @@ pub async fn register(registry: &Registry, subject: &str, text: &SchemaText) -> 
         let of = |error| RegisterError::Reference { number: index + 1, error };
         let whole = SchemaText { text: reference.clone(), references: text.references[..index].to_vec() };
         let name = Schema::parse(&whole).map_err(of)?.name();
-        let id = registry.register(&name, reference, &references).await?;
-        let places = registry.subjects_of(id).await?;
-        let version = places.into_iter().find(|it| it.0 == name).map(|it| it.1);
-        let version = version.ok_or_else(|| RegisterError::NoVersion(name.clone()))?;
+        let version = registry.register_version(&name, reference, &references).await?;
         references.push(Reference { name: name.clone(), subject: name, version });
     }
     Ok(registry.register(subject, &text.text, &references).await?)

@@ -2,6 +2,7 @@
 
 use super::event::{Event, POISON, PRODUCER, SEQUENCE};
 use super::feed::{Feed, now_ms};
+use super::gather::{End, Gather};
 use super::lines::LineFault;
 use super::partitioner::partition_of;
 use super::report::{PartitionReport, Progress, Report};
@@ -17,12 +18,6 @@ use std::time::Duration;
 use tokio::io::AsyncBufRead;
 use tokio::time::Instant;
 
-/// Of one round: a transaction costs a few milliseconds, which so many events share.
-const ROUND_EVENTS_MAX: usize = 1_000;
-/// Half of what a broker takes as one batch unless told otherwise (`max.message.bytes`).
-const ROUND_BYTES_MAX: usize = 512 << 10;
-/// An event waits so long for company.
-const LINGER: Duration = Duration::from_millis(20);
 /// A broker that restarts is back within a minute (`delivery.timeout.ms` of Java's producer is two).
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -145,39 +140,18 @@ impl Run<'_> {
             return Err(ProduceError::NoTopic { end: cluster.end(), topic: topic.clone() });
         }
         self.writer.begin().await?;
-        let mut feed = Feed::new(self.job, input);
+        let mut gather = Gather::new(Feed::new(self.job, input));
         tokio::pin!(stop);
         loop {
-            let (mut round, mut bytes, mut full_at) = (Vec::new(), 0, None::<Instant>);
-            let mut ended = None;
-            while ended.is_none() && round.len() < ROUND_EVENTS_MAX && bytes < ROUND_BYTES_MAX {
-                let linger = async {
-                    match full_at {
-                        Some(at) => tokio::time::sleep_until(at).await,
-                        None => std::future::pending().await,
-                    }
-                };
-                tokio::select! {
-                    biased;
-                    () = &mut stop => {
-                        self.report.is_stopped = true;
-                        ended = Some(Ok(()));
-                    }
-                    event = feed.next() => match event {
-                        Ok(Some(event)) => {
-                            bytes += event.bytes();
-                            round.push(event);
-                            full_at.get_or_insert_with(|| Instant::now() + LINGER);
-                        }
-                        Ok(None) => ended = Some(Ok(())),
-                        Err(error) => ended = Some(Err(error)),
-                    },
-                    () = linger => break,
-                }
-            }
+            let (round, end) = gather.round(stop.as_mut()).await;
             self.round(&round).await?;
-            if let Some(ended) = ended {
-                return ended;
+            match end {
+                None => {}
+                Some(End::Input(ended)) => return ended,
+                Some(End::Stopped) => {
+                    self.report.is_stopped = true;
+                    return Ok(());
+                }
             }
         }
     }

@@ -42,7 +42,6 @@ impl Asked {
 /// `GET /schemas/ids/{id}` and `GET /subjects/{subject}/versions/{version}`.
 #[derive(Debug, Deserialize)]
 pub(super) struct Schema {
-    pub(super) id: Option<i32>,
     pub(super) schema: String,
     #[serde(rename = "schemaType")]
     pub(super) schema_type: Option<String>,
@@ -186,8 +185,10 @@ mod tests {
             let told = of(404, body);
             assert!(matches!(told, RegistryError::NotRegistry { .. }) && !told.is_unknown(), "{told}");
         }
-        assert!(of(401, "").is_authorization() && of(401, "").to_string().contains("set username and password"));
-        assert!(of(403, "").to_string().contains("Grant who asks to read it"));
+        for (status, remedy) in [(401, "set username and password"), (403, "Grant who asks to read it")] {
+            let told = of(status, "");
+            assert!(matches!(told, RegistryError::Refused { .. }) && told.to_string().contains(remedy), "{told}");
+        }
         for status in [408, 429, 500, 502, 503, 504] {
             assert!(of(status, r#"{"error_code":50001,"message":"m"}"#).is_retriable(), "{status}");
         }

@@ -12,7 +12,7 @@ pub enum RegistryError {
     /// The registry knows no such schema, subject or version (40401, 40402, 40403).
     #[error("{end}: the schema registry {url} has no {what}: {message}")]
     Unknown { end: &'static str, url: Arc<str>, what: Arc<str>, message: Arc<str> },
-    /// A right is missing (401, 403).
+    /// A right is missing (401, 403): an operator must grant it, or mend the credentials.
     #[error("{end}: the schema registry {url} refuses {what} ({status}): {message}. {remedy}")]
     Refused { end: &'static str, url: Arc<str>, what: Arc<str>, status: u16, message: Arc<str>, remedy: Arc<str> },
     /// It does not take what was to be registered (409: incompatible with what the subject has; 422: no valid schema).
@@ -34,11 +34,6 @@ impl RegistryError {
 
     pub fn is_unknown(&self) -> bool {
         matches!(self, Self::Unknown { .. })
-    }
-
-    /// A right is missing: an operator must grant it, or mend the credentials.
-    pub fn is_authorization(&self) -> bool {
-        matches!(self, Self::Refused { .. })
     }
 
     /// It says something about the schema that was asked for, rather than about the registry: asked again, it is the same for a

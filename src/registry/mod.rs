@@ -16,8 +16,9 @@ pub use references::Referenced;
 use crate::clock;
 use crate::config::RegistryConfig;
 use crate::wire::{Network, SecurityError};
-use answer::{Asked, Identified, Pair, Schema, read};
+use answer::{Asked, Identified, Pair, Schema, Versioned, read};
 use cache::{Answer, Cache};
+use references::bytes_of;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -53,8 +54,8 @@ impl Registered {
     }
 
     fn bytes(&self) -> usize {
-        let names: usize = self.references.iter().map(|it| it.name.len() + it.subject.len()).sum();
-        self.text.len() + names + self.referenced.iter().map(|it| it.text.len()).sum::<usize>()
+        let behind = self.referenced.iter().map(|it| bytes_of(&it.text, &it.references));
+        bytes_of(&self.text, &self.references) + behind.sum::<usize>()
     }
 }
 
@@ -127,27 +128,34 @@ impl Registry {
         Err(self.inner.transport.unreachable("was not asked to the end"))
     }
 
-    /// The newest schema of a subject; asked for each time.
-    pub async fn latest(&self, subject: &str) -> Result<Arc<Registered>, RegistryError> {
-        let path = format!("/subjects/{}/versions/latest", escaped(subject));
-        let asked = Asked::get(path, format!("subject {subject}"));
-        let schema: Schema = self.inner.ask(&asked).await?;
-        let id = schema.id.ok_or_else(|| self.inner.transport.malformed(&asked, "it has no id"))?;
-        Ok(Arc::new(self.inner.registered(id, schema, &asked.what).await?))
-    }
-
     /// Its id; what is there already keeps the one that it has.
     pub async fn register(&self, subject: &str, text: &str, references: &[Reference]) -> Result<i32, RegistryError> {
         let path = format!("/subjects/{}/versions", escaped(subject));
         let asked = Asked::post(path, format!("a schema for subject {subject}"), text, references);
-        Ok(self.inner.ask::<Identified>(&asked).await?.id)
+        let id = self.inner.ask::<Identified>(&asked).await?.id;
+        // It is written into records, where no reader could ask for it.
+        if id < 0 {
+            return Err(self.inner.transport.malformed(&asked, &format!("{id} is no id")));
+        }
+        Ok(id)
     }
 
-    /// The id that this very schema has in this subject, without registering it.
-    pub async fn lookup(&self, subject: &str, text: &str, references: &[Reference]) -> Result<i32, RegistryError> {
+    /// Registers it, for others to refer to: its version in the subject.
+    pub async fn register_version(
+        &self,
+        subject: &str,
+        text: &str,
+        references: &[Reference],
+    ) -> Result<i32, RegistryError> {
+        self.register(subject, text, references).await?;
         let path = format!("/subjects/{}", escaped(subject));
         let asked = Asked::post(path, format!("this schema in subject {subject}"), text, references);
-        Ok(self.inner.ask::<Identified>(&asked).await?.id)
+        let version = self.inner.ask::<Versioned>(&asked).await?.version;
+        // A reference to −1 is one to the latest, whatever that will be.
+        if version < 1 {
+            return Err(self.inner.transport.malformed(&asked, &format!("{version} is no version")));
+        }
+        Ok(version)
     }
 
     pub async fn subjects(&self) -> Result<Vec<String>, RegistryError> {
@@ -179,13 +187,8 @@ impl Inner {
 
     async fn fetch(&self, id: i32) -> Result<Registered, RegistryError> {
         let asked = Asked::get(format!("/schemas/ids/{id}"), format!("schema id {id}"));
-        let schema = self.ask(&asked).await?;
-        self.registered(id, schema, &asked.what).await
-    }
-
-    async fn registered(&self, id: i32, schema: Schema, what: &str) -> Result<Registered, RegistryError> {
-        let schema = self.avro(schema, what)?;
-        let referenced = references::resolve(self, what, &schema.references).await?;
+        let schema = self.avro(self.ask(&asked).await?, &asked.what)?;
+        let referenced = references::resolve(self, &asked.what, &schema.references).await?;
         Ok(Registered { id, text: schema.schema, references: schema.references, referenced })
     }
 
@@ -228,5 +231,17 @@ mod tests {
         assert_eq!(escaped("orders-value"), "orders-value");
         assert_eq!(escaped("a/b ?#%ü"), "a%2Fb%20%3F%23%25%C3%BC");
         assert_eq!(escaped(":.ctx:orders"), "%3A.ctx%3Aorders");
+    }
+
+    #[test]
+    fn a_schema_counts_with_all_that_it_refers_to() {
+        let references = vec![Reference { name: "n".repeat(300), subject: "s".repeat(200), version: 1 }; 4];
+        let named = 4 * (500 + size_of::<Reference>());
+        let text = "x".repeat(7);
+        let referenced = Referenced { subject: "s".to_owned(), version: 1, text: text.clone(), references };
+        let alone = Registered { id: 1, text, references: referenced.references.clone(), referenced: Vec::new() };
+        assert_eq!(alone.bytes(), 7 + named);
+        let behind = vec![referenced; 3];
+        assert_eq!(Registered { referenced: behind, ..alone }.bytes(), 4 * (7 + named));
     }
 }

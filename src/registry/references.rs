@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 const DEPTH_MAX: usize = 32;
 /// Each costs a request.
 const COUNT_MAX: usize = 200;
-/// All together; the memory that one id may cost.
+/// Of texts and what they refer to, all together; the memory that one id may cost.
 const BYTES_MAX: usize = 16 << 20;
 
 type Key = (String, i32);
@@ -21,6 +21,12 @@ pub struct Referenced {
     pub version: i32,
     pub text: String,
     pub references: Vec<Reference>,
+}
+
+/// The memory that a schema takes. A registry may answer with a short text and a hundred thousand references.
+pub(super) fn bytes_of(text: &str, references: &[Reference]) -> usize {
+    let of = |it: &Reference| size_of::<Reference>() + it.name.len() + it.subject.len();
+    text.len() + references.iter().map(of).sum::<usize>()
 }
 
 /// A schema whose references are being walked.
@@ -36,7 +42,7 @@ pub(super) async fn resolve(inner: &Inner, what: &str, root: &[Reference]) -> Re
     let unusable = |reason: String| inner.transport.unusable(what, reason);
     let mut done: BTreeSet<Key> = BTreeSet::new();
     let mut found = Vec::new();
-    let (mut asked_for, mut bytes) = (0, 0);
+    let (mut asked_for, mut bytes) = (0, bytes_of("", root));
     // The root's own visit stands for the schema itself, which its caller has.
     let key = (String::new(), 0);
     let mut path = vec![Visit { key, text: String::new(), references: root.to_vec(), next: 0 }];
@@ -72,7 +78,7 @@ pub(super) async fn resolve(inner: &Inner, what: &str, root: &[Reference]) -> Re
             format!("version {number} of subject {subject}, which {what} refers to"),
         );
         let schema: Schema = inner.avro(inner.ask(&asked).await?, &asked.what)?;
-        bytes += schema.schema.len();
+        bytes += bytes_of(&schema.schema, &schema.references);
         if bytes > BYTES_MAX {
             return Err(unusable(format!("has references of more than {BYTES_MAX} bytes together")));
         }

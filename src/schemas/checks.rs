@@ -5,7 +5,6 @@ use crate::config::{self, Config, OnInvalid, OnRegistryDown, OnUnknownSchema, Pl
 use crate::dead_letters::Part;
 use crate::types::TopicName;
 use std::fmt;
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -207,7 +206,7 @@ impl Loader<'_> {
     }
 
     fn text(&self, key: &str, file: &Path) -> Result<String, SchemaProblem> {
-        fs::read_to_string(file).map_err(|error| self.problem(key, format!("cannot read {}: {error}", file.display())))
+        super::read_file(file).map_err(|error| self.problem(key, error))
     }
 
     fn problem(&self, key: &str, reason: impl fmt::Display) -> SchemaProblem {

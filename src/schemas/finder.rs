@@ -151,7 +151,7 @@ impl Finder {
 
     /// The schema's id at the target, which gets it under the same subject.
     async fn map(&self, subject: &str, registered: &Registered) -> Result<i32, RegistryError> {
-        let (Some(source), Some(target)) = (&self.source, &self.target) else { return Ok(registered.id) };
-        source.copy_to(target, subject, registered).await
+        let Some(target) = &self.target else { return Ok(registered.id) };
+        target.copy_from(subject, registered).await
     }
 }

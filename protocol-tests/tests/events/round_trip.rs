@@ -1,5 +1,7 @@
 //! What is written is read.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Context, Result, ensure};
 use kafka_bridge::broker::{Fault, Loss, Rule};
 use libtest_mimic::Trial;
@@ -11,15 +13,19 @@ use super::{LIMIT, PARTITIONS, Stage, TOPIC, clean, schema};
 use crate::trial;
 
 const PRODUCE: i16 = 0;
+const LIST_OFFSETS: i16 = 2;
+const METADATA: i16 = 3;
 
 pub(super) fn trials() -> Vec<Trial> {
     vec![
         trial("events", "a_thousand_events_are_written_and_proved", thousand),
         trial("events", "aborted_transactions_are_invisible", aborted),
         trial("events", "references_are_registered_first", references),
+        trial("events", "what_carries_no_id_leaves_a_registry_alone", without_ids),
         trial("events", "lines_come_back_as_they_were", lines),
         trial("events", "lost_answers_double_nothing", lost_answers),
         trial("events", "what_comes_is_followed", followed),
+        trial("events", "following_asks_for_offsets_alone", idle),
     ]
 }
 
@@ -94,6 +100,19 @@ fn references() -> Result<()> {
     Ok(())
 }
 
+fn without_ids() -> Result<()> {
+    let stage = Stage::new()?;
+    let (shipment, address) = (schema("shipment.avsc"), schema("address.avsc"));
+    for framing in ["single-object", "raw"] {
+        let more = ["--schema", &shipment, "--reference", &address, "--generate", "--count", "9", "--framing", framing];
+        let (code, report) = stage.produce(&more, "")?;
+        ensure!(code == 0 && report["framing"] == framing && report["events"] == 9, "exit code {code}: {report:#}");
+        ensure!(report["schema_id"].is_null(), "{report:#}");
+    }
+    ensure!(stage.registry.server().requests("") == 0, "the registry was asked");
+    Ok(())
+}
+
 fn lines() -> Result<()> {
     let stage = Stage::without_registry()?;
     let address = |number: u32| json!({ "name": format!("Ana {number}"), "street": "Rua \"Nova\"", "city": "Évora", "postal_code": null, "country": "PT" });
@@ -142,11 +161,34 @@ fn followed() -> Result<()> {
     let more =
         ["--topic", TOPIC, "--end", "source", "--from", "latest", "--follow", "--count", "5", "--quiet", "--json"];
     let mut consumer = Bridge::command("consume", &stage.file, &more)?;
-    std::thread::sleep(std::time::Duration::from_secs(1));
+    std::thread::sleep(Duration::from_secs(1));
     stage.produce(&["--schema", &order, "--generate", "--count", "5"], "")?;
     ensure!(consumer.wait(LIMIT)? == 0, "{}", consumer.log());
     let (code, report) = stage.consume(&["--from", "20"])?;
     let read = report["events"].as_u64().context("no count")?;
     ensure!(code == 0 && read < 215 && read > 0, "exit code {code}: {report:#}");
+    Ok(())
+}
+
+fn idle() -> Result<()> {
+    let stage = Stage::without_registry()?;
+    let order = schema("order.avsc");
+    stage.produce(&["--schema", &order, "--generate", "--count", "10"], "")?;
+    // No fault: it counts.
+    let count = |api| Rule::new(api, Fault::DelayAnswer(1)).client_id("kafka-bridge").times(10_000);
+    let (offsets, metadata) =
+        stage.source.with(|cluster, _| (cluster.add_rule(count(LIST_OFFSETS)), cluster.add_rule(count(METADATA))));
+    let asked = || stage.source.with(|cluster, _| (cluster.struck(offsets), cluster.struck(metadata)));
+    let more = ["--topic", TOPIC, "--end", "source", "--schema", &order, "--follow", "--count", "20", "--quiet"];
+    let mut consumer = Bridge::command("consume", &stage.file, &more)?;
+    let begin = Instant::now();
+    while asked().0 < 60 {
+        ensure!(begin.elapsed() < LIMIT, "it asked {:?} times: {}", asked(), consumer.log());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let (offsets, metadata) = asked();
+    ensure!(metadata * 2 < offsets, "it asked for metadata {metadata} times, for offsets {offsets} times");
+    stage.produce(&["--schema", &order, "--generate", "--count", "10"], "")?;
+    ensure!(consumer.wait(LIMIT)? == 0, "{}", consumer.log());
     Ok(())
 }

@@ -1,5 +1,8 @@
 //! Bad input, clusters and registries: exit codes and remedies.
 
+use std::fs::OpenOptions;
+use std::process::Stdio;
+
 use anyhow::{Result, ensure};
 use kafka_bridge::demo::registry::Fault;
 use libtest_mimic::Trial;
@@ -14,6 +17,7 @@ pub(super) fn trials() -> Vec<Trial> {
         trial("events", "a_wrong_line_is_named_with_its_field", lines),
         trial("events", "each_failure_has_its_exit_code", codes),
         trial("events", "plain_addresses_do", addresses),
+        trial("events", "a_full_disk_is_told_and_a_reader_that_leaves_is_not", outputs),
     ]
 }
 
@@ -98,5 +102,31 @@ fn addresses() -> Result<()> {
     let more = ["consume", "--bootstrap", &plain, "--topic", TOPIC, "--schema", &order, "--quiet", "--expect", "100"];
     let done = Finished::run(folder, &more, LIMIT)?;
     ensure!(done.code == 0 && done.stdout.contains("verdict    clean"), "{done:?}");
+    Ok(())
+}
+
+fn outputs() -> Result<()> {
+    let stage = Stage::without_registry()?;
+    let order = schema("order.avsc");
+    let done = stage.run("produce", &["--schema", &order, "--generate", "--count", "2000"], "")?;
+    ensure!(done.code == 0, "{done:?}");
+    let file = stage.file.to_string_lossy();
+    let all = ["consume", "--config", &file, "--topic", TOPIC, "--end", "source", "--schema", &order];
+    let run = |more: &[&str], output: Stdio| {
+        Finished::writing_to(stage.folder.path(), &[&all[..], more].concat(), output, LIMIT)
+    };
+    // Each event by itself, all of them, the last ones alone, and the summary: whatever is written, its loss is told.
+    for more in [&["--follow"][..], &[], &["--count", "1"], &["--quiet"], &["--quiet", "--json"]] {
+        let full = OpenOptions::new().write(true).open("/dev/full")?;
+        let done = run(more, Stdio::from(full))?;
+        ensure!(
+            done.code == 1 && done.stderr.contains("kafka-bridge: standard output: No space left"),
+            "{more:?}: {done:?}"
+        );
+        let (reader, writer) = std::io::pipe()?;
+        drop(reader);
+        let done = run(more, Stdio::from(writer))?;
+        ensure!(done.code == 0 && !done.stderr.contains("standard output"), "{more:?}: {done:?}");
+    }
     Ok(())
 }

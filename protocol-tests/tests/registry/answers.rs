@@ -31,9 +31,14 @@ async fn registers() -> Result<()> {
     ensure!(client.register("orders/eu value", &first, &[]).await? == id, "registered again, it is another");
     let next = client.register("orders/eu value", &second, &[]).await?;
     ensure!(id != next && client.register("other", &first, &[]).await? == id, "ids are not global");
-    ensure!(client.lookup("orders/eu value", &second, &[]).await? == next, "the schema is not found");
-    let latest = client.latest("orders/eu value").await?;
-    ensure!((latest.id, latest.text.as_str()) == (next, second.as_str()), "{latest:?}");
+    let versions = [
+        client.register_version("orders/eu value", &second, &[]).await?,
+        client.register_version("orders/eu value", &first, &[]).await?,
+        client.register_version("other", &first, &[]).await?,
+    ];
+    ensure!(versions == [2, 1, 1], "{versions:?}");
+    let found = client.by_id(next).await?;
+    ensure!((found.id, found.text.as_str()) == (next, second.as_str()), "{found:?}");
     let found = client.by_id(id).await?;
     ensure!((found.id, found.text.as_str()) == (id, first.as_str()), "{found:?}");
     ensure!(client.subjects().await? == ["orders/eu value", "other"], "subjects");
@@ -66,13 +71,14 @@ async fn references() -> Result<()> {
 }
 
 async fn unknown() -> Result<()> {
-    let (_server, client) = plain().await?;
+    let (server, client) = plain().await?;
     let by_id = client.by_id(7).await.err().context("there is no id 7")?;
     ensure!(by_id.is_unknown() && !by_id.is_retriable() && by_id.to_string().contains("has no schema id 7"), "{by_id}");
-    let latest = client.latest("nothing").await.err().context("there is no such subject")?;
-    ensure!(latest.is_unknown() && latest.to_string().contains("has no subject nothing"), "{latest}");
-    let lookup = client.lookup("nothing", "\"int\"", &[]).await.err().context("there is no such subject")?;
-    ensure!(lookup.is_unknown(), "{lookup}");
+    let body = br#"{"schema":"x","references":[{"name":"n","subject":"nothing","version":1}]}"#;
+    server.fail("/schemas/ids/8", Fault::Body(body.to_vec()));
+    let reference = client.by_id(8).await.err().context("there is no such subject")?;
+    ensure!(reference.is_unknown(), "{reference}");
+    ensure!(reference.to_string().contains("has no version 1 of subject nothing"), "{reference}");
     let places = client.subjects_of(7).await.err().context("there is no id 7")?;
     ensure!(places.is_unknown(), "{places}");
     Ok(())

@@ -25,6 +25,7 @@ pub(super) fn trials() -> Vec<Trial> {
         trial("registry", "hostile_answers_are_errors", || within(hostile)),
         trial("registry", "references_in_a_circle_end", || within(circle)),
         trial("registry", "references_without_end_end", || within(deep)),
+        trial("registry", "references_count_by_what_they_refer_to", || within(wide)),
     ]
 }
 
@@ -109,7 +110,22 @@ async fn hostile() -> Result<()> {
         ensure!(matches!(told, RegistryError::NotRegistry { .. }), "{:.20}: {told}", body);
         ensure!(told.to_string().contains("Is it a schema registry") && told.to_string().len() < 1_000, "{told}");
     }
-    ensure!(client.latest("s").await.is_err() && client.subjects().await.is_err(), "taken");
+    for id in [i32::MIN, -1] {
+        server.mend();
+        server.fail("", Fault::Body(format!(r#"{{"id":{id}}}"#).into_bytes()));
+        let told = client.register("s", "\"int\"", &[]).await.err().with_context(|| format!("{id} was taken"))?;
+        ensure!(matches!(told, RegistryError::NotRegistry { .. }) && !told.is_retriable(), "{told}");
+        ensure!(told.to_string().contains(&format!("is malformed: {id} is no id")), "{told}");
+    }
+    for version in [-1, 0] {
+        server.mend();
+        server.fail("", Fault::Body(format!(r#"{{"id":1,"version":{version}}}"#).into_bytes()));
+        let told = client.register_version("s", "\"int\"", &[]).await.err();
+        let told = told.with_context(|| format!("{version} was taken"))?;
+        ensure!(matches!(told, RegistryError::NotRegistry { .. }) && !told.is_retriable(), "{told}");
+        ensure!(told.to_string().contains(&format!("is malformed: {version} is no version")), "{told}");
+    }
+    ensure!(client.subjects_of(1).await.is_err() && client.subjects().await.is_err(), "taken");
     Ok(())
 }
 
@@ -154,5 +170,21 @@ async fn deep() -> Result<()> {
     let told = unusable(&client).await?;
     ensure!(told.contains("has more than 200 references"), "{told}");
     ensure!(server.requests("/subjects/") == 200, "{} requests", server.requests("/subjects/"));
+    Ok(())
+}
+
+async fn wide() -> Result<()> {
+    let (server, client) = plain().await?;
+    // A text of one byte, and two megabytes of references to a schema that is known by then.
+    let one = |name: &str, subject: &str| format!(r#"{{"name":"{name}","subject":"{subject}","version":1}}"#);
+    let many = vec![one(&"n".repeat(60), "leaf"); 20_000].join(",");
+    let roots: Vec<_> = (0..20).map(|it| one("n", &format!("s{it}"))).collect();
+    let body = |references: &str| Fault::Body(format!(r#"{{"schema":"x","references":[{references}]}}"#).into_bytes());
+    server.fail("/schemas/ids", body(&roots.join(",")));
+    server.fail("/subjects/leaf/", Fault::Body(br#"{"schema":"x"}"#.to_vec()));
+    server.fail("/subjects/s", body(&many));
+    let told = unusable(&client).await?;
+    ensure!(told.contains("has references of more than 16777216 bytes together"), "{told}");
+    ensure!(server.requests("/subjects/s") < 20, "all of them were asked for");
     Ok(())
 }

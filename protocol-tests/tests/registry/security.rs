@@ -41,11 +41,12 @@ async fn tls() -> Result<()> {
     ensure!(matches!(told, RegistryError::NotRegistry { .. }) && !told.is_retriable(), "{told}");
     let ca = text_of(&foreign.authority.ca_file());
     ensure!(told.to_string().contains(&format!("The registry's certificate is not signed by a CA in {ca}")), "{told}");
-    // The certificate is for `localhost` and 127.0.0.1.
-    let elsewhere = server.url().replace("localhost", "127.0.0.2");
+    // The certificate is for `localhost` and 127.0.0.1; Linux takes 0.0.0.0 for this host, so it is the same server that answers.
+    let elsewhere = server.url().replace("localhost", "0.0.0.0");
     let config = RegistryConfig { tls: secured(&server, &own, None)?.tls, ..config(&[elsewhere])? };
-    let told = client_of(&config, TIMEOUT)?.by_id(id).await.err().context("another host answered")?;
-    ensure!(!told.is_unknown(), "{told}");
+    let told = client_of(&config, TIMEOUT)?.by_id(id).await.err().context("another name was taken")?;
+    ensure!(matches!(told, RegistryError::NotRegistry { .. }) && !told.is_retriable(), "{told}");
+    ensure!(told.to_string().contains("The registry's certificate is for another name"), "{told}");
     Ok(())
 }
 
@@ -83,7 +84,12 @@ async fn credentials() -> Result<()> {
         for (given, remedy) in [(Some(wrong), "It does not know them"), (None, "set username and password, or token")] {
             let client = with(given)?;
             let told = client.by_id(1).await.err().context("anybody may ask")?;
-            ensure!(told.is_authorization() && !told.is_retriable() && told.to_string().contains(remedy), "{told}");
+            ensure!(
+                matches!(told, RegistryError::Refused { .. })
+                    && !told.is_retriable()
+                    && told.to_string().contains(remedy),
+                "{told}"
+            );
             for text in [told.to_string(), format!("{told:?}"), format!("{client:?}")] {
                 ensure!(!text.contains("hunter"), "{text}");
             }
@@ -100,7 +106,7 @@ async fn mixed() -> Result<()> {
     let tls = RegistryServer::start(settings).await?;
     let to_tls = client_of(&config(&[tls.url().replace("https", "http")])?, TIMEOUT)?.by_id(1).await;
     let told = to_tls.err().context("plaintext to a port of TLS")?;
-    ensure!(told.to_string().contains("http"), "{told}");
+    ensure!(!told.is_retriable() && told.to_string().contains("Does it want TLS?"), "{told}");
     let mut secured = secured(&plain, &pki, None)?;
     secured.urls = vec![plain.url().replace("http", "https").parse()?];
     let told = client_of(&secured, TIMEOUT)?.by_id(1).await.err().context("TLS to a port of plaintext")?;

@@ -1,4 +1,5 @@
-//! A schema registry in this process, for the demo and the trials: Confluent's API as far as Avro needs it, in memory.
+//! A schema registry in this process, for the trials and for whoever tries a link without a registry of his own: Confluent's
+//! API as far as Avro needs it, in memory. The demo itself runs none.
 //!
 //! It shares no code with the client, so that a mistake is not made on both sides. Ids are global, versions count per subject
 //! from 1, and what was registered is never deleted.
@@ -37,7 +38,7 @@ use tokio_rustls::rustls::ServerConfig;
 
 const MEDIA_TYPE: &str = "application/vnd.schemaregistry.v1+json";
 const REQUEST_BYTES_MAX: usize = 4 << 20;
-/// So many clients of a demo or a trial never are.
+/// So many clients a trial never has.
 const CONNECTIONS_MAX: usize = 256;
 /// A client that connects and says nothing holds a place no longer.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
