@@ -391,6 +391,17 @@ fn what_is_wrong_with_a_dead_letter_is_told() {
     assert_eq!(found.surplus[0].offset, 698);
 }
 
+/// Copied behind the cut of the target, a record may become a dead letter before these are read.
+#[test]
+fn dead_letters_behind_the_end_of_the_copy_are_not_judged() {
+    let (source, target) = (copy(COUNT), copy(COUNT / 2));
+    let letters = OfPartition::from([(COUNT - 3, vec![filed(&record(COUNT - 3, COUNT - 3), 0)])]);
+    let cut = Rules { due_before: COUNT / 2, letters: Arc::new(letters), ..rules(&source, &target) };
+    let found = compare(cut, &source, &target);
+    assert_eq!((found.counts.records, found.counts.dead_lettered), (COUNT as u64 / 2, 0));
+    assert_eq!(kinds(&found), []);
+}
+
 #[test]
 fn batches_without_a_dead_letter_are_compared_as_they_are() {
     let (target, letters) = without(&DEAD);

@@ -78,9 +78,11 @@ impl Feed {
         self.next.max(self.passed_to)
     }
 
-    /// Dead letters of records that did not come.
+    /// Dead letters of records that did not come. What lies behind a record that was not taken was not reached: nobody knows
+    /// yet whether it comes.
     pub(super) fn unmet(&mut self) -> Vec<Passed> {
-        let unmet = self.letters.drain(..);
+        let is_read = self.is_ended && self.current.is_none() && self.batches.is_empty() && self.ahead.is_empty();
+        let unmet = self.letters.drain(..).filter(|_| is_read);
         unmet.map(|(offset, filed)| Passed { offset, digest: None, filed }).collect()
     }
 
