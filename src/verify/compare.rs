@@ -140,6 +140,7 @@ impl Comparer {
 
     pub(super) fn step(&mut self) -> Result<Step, BatchError> {
         let step = self.stepped();
+        self.see_letters(self.source.next);
         // Whoever looks at what was found finds what was passed over there too.
         self.judge_passed();
         step
@@ -191,6 +192,9 @@ impl Comparer {
             let (ours, theirs) = ((ours.offset, ours.behind), (theirs.offset, theirs.behind));
             self.source.took(ours.0, ours.1);
             self.target.took(theirs.0, theirs.1);
+            if explains {
+                self.see_letters(ours.0);
+            }
             self.found.counts.records += 1;
         }
         Ok(Progress::Equal)
@@ -270,6 +274,7 @@ impl Comparer {
         self.target.next = theirs.offset + 1;
         self.at_source.seen(ours.key);
         self.at_target.seen(theirs.key);
+        self.see_letters(ours.offset);
         if let Some(chain) = &mut self.chain {
             chain.push(theirs.digest);
         }
@@ -306,6 +311,7 @@ impl Comparer {
     /// So many records of both ends lie between two places where these agree.
     fn judge(&mut self, (ours, theirs): (usize, usize)) {
         let is_loose = std::mem::take(&mut self.is_loose);
+        self.see_letters(self.source.next);
         let ours: Vec<Entry> = self.source.ahead.drain(..ours).collect();
         let theirs: Vec<Entry> = self.target.ahead.drain(..theirs).collect();
         let behind = Point {
@@ -349,6 +355,12 @@ impl Comparer {
     fn differs(&mut self, kind: Kind, ours: &Entry, theirs: &Entry, what: String) {
         let (source_offset, target_offset) = (Some(ours.offset), Some(theirs.offset));
         self.found.difference(Difference { kind, source_offset, target_offset, dead_letter: None, what });
+    }
+
+    /// In a compacted topic a record that became a dead letter is a later record of its key too: the source's cleaner takes
+    /// what it supersedes, and the target, which has no such record, keeps it.
+    fn see_letters(&mut self, before: i64) {
+        self.source.passed_keys(before).for_each(|key| self.at_target.seen(key));
     }
 
     /// In the dead letters once and as it is at the source, a record is where it should be.
@@ -409,6 +421,7 @@ impl Comparer {
     fn finish(&mut self) {
         let unmet = self.source.unmet();
         self.source.passed.extend(unmet);
+        self.see_letters(i64::MAX);
         let (ends, is_part) = ((self.source.next, self.target.next), self.rules.is_part);
         let counts = &mut self.found.counts;
         let (missing, surplus) = (self.at_source.finish(), self.at_target.finish());

@@ -402,6 +402,30 @@ fn dead_letters_behind_the_end_of_the_copy_are_not_judged() {
     assert_eq!(kinds(&found), []);
 }
 
+/// The source's cleaner has taken what the dead letter's record supersedes; the target has no such record, and keeps it.
+#[test]
+fn a_dead_letter_is_a_later_record_of_its_key() {
+    const SUPERSEDED: i64 = 5;
+    let keyed = |key: i64, it: i64| Record { key: Some(key.to_be_bytes().to_vec()), ..record(it, it) };
+    let of = |key: i64, at: i64| {
+        let mut source: Vec<_> = (0..COUNT).map(|it| keyed(it, it)).collect();
+        source[at as usize] = keyed(key, at);
+        let target = renumbered(source.iter().filter(|it| it.offset != at).cloned().collect());
+        let letters = OfPartition::from([(at, vec![filed(&source[at as usize], 0)])]);
+        source.remove(SUPERSEDED as usize);
+        let rules = Rules { is_compacted: true, letters: Arc::new(letters), ..rules(&source, &target) };
+        compare(rules, &source, &target)
+    };
+    // At once, while the ends are held against each other, far behind that, and as the last record.
+    for at in [SUPERSEDED + 1, 9, 500, COUNT - 1] {
+        let found = of(SUPERSEDED, at);
+        assert_eq!((found.counts.superseded, found.counts.dead_lettered), (1, 1), "{at}");
+        assert_eq!((found.counts.differences(), found.surplus.len()), (0, 0), "{at}");
+        assert_eq!(of(-1, at).surplus.len(), 1, "{at}: another key");
+    }
+    assert_eq!(of(SUPERSEDED, 2).surplus.len(), 1, "an earlier one explains nothing");
+}
+
 #[test]
 fn batches_without_a_dead_letter_are_compared_as_they_are() {
     let (target, letters) = without(&DEAD);
