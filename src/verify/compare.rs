@@ -8,6 +8,7 @@ use super::compacted::Waiting;
 use super::entry::{Chain, Digest, Entry, Mask, fingerprint};
 use super::feed::{Feed, Passed};
 use super::found::{Difference, Found, Kind, Lone};
+use super::ids::{IdMap, Ids};
 use super::letters::OfPartition;
 use crate::batch::{BatchError, RawBatch};
 use std::ops::Range;
@@ -71,6 +72,8 @@ pub(super) struct Comparer {
     /// What the target lacks, and what the source lacks.
     at_source: Waiting,
     at_target: Waiting,
+    /// Of mapped schemas.
+    ids: IdMap,
     chain: Option<Chain>,
     found: Found,
     bytes: u64,
@@ -90,7 +93,19 @@ impl Comparer {
         let target = Feed::new(rules.target.start, rules.target.end, false, rules.mask);
         let is_loose = rules.is_loose;
         let (at_source, at_target) = (Waiting::default(), Waiting::default());
-        Self { rules, source, target, window: 0, is_loose, at_source, at_target, chain, found, bytes: 0 }
+        Self {
+            rules,
+            source,
+            target,
+            window: 0,
+            is_loose,
+            at_source,
+            at_target,
+            ids: IdMap::default(),
+            chain,
+            found,
+            bytes: 0,
+        }
     }
 
     pub(super) fn push(&mut self, end: End, batches: Vec<RawBatch>) {
@@ -189,7 +204,10 @@ impl Comparer {
                 self.at_source.seen(key);
                 self.at_target.seen(key);
             }
+            let mask = self.rules.mask;
+            let renumbered = self.ids.altered(Ids::of(&ours.record, mask), Ids::of(&theirs.record, mask));
             let (ours, theirs) = ((ours.offset, ours.behind), (theirs.offset, theirs.behind));
+            self.renumbered((ours.0, theirs.0), &renumbered);
             self.source.took(ours.0, ours.1);
             self.target.took(theirs.0, theirs.1);
             if explains {
@@ -224,9 +242,11 @@ impl Comparer {
         })
     }
 
-    /// A batch that was passed on: what holds the records is the same, byte for byte.
+    /// A batch that was passed on: what holds the records is the same, byte for byte. Where ids are mapped that is no proof: the
+    /// copy's have to be the target's.
     fn same_batch(&mut self) -> Result<bool, BatchError> {
-        if self.chain.is_some() || !self.at_source.is_empty() || !self.at_target.is_empty() {
+        let is_mapped = self.rules.mask != Mask::default();
+        if is_mapped || self.chain.is_some() || !self.at_source.is_empty() || !self.at_target.is_empty() {
             return Ok(false);
         }
         let (Some(ours), Some(theirs)) = (self.source.whole(), self.target.whole()) else { return Ok(false) };
@@ -275,6 +295,8 @@ impl Comparer {
         self.at_source.seen(ours.key);
         self.at_target.seen(theirs.key);
         self.see_letters(ours.offset);
+        let renumbered = self.ids.altered(ours.ids, theirs.ids);
+        self.renumbered((ours.offset, theirs.offset), &renumbered);
         if let Some(chain) = &mut self.chain {
             chain.push(theirs.digest);
         }
@@ -338,13 +360,13 @@ impl Comparer {
             }
         }
         for (s, t) in &between.reordered {
-            self.differs(Kind::Reordered, &ours[*s], &theirs[*t], String::new());
+            self.differs(Kind::Reordered, (ours[*s].offset, theirs[*t].offset), String::new());
         }
         for (s, t) in between.altered {
             let (ours, theirs) = (&ours[s], &theirs[t]);
             self.found.counts.records += 1;
             let what = altered_parts(ours, theirs).join(", ");
-            self.differs(Kind::Altered, ours, theirs, what);
+            self.differs(Kind::Altered, (ours.offset, theirs.offset), what);
         }
         // Whatever was the same is before what comes next.
         let last = |all: &[Entry], next: i64| all.last().map_or(next, |it| next.max(it.offset + 1));
@@ -352,8 +374,15 @@ impl Comparer {
         self.target.next = last(&theirs, self.target.next);
     }
 
-    fn differs(&mut self, kind: Kind, ours: &Entry, theirs: &Entry, what: String) {
-        let (source_offset, target_offset) = (Some(ours.offset), Some(theirs.offset));
+    /// Otherwise the two are the same.
+    fn renumbered(&mut self, offsets: (i64, i64), parts: &[&str]) {
+        if !parts.is_empty() {
+            self.differs(Kind::Altered, offsets, parts.join(", "));
+        }
+    }
+
+    fn differs(&mut self, kind: Kind, (ours, theirs): (i64, i64), what: String) {
+        let (source_offset, target_offset) = (Some(ours), Some(theirs));
         self.found.difference(Difference { kind, source_offset, target_offset, dead_letter: None, what });
     }
 

@@ -467,6 +467,46 @@ fn of_a_mapped_schema_the_id_alone_may_differ() {
     assert_eq!(mapped(&renumbered(target)).counts.missing, 1);
 }
 
+#[test]
+fn a_mapped_id_is_always_the_same_one() {
+    let framed = |id: i64, it: i64| {
+        let value = Some([&[0, 0, 0, 0, id as u8], format!("value {it}").as_bytes()].concat());
+        Record { value, ..record(it, it) }
+    };
+    let source: Vec<_> = (0..COUNT).map(|it| framed(3 + it % 2, it)).collect();
+    let mut target: Vec<_> = (0..COUNT).map(|it| framed(77 - it % 2, it)).collect();
+    let mapped = |target: &[Record]| {
+        compare(Rules { mask: Mask::default().with_value(), ..rules(&source, target) }, &source, target)
+    };
+    assert_eq!(mapped(&target).counts.differences(), 0);
+    // Where batches are compared in step, and where one was not changed at all.
+    for id in [77, 4] {
+        target[1_501] = framed(id, 1_501);
+        let found = mapped(&target);
+        assert_eq!(kinds(&found), [(Kind::Altered, Some(1_501), Some(1_501), "schema id of the value")]);
+        assert_eq!(found.counts.records, COUNT as u64);
+    }
+    // Where the ends do not agree.
+    target.remove(1_500);
+    let found = mapped(&renumbered(target));
+    let kinds: Vec<_> = found.differences.iter().map(|it| (it.kind, it.source_offset)).collect();
+    assert_eq!(kinds, [(Kind::Altered, Some(1_501)), (Kind::Missing, Some(1_500))]);
+}
+
+#[test]
+fn of_a_mapped_topic_batches_that_were_passed_on_have_their_ids_compared() {
+    let framed = |id: u8, it: i64| {
+        let value = Some([&[0, 0, 0, 0, id], format!("value {it}").as_bytes()].concat());
+        Record { value, ..record(it, it) }
+    };
+    let source: Vec<_> = (0..100).map(|it| framed(3, it)).collect();
+    let target: Vec<_> = (0..100).map(|it| framed(if it < 50 { 77 } else { 3 }, it)).collect();
+    let rules = Rules { mask: Mask::default().with_value(), ..rules(&source, &target) };
+    let mut comparer = Comparer::new(rules, None, Found::default());
+    let found = run(&mut comparer, batches(&source, 10), batches(&target, 10));
+    assert_eq!((found.counts.altered, found.counts.records), (50, 100));
+}
+
 proptest! {
     #![proptest_config(crate::testing::config(64))]
     /// Wherever dead letters are, and whatever is lost beside them: what is told is what is gone.

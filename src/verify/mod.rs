@@ -10,6 +10,7 @@ mod cut;
 mod entry;
 mod feed;
 mod found;
+mod ids;
 mod letters;
 mod partition;
 mod proof;
