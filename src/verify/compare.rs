@@ -141,6 +141,11 @@ impl Comparer {
         &self.found
     }
 
+    /// By its settings, or by the holes in what was compared.
+    pub(super) fn is_compacted(&self) -> bool {
+        self.rules.is_compacted
+    }
+
     pub(super) fn chain(&self) -> Option<Chain> {
         self.chain
     }

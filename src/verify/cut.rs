@@ -87,6 +87,16 @@ pub(super) struct Counted {
     pub(super) next_offset: i64,
 }
 
+impl Counted {
+    fn of(position: &Position) -> Self {
+        Self {
+            records: position.records,
+            dead_letters: position.dead_letters.as_ref().map_or(0, |it| it.records),
+            next_offset: position.next_offset,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Cut {
     pub(super) time: SystemTime,
@@ -417,12 +427,10 @@ impl Place<'_> {
             job.found.counts.unknown += first.records;
         }
         let Some(percent) = self.options.sample else {
-            let is_whole = wanted.is_none() && first.records == 0 && job.found.counts.unknown == 0;
-            job.counted = is_whole.then(|| Counted {
-                records: position.records,
-                dead_letters: position.dead_letters.as_ref().map_or(0, |it| it.records),
-                next_offset: position.next_offset,
-            });
+            let is_all = wanted.is_none() && first == oldest && job.found.counts.unknown == 0;
+            // The ledger counts over the link's whole life, whatever a decision has left out, repeated, or begun anew.
+            let is_decided = self.history.decisions.keys().any(|it| it.0 == job.key);
+            job.counted = (is_all && first.records == 0 && !is_decided).then(|| Counted::of(position));
             let source = first.source_offset..rules.source.end;
             job.ranges.push(Rules { source, target: first.target_offset..rules.target.end, ..rules });
             return;
