@@ -63,7 +63,7 @@ pub async fn group(link: &Link<'_>, group: &str) -> Result<GroupReport, Position
                 };
                 row(&partition, offset, Some(translation), committed, step, None)
             }
-            Err(error @ (PositionsError::Run(_) | PositionsError::Read(_))) => return Err(error),
+            Err(error) if error.is_of_all() => return Err(error),
             Err(error) => row(&partition, offset, None, None, Move::Impossible, Some(error.to_string())),
         };
         rows.push(row);

@@ -46,6 +46,13 @@ pub enum PositionsError {
     HasMembers { group: String },
 }
 
+impl PositionsError {
+    /// Nothing about one partition: the others of a group must not move without it.
+    fn is_of_all(&self) -> bool {
+        matches!(self, Self::Run(_) | Self::Read(_) | Self::Letters(_))
+    }
+}
+
 impl From<ClusterError> for PositionsError {
     fn from(error: ClusterError) -> Self {
         Self::Run(RunError::Cluster(error))
@@ -123,5 +130,22 @@ impl<'a> Link<'a> {
         let history = self.histories.get(&self.lane(partition));
         let found = history.and_then(|it| Some((it, it.positions.get(&self.key(partition))?)));
         found.ok_or_else(|| PositionsError::Unknown { partition: partition.clone() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A broker that dies while the dead letters are read would else leave a group half moved.
+    #[test]
+    fn what_a_broker_does_not_answer_is_of_all_partitions() {
+        let lost = || ClusterError::Answered { end: "target", api: "ListOffsets", code: -1 };
+        let partition = TopicPartition::new("orders", 0);
+        assert!(PositionsError::from(lost()).is_of_all());
+        assert!(PositionsError::from(ReadError::from(lost())).is_of_all());
+        assert!(PositionsError::from(LettersError::from(lost())).is_of_all());
+        assert!(!PositionsError::Unknown { partition: partition.clone() }.is_of_all());
+        assert!(!PositionsError::NoAnchor { partition }.is_of_all());
     }
 }
