@@ -7,7 +7,7 @@ use crate::ledger::Anchor;
 use crate::reader::Stream;
 use crate::topics::plan::TopicRules;
 use crate::types::TopicPartition;
-use crate::verify::{Digest, Mask, OfPartition};
+use crate::verify::{Digest, GONE, Mask, OfPartition, are_gone};
 use serde::Serialize;
 use std::collections::{BTreeSet, VecDeque};
 use uuid::Uuid;
@@ -44,6 +44,10 @@ pub async fn translate(
             let reason = format!("the {end}'s topic is not the one that was copied any more");
             return Err(PositionsError::Other { partition: partition.clone(), reason });
         }
+    }
+    if are_gone(link.config, &link.target, position) {
+        // Else what went there would be counted as copied.
+        return Err(PositionsError::Other { partition: partition.clone(), reason: GONE.to_owned() });
     }
     let (source_start, source_end) = link.bounds(true, partition).await?;
     let (target_start, target_end) = link.bounds(false, &target).await?;

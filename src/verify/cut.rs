@@ -4,7 +4,7 @@ use super::VerifyError;
 use super::compare::Rules;
 use super::entry::{Chain, Digest, Mask};
 use super::found::Found;
-use super::letters::{Letters, OfPartition, partition_of};
+use super::letters::{GONE, Letters, OfPartition, are_gone, partition_of};
 use super::state::{Saved, State};
 use crate::bridge::{Ends, RunError, topics_of};
 use crate::cluster::{At, Metadata};
@@ -329,6 +329,12 @@ impl Place<'_> {
             let end = if is_other { "source" } else { "target" };
             job.found.counts.unknown = position.records;
             job.stopped = Some(format!("the {end}'s topic was deleted and created again"));
+            return job;
+        }
+        if are_gone(self.config, self.target, position) {
+            // Else each record that went there would be missing.
+            job.found.counts.unknown = position.records;
+            job.stopped = Some(GONE.to_owned());
             return job;
         }
         if source_end < position.next_offset {

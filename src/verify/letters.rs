@@ -64,6 +64,14 @@ pub(crate) struct Letters {
     read: BTreeSet<i32>,
 }
 
+pub(crate) const GONE: &str = "the dead letters' topic is gone, or hidden: grant DESCRIBE and READ on it";
+
+/// Records of the partition went to the dead letters, and there is no such topic.
+pub(crate) fn are_gone(config: &Config, target: &Metadata, position: &Position) -> bool {
+    let topic = target.topics.get(config.dead_letter_topic().as_str());
+    position.dead_letters.is_some() && topic.is_none_or(|it| it.partitions.is_empty())
+}
+
 /// Where a lane's dead letters are. None: there is no such topic, and so nothing in it.
 pub(crate) fn partition_of(config: &Config, target: &Metadata, lane: u32) -> Option<TopicPartition> {
     let name = config.dead_letter_topic();
