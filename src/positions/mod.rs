@@ -15,7 +15,7 @@ use crate::ledger::{History, Position, PositionKey};
 use crate::reader::ReadError;
 use crate::topics::plan::lane;
 use crate::types::TopicPartition;
-use crate::verify::{Letters, LettersError, OfPartition, partition_of};
+use crate::verify::{Letters, LettersError, OfPartition};
 use std::collections::BTreeMap;
 use tokio::sync::Mutex;
 
@@ -66,8 +66,8 @@ pub struct Link<'a> {
     source: Metadata,
     target: Metadata,
     histories: BTreeMap<u32, History>,
-    /// As far as somebody has asked for them: a group's partitions share a few partitions of dead letters.
-    letters: Mutex<Letters>,
+    /// Once somebody has asked for them: a group's partitions share them.
+    letters: Mutex<Option<Letters>>,
 }
 
 impl<'a> Link<'a> {
@@ -106,11 +106,13 @@ impl<'a> Link<'a> {
         history: &History,
     ) -> Result<OfPartition, LettersError> {
         let mut letters = self.letters.lock().await;
-        if let Some(at) = partition_of(self.config, &self.target, self.lane(partition)) {
-            let is_wanted = |key: &PositionKey| *key.cluster_id == *self.source.cluster_id;
-            let patience = self.config.delivery.patience();
-            letters.read((&self.ends.target, &self.target), &at, patience, is_wanted).await?;
-        }
+        let letters = match &mut *letters {
+            Some(letters) => letters,
+            unread => {
+                let is_wanted = |key: &PositionKey, _| *key.cluster_id == *self.source.cluster_id;
+                unread.insert(Letters::read(self.config, (&self.ends.target, &self.target), is_wanted).await?)
+            }
+        };
         Ok(letters.of(&self.key(partition), position, history))
     }
 

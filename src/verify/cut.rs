@@ -4,7 +4,7 @@ use super::VerifyError;
 use super::compare::Rules;
 use super::entry::{Chain, Digest, Mask};
 use super::found::Found;
-use super::letters::{GONE, Letters, OfPartition, are_gone, partition_of};
+use super::letters::{GONE, Letters, OfPartition, are_gone};
 use super::state::{Saved, State};
 use crate::bridge::{Ends, RunError, topics_of};
 use crate::cluster::{At, Metadata};
@@ -12,7 +12,7 @@ use crate::config::{Config, LogAppendTime};
 use crate::ledger::{History, Milestone, Position, PositionKey};
 use crate::topics::plan::{Plan, TopicRules, lane};
 use crate::types::{TopicName, TopicPartition};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -204,14 +204,11 @@ async fn letters(
     is_checked: impl Fn(&PositionKey) -> bool,
 ) -> Result<Letters, VerifyError> {
     let of = known.iter().filter(|it| is_checked(&it.0) || it.2.dead_letters.is_some());
-    let wanted: BTreeMap<&PositionKey, u32> = of.map(|it| (&it.0, it.1)).collect();
-    let mut letters = Letters::default();
-    for lane in wanted.values() {
-        let Some(partition) = partition_of(config, target, *lane) else { break };
-        let patience = config.delivery.patience();
-        letters.read((&ends.target, target), &partition, patience, |key| wanted.contains_key(key)).await?;
+    let wanted: BTreeSet<&PositionKey> = of.map(|it| &it.0).collect();
+    if wanted.is_empty() {
+        return Ok(Letters::default());
     }
-    Ok(letters)
+    Ok(Letters::read(config, (&ends.target, target), |key, _| wanted.contains(key)).await?)
 }
 
 struct Offsets {

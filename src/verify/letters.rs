@@ -4,11 +4,11 @@ use super::entry::Digest;
 use crate::batch::{BatchError, UNCOMPRESSED_BYTES_MAX};
 use crate::cluster::{At, Cluster, ClusterError, Metadata};
 use crate::config::Config;
-use crate::dead_letters::{self, Letter};
+use crate::dead_letters::Letter;
 use crate::ledger::{History, Position, PositionKey};
 use crate::reader::{ReadError, Stream};
 use crate::types::{TopicName, TopicPartition};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,8 +60,6 @@ pub(crate) type OfPartition = BTreeMap<i64, Vec<Filed>>;
 pub(crate) struct Letters {
     by_partition: BTreeMap<PositionKey, OfPartition>,
     count: usize,
-    /// Partitions of the dead letters' topic.
-    read: BTreeSet<i32>,
 }
 
 pub(crate) const GONE: &str = "the dead letters' topic is gone, or hidden: grant DESCRIBE and READ on it";
@@ -72,27 +70,37 @@ pub(crate) fn are_gone(config: &Config, target: &Metadata, position: &Position) 
     position.dead_letters.is_some() && topic.is_none_or(|it| it.partitions.is_empty())
 }
 
-/// Where a lane's dead letters are. None: there is no such topic, and so nothing in it.
-pub(crate) fn partition_of(config: &Config, target: &Metadata, lane: u32) -> Option<TopicPartition> {
+/// Wherever dead letters may be: which partition a lane writes to is another one after the topic has grown. None: there is no
+/// such topic, and so nothing in it.
+fn partitions(config: &Config, target: &Metadata) -> Vec<TopicPartition> {
     let name = config.dead_letter_topic();
-    let count = target.topics.get(name.as_str())?.partitions.len();
-    let partition = dead_letters::partition_of(lane, i32::try_from(count).unwrap_or(i32::MAX));
-    Some(TopicPartition::new(name.as_str(), partition))
+    let found = target.topics.get(name.as_str()).into_iter().flat_map(|it| it.partitions.keys());
+    found.map(|number| TopicPartition::new(name.as_str(), *number)).collect()
 }
 
 impl Letters {
-    /// Reads one partition of the dead letters, if it was not read yet. `patience`: markers of transactions that the ledger
-    /// already tells of may still be on their way; one that is open longer is not the link's.
+    /// Reads all that are committed at the target, and keeps those of a source partition and offset that are wanted.
     pub(crate) async fn read(
+        config: &Config,
+        (cluster, target): (&Cluster, &Metadata),
+        is_wanted: impl Fn(&PositionKey, i64) -> bool,
+    ) -> Result<Self, LettersError> {
+        let mut letters = Self::default();
+        for partition in partitions(config, target) {
+            letters.read_partition((cluster, target), &partition, config.delivery.patience(), &is_wanted).await?;
+        }
+        Ok(letters)
+    }
+
+    /// `patience`: markers of transactions that the ledger already tells of may still be on their way; one that is open longer
+    /// is not the link's.
+    async fn read_partition(
         &mut self,
         (cluster, target): (&Cluster, &Metadata),
         partition: &TopicPartition,
         patience: Duration,
-        is_wanted: impl Fn(&PositionKey) -> bool,
+        is_wanted: &impl Fn(&PositionKey, i64) -> bool,
     ) -> Result<(), LettersError> {
-        if self.read.contains(&partition.partition) {
-            return Ok(());
-        }
         let at = async |at| -> Result<i64, ClusterError> {
             let unanswered = || Err(ClusterError::Answered { end: cluster.end(), api: "ListOffsets", code: -1 });
             let mut found = cluster.offsets(target, &[(partition.clone(), at)]).await;
@@ -122,7 +130,7 @@ impl Letters {
                         topic: letter.source.topic,
                         partition: letter.source.partition,
                     };
-                    let Some(view) = original.view().filter(|_| is_wanted(&key)) else { continue };
+                    let Some(view) = original.view().filter(|_| is_wanted(&key, letter.offset)) else { continue };
                     if self.count >= LETTERS_MAX {
                         return Err(LettersError::TooMany { topic: Arc::clone(&partition.topic) });
                     }
@@ -134,7 +142,6 @@ impl Letters {
                 }
             }
         }
-        self.read.insert(partition.partition);
         Ok(())
     }
 
