@@ -15,9 +15,8 @@ use crate::ledger::{History, Position, PositionKey};
 use crate::reader::ReadError;
 use crate::topics::plan::lane;
 use crate::types::TopicPartition;
-use crate::verify::{Letters, LettersError, OfPartition};
+use crate::verify::LettersError;
 use std::collections::BTreeMap;
-use tokio::sync::Mutex;
 
 #[derive(Debug, thiserror::Error)]
 pub enum PositionsError {
@@ -66,8 +65,6 @@ pub struct Link<'a> {
     source: Metadata,
     target: Metadata,
     histories: BTreeMap<u32, History>,
-    /// Once somebody has asked for them: a group's partitions share them.
-    letters: Mutex<Option<Letters>>,
 }
 
 impl<'a> Link<'a> {
@@ -77,7 +74,7 @@ impl<'a> Link<'a> {
         let topic = config.link.ledger_topic();
         let histories = History::of_all_lanes(&ends.target, &target, &topic, config.delivery.lanes).await;
         let histories = histories.map_err(RunError::Ledger)?;
-        Ok(Self { config, ends, source, target, histories, letters: Mutex::default() })
+        Ok(Self { config, ends, source, target, histories })
     }
 
     pub fn config(&self) -> &'a Config {
@@ -96,24 +93,6 @@ impl<'a> Link<'a> {
     /// What the ledger says, by lane.
     pub fn histories(&self) -> &BTreeMap<u32, History> {
         &self.histories
-    }
-
-    /// Which records of a partition went to the dead letters instead.
-    async fn letters(
-        &self,
-        partition: &TopicPartition,
-        position: &Position,
-        history: &History,
-    ) -> Result<OfPartition, LettersError> {
-        let mut letters = self.letters.lock().await;
-        let letters = match &mut *letters {
-            Some(letters) => letters,
-            unread => {
-                let is_wanted = |key: &PositionKey, _| *key.cluster_id == *self.source.cluster_id;
-                unread.insert(Letters::read(self.config, (&self.ends.target, &self.target), is_wanted).await?)
-            }
-        };
-        Ok(letters.of(&self.key(partition), position, history))
     }
 
     fn lane(&self, partition: &TopicPartition) -> u32 {

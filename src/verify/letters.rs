@@ -25,7 +25,7 @@ pub enum LettersError {
     Batch { partition: TopicPartition, offset: i64, error: BatchError },
     #[error(
         "{topic}: it holds more than {LETTERS_MAX} dead letters of what is asked for, which is as many as are kept at a time: ask \
-         for fewer topics at once"
+         for less at once, `verify` with --topic, `positions translate` for one partition instead of a group"
     )]
     TooMany { topic: TopicName },
 }
