@@ -112,12 +112,12 @@ impl<'a> Walk<'a> {
             // Else what went there would be counted as copied.
             return Err(PositionsError::Other { partition: partition.clone(), reason: GONE.to_owned() });
         }
-        let (source_start, source_end) = link.bounds(true, partition).await?;
-        let (target_start, target_end) = link.bounds(false, &target).await?;
+        let at_source = link.ends.source.committed_range(&link.source, partition).await?;
+        let at_target = link.ends.target.committed_range(&link.target, &target).await?;
         let anchors = history.anchors.get(&link.key(partition)).map_or(&[][..], Vec::as_slice);
         let anchors = anchors.iter().map(|it| it.anchor);
         let is_usable = |it: &Anchor| {
-            (it.source_offset >= source_start || it.source_offset == offset) && it.target_offset >= target_start
+            (it.source_offset >= at_source.start || it.source_offset == offset) && it.target_offset >= at_target.start
         };
         let usable: Vec<_> = anchors.clone().filter(is_usable).collect();
         // Before everything that was copied, the first record is the next one.
@@ -142,8 +142,8 @@ impl<'a> Walk<'a> {
             position,
             source: partition.clone(),
             target,
-            source_end,
-            target_end,
+            source_end: at_source.end,
+            target_end: at_target.end,
             anchor,
             offset,
             next_offset: position.next_offset,

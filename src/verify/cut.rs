@@ -7,7 +7,7 @@ use super::found::Found;
 use super::letters::{GONE, Letters, OfPartition, are_gone};
 use super::state::{Saved, State};
 use crate::bridge::{Ends, RunError, topics_of};
-use crate::cluster::{At, Metadata};
+use crate::cluster::{At, Cluster, Metadata};
 use crate::config::{Config, LogAppendTime};
 use crate::ledger::{History, Milestone, Position, PositionKey};
 use crate::topics::plan::{Plan, TopicRules, lane};
@@ -16,11 +16,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 use uuid::Uuid;
-
-/// Between two looks at transactions that are about to end.
-const POLL: Duration = Duration::from_millis(50);
 
 /// Where to begin.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -233,24 +230,14 @@ impl Offsets {
         let sources: Vec<_> = known.iter().map(|it| it.0.topic_partition()).collect();
         let targets: Vec<_> =
             known.iter().map(|it| TopicPartition::new(Arc::clone(&it.2.target_topic), it.2.target_partition)).collect();
-        let at = async |cluster: &crate::cluster::Cluster, metadata: &Metadata, of: &[TopicPartition], at: At| {
-            let of: Vec<_> = of.iter().filter(|it| metadata.topics.contains_key(&it.topic)).cloned().collect();
-            let asked: Vec<_> = of.into_iter().map(|it| (it, at)).collect();
-            let found = cluster.offsets(metadata, &asked).await.into_iter();
-            let found: Result<ByPartition, _> = found.map(|(name, it)| Ok((name, it?.offset))).collect();
-            found.map_err(|error| VerifyError::Run(RunError::Cluster(error)))
+        let there = |metadata: &Metadata, of: &[TopicPartition]| -> Vec<_> {
+            of.iter().filter(|it| metadata.topics.contains_key(&it.topic)).cloned().collect()
         };
-        let latest = at(&ends.target, target, &targets, At::Latest).await?;
-        // Markers may still be on their way; a transaction that is open longer than it may be is not the link's.
-        let patience = config.delivery.patience();
-        let began = crate::clock::now();
-        let target_end = loop {
-            let stable = at(&ends.target, target, &targets, At::LastStable).await?;
-            let is_stable = latest.iter().all(|(name, end)| stable.get(name).is_none_or(|it| it >= end));
-            if is_stable || crate::clock::now() - began > patience {
-                break stable;
-            }
-            tokio::time::sleep(POLL).await;
+        let (sources, targets) = (there(source, &sources), there(target, &targets));
+        let failed = |error| VerifyError::Run(RunError::Cluster(error));
+        let target_end = ends.target.stable_ends(target, &targets, config.delivery.patience()).await.map_err(failed)?;
+        let at = async |cluster: &Cluster, metadata: &Metadata, of: &[TopicPartition], at: At| {
+            cluster.offsets_at(metadata, of, at).await.map_err(failed)
         };
         let from = match options.from {
             From::Time(time) => {

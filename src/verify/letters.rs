@@ -1,28 +1,22 @@
 //! The dead letters of source partitions: which records went there instead of being copied.
 
 use super::entry::Digest;
-use crate::batch::{BatchError, UNCOMPRESSED_BYTES_MAX};
 use crate::cluster::{At, Cluster, ClusterError, Metadata};
 use crate::config::Config;
 use crate::dead_letters::Letter;
 use crate::ledger::{History, Position, PositionKey};
-use crate::reader::{ReadError, Stream};
+use crate::reader::{self, ReadError};
 use crate::types::{TopicName, TopicPartition};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Kept in memory at a time, about two hundred bytes each. A link with more has a fault that is to be mended first.
 const LETTERS_MAX: usize = 1_000_000;
-/// Between two looks at a transaction that is about to end.
-const POLL: Duration = Duration::from_millis(50);
 
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum LettersError {
     #[error(transparent)]
     Read(#[from] ReadError),
-    #[error("{partition}: the batch of dead letters at offset {offset} cannot be read: {error}")]
-    Batch { partition: TopicPartition, offset: i64, error: BatchError },
     #[error(
         "{topic}: it holds more than {LETTERS_MAX} dead letters of what is asked for, which is as many as are kept at a time: ask \
          for less at once, `verify` with --topic, `positions translate` for one partition instead of a group"
@@ -85,64 +79,32 @@ impl Letters {
         (cluster, target): (&Cluster, &Metadata),
         is_wanted: impl Fn(&PositionKey, i64) -> bool,
     ) -> Result<Self, LettersError> {
+        let partitions = partitions(config, target);
+        let starts = cluster.offsets_at(target, &partitions, At::Earliest).await?;
+        let ends = cluster.stable_ends(target, &partitions, config.delivery.patience()).await?;
         let mut letters = Self::default();
-        for partition in partitions(config, target) {
-            letters.read_partition((cluster, target), &partition, config.delivery.patience(), &is_wanted).await?;
+        for (partition, end) in ends {
+            let range = starts.get(&partition).copied().unwrap_or_default()..end;
+            reader::each(cluster, &partition, range, |batch, record| {
+                let Some((letter, original)) = Letter::read(record).zip(Letter::original(record)) else {
+                    return Ok(());
+                };
+                let (topic, number) = (letter.source.topic, letter.source.partition);
+                let key = PositionKey { cluster_id: letter.cluster_id, topic, partition: number };
+                let Some(view) = original.view().filter(|_| is_wanted(&key, letter.offset)) else { return Ok(()) };
+                if letters.count >= LETTERS_MAX {
+                    return Err(LettersError::TooMany { topic: Arc::clone(&partition.topic) });
+                }
+                letters.count += 1;
+                let digest = Digest::of(batch.timestamp(record), &view);
+                let id = (partition.partition, batch.offset(record));
+                let filed = Filed { id, digest, time_ms: letter.time_ms };
+                letters.by_partition.entry(key).or_default().entry(letter.offset).or_default().push(filed);
+                Ok(())
+            })
+            .await?;
         }
         Ok(letters)
-    }
-
-    /// `patience`: markers of transactions that the ledger already tells of may still be on their way; one that is open longer
-    /// is not the link's.
-    async fn read_partition(
-        &mut self,
-        (cluster, target): (&Cluster, &Metadata),
-        partition: &TopicPartition,
-        patience: Duration,
-        is_wanted: &impl Fn(&PositionKey, i64) -> bool,
-    ) -> Result<(), LettersError> {
-        let at = async |at| -> Result<i64, ClusterError> {
-            let unanswered = || Err(ClusterError::Answered { end: cluster.end(), api: "ListOffsets", code: -1 });
-            let mut found = cluster.offsets(target, &[(partition.clone(), at)]).await;
-            Ok(found.remove(partition).unwrap_or_else(unanswered)?.offset)
-        };
-        let (start, latest, began) = (at(At::Earliest).await?, at(At::Latest).await?, crate::clock::now());
-        let end = loop {
-            let stable = at(At::LastStable).await?;
-            if stable >= latest || crate::clock::now() - began > patience {
-                break stable;
-            }
-            tokio::time::sleep(POLL).await;
-        };
-        let mut stream = Stream::open(cluster.clone(), partition.clone(), start, end);
-        while let Some(part) = stream.next().await {
-            for batch in part?.batches {
-                let offset = batch.header().base_offset;
-                let damaged = |error| LettersError::Batch { partition: partition.clone(), offset, error };
-                let decoded = batch.decode(UNCOMPRESSED_BYTES_MAX).map_err(damaged)?;
-                for record in decoded.records() {
-                    let record = record.map_err(damaged)?;
-                    let Some((letter, original)) = Letter::read(&record).zip(Letter::original(&record)) else {
-                        continue;
-                    };
-                    let key = PositionKey {
-                        cluster_id: letter.cluster_id,
-                        topic: letter.source.topic,
-                        partition: letter.source.partition,
-                    };
-                    let Some(view) = original.view().filter(|_| is_wanted(&key, letter.offset)) else { continue };
-                    if self.count >= LETTERS_MAX {
-                        return Err(LettersError::TooMany { topic: Arc::clone(&partition.topic) });
-                    }
-                    self.count += 1;
-                    let digest = Digest::of(decoded.timestamp(&record), &view);
-                    let id = (partition.partition, decoded.offset(&record));
-                    let filed = Filed { id, digest, time_ms: letter.time_ms };
-                    self.by_partition.entry(key).or_default().entry(letter.offset).or_default().push(filed);
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Of the topic that the position is of: an offset of one that was deleted, or of what was truncated, is another record's.
