@@ -124,7 +124,7 @@ impl Cut {
         let histories = History::of_all_lanes(&ends.target, &target, &topic, config.delivery.lanes).await;
         let histories = histories.map_err(RunError::Ledger)?;
         let time = SystemTime::now();
-        let (mut known, mut checks) = (Vec::new(), BTreeMap::new());
+        let mut known = Vec::new();
         let mut cut = Self {
             time,
             source_cluster_id: source.cluster_id.clone(),
@@ -133,6 +133,8 @@ impl Cut {
             not_begun: 0,
         };
         for entry in entries {
+            let check = ends.checks.of(entry.rule, &entry.source);
+            let (mask, is_checked) = (Mask::of(check.as_ref()), check.is_some());
             for number in 0..entry.partitions {
                 let key = PositionKey {
                     cluster_id: source.cluster_id.as_str().into(),
@@ -143,9 +145,8 @@ impl Cut {
                 let history = histories.get(&lane);
                 match history.and_then(|it| Some((it, it.positions.get(&key)?.clone()))) {
                     Some((history, position)) => {
-                        let check = ends.checks.of(entry.rule, &entry.source);
-                        checks.insert(Arc::clone(&entry.source), (check.is_some(), Mask::of(check.as_ref())));
-                        known.push((key, lane, position, history));
+                        let may_have_letters = is_checked || position.dead_letters.is_some();
+                        known.push(Known { key, lane, position, history, mask, may_have_letters });
                     }
                     None => cut.not_begun += 1,
                 }
@@ -153,11 +154,8 @@ impl Cut {
         }
         let offsets = Offsets::ask(config, ends, options, &source, &target, &known).await?;
         let compacted = compacted(ends, &known).await;
-        let is_checked = |key: &PositionKey| checks.get(&key.topic).copied().unwrap_or_default();
-        let letters = letters(config, ends, &target, &known, |key| is_checked(key).0).await?;
-        for (key, lane, position, history) in known {
-            let mask = is_checked(&key).1;
-            let letters = &letters;
+        let letters = &letters(config, ends, &target, &known).await?;
+        for Known { key, lane, position, history, mask, .. } in known {
             let (offsets, source, target) = (&offsets, &source, &target);
             let place = Place { options, config, history, offsets, source, target, letters, mask };
             let is_compacted = compacted.contains(&key.topic) || compacted.contains(&position.target_topic);
@@ -167,20 +165,29 @@ impl Cut {
     }
 }
 
-type Known<'a> = [(PositionKey, u32, Position, &'a History)];
+/// A partition that the link has begun.
+struct Known<'a> {
+    key: PositionKey,
+    lane: u32,
+    position: Position,
+    history: &'a History,
+    mask: Mask,
+    may_have_letters: bool,
+}
+
 type ByPartition = BTreeMap<TopicPartition, i64>;
 
 /// Topics of either end that a cleaner works on, as far as their settings are told; holes in batches tell it too.
-async fn compacted(ends: &Ends, known: &Known<'_>) -> Vec<TopicName> {
+async fn compacted(ends: &Ends, known: &[Known<'_>]) -> Vec<TopicName> {
     let mut compacted = Vec::new();
-    let names = |of: fn(&(PositionKey, u32, Position, &History)) -> TopicName| {
+    let names = |of: fn(&Known<'_>) -> TopicName| {
         let mut names: Vec<TopicName> = known.iter().map(of).collect();
         names.dedup();
         names
     };
     let all = [
-        (&ends.source, names(|it| Arc::clone(&it.0.topic))),
-        (&ends.target, names(|it| Arc::clone(&it.2.target_topic))),
+        (&ends.source, names(|it| Arc::clone(&it.key.topic))),
+        (&ends.target, names(|it| Arc::clone(&it.position.target_topic))),
     ];
     for (cluster, names) in all {
         let Ok(told) = cluster.topics_configs(&names).await else { continue };
@@ -193,15 +200,8 @@ async fn compacted(ends: &Ends, known: &Known<'_>) -> Vec<TopicName> {
 }
 
 /// After the ledger: what it tells of is found.
-async fn letters(
-    config: &Config,
-    ends: &Ends,
-    target: &Metadata,
-    known: &Known<'_>,
-    is_checked: impl Fn(&PositionKey) -> bool,
-) -> Result<Letters, VerifyError> {
-    let of = known.iter().filter(|it| is_checked(&it.0) || it.2.dead_letters.is_some());
-    let wanted: BTreeSet<&PositionKey> = of.map(|it| &it.0).collect();
+async fn letters(config: &Config, ends: &Ends, target: &Metadata, known: &[Known<'_>]) -> Result<Letters, VerifyError> {
+    let wanted: BTreeSet<_> = known.iter().filter(|it| it.may_have_letters).map(|it| &it.key).collect();
     if wanted.is_empty() {
         return Ok(Letters::default());
     }
@@ -225,11 +225,13 @@ impl Offsets {
         options: &Options,
         source: &Metadata,
         target: &Metadata,
-        known: &Known<'_>,
+        known: &[Known<'_>],
     ) -> Result<Self, VerifyError> {
-        let sources: Vec<_> = known.iter().map(|it| it.0.topic_partition()).collect();
-        let targets: Vec<_> =
-            known.iter().map(|it| TopicPartition::new(Arc::clone(&it.2.target_topic), it.2.target_partition)).collect();
+        let sources: Vec<_> = known.iter().map(|it| it.key.topic_partition()).collect();
+        let targets: Vec<_> = known
+            .iter()
+            .map(|it| TopicPartition::new(Arc::clone(&it.position.target_topic), it.position.target_partition))
+            .collect();
         let there = |metadata: &Metadata, of: &[TopicPartition]| -> Vec<_> {
             of.iter().filter(|it| metadata.topics.contains_key(&it.topic)).cloned().collect()
         };
