@@ -14,8 +14,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 
-pub(super) const HELP: &str = "Reads both ends with read_committed, up to a cut that it takes at the start; a bridge may run meanwhile. Exits with 1 \
-where anything differs or could not be compared to the end, else with 0. Nothing is written but the proof, with --record.\n\n\
+pub(super) const HELP: &str = "Reads both ends with read_committed, up to a cut that it takes at the start; a bridge may run meanwhile. A record that did \
+not pass its topic's check has to be in the dead letters once, as it is at the source, and is counted apart. \
+Exits with 1 where anything differs or could not be compared to the end, else with 0. Nothing is written but the proof, with --record.\n\n\
 Examples:\n  kafka-bridge verify --config bridge.toml\n  kafka-bridge verify --config bridge.toml --topic orders --from 2026-01-01T00:00:00Z\n  \
 kafka-bridge verify --config bridge.toml --since-last --record\n  kafka-bridge verify --config bridge.toml --json | jq .total";
 
