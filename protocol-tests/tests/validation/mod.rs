@@ -1,5 +1,6 @@
 //! Topics whose records are checked on the way: what is valid is copied, what is not is in the dead letters, exactly once.
 
+mod counted;
 mod events;
 mod judge;
 mod looked_into;
@@ -10,5 +11,6 @@ mod verified;
 use libtest_mimic::Trial;
 
 pub(super) fn trials() -> Vec<Trial> {
-    [poison::trials(), registries::trials(), verified::trials(), looked_into::trials()].into_iter().flatten().collect()
+    let suites = [poison::trials(), registries::trials(), verified::trials(), counted::trials(), looked_into::trials()];
+    suites.into_iter().flatten().collect()
 }
