@@ -2,6 +2,7 @@
 
 mod counted;
 mod events;
+mod grown;
 mod judge;
 mod looked_into;
 mod poison;
@@ -11,6 +12,13 @@ mod verified;
 use libtest_mimic::Trial;
 
 pub(super) fn trials() -> Vec<Trial> {
-    let suites = [poison::trials(), registries::trials(), verified::trials(), counted::trials(), looked_into::trials()];
+    let suites = [
+        poison::trials(),
+        registries::trials(),
+        verified::trials(),
+        counted::trials(),
+        grown::trials(),
+        looked_into::trials(),
+    ];
     suites.into_iter().flatten().collect()
 }
