@@ -50,8 +50,30 @@ pub fn replant(
 /// The ledger's positions are of the topic that is there now, and its only points of the map are its beginnings.
 fn retell(target: &mut RawClient, link: &str, topic: &str) -> Result<()> {
     let id = target.topic_id(topic)?.map(|it| it.to_string());
-    let ledger = ledger::topic(link);
     let mut told = 0;
+    reword(target, link, topic, |key, mut value| {
+        if key.get("kind").is_some() {
+            return None;
+        }
+        told += 1;
+        if let Some(id) = &id {
+            value["target_topic_id"] = json!(id);
+        }
+        value["anchor"] = json!({ "records": 0, "source_offset": 0, "target_offset": 0 });
+        Some(value)
+    })?;
+    ensure!(told == target.partition_count(topic)?, "the ledger knows {told} partitions of {topic}");
+    Ok(())
+}
+
+/// Whatever the ledger holds of the topic, by key and value, as `edit` gives it; None takes it out.
+pub fn reword(
+    target: &mut RawClient,
+    link: &str,
+    topic: &str,
+    mut edit: impl FnMut(&Value, Value) -> Option<Value>,
+) -> Result<()> {
+    let ledger = ledger::topic(link);
     for lane in 0..target.partition_count(&ledger)? {
         let mut last: BTreeMap<Vec<u8>, Option<Vec<u8>>> = BTreeMap::new();
         for record in target.read(&ledger, lane, Isolation::ReadCommitted)? {
@@ -63,23 +85,13 @@ fn retell(target: &mut RawClient, link: &str, topic: &str) -> Result<()> {
             if name["topic"] != topic {
                 continue;
             }
-            let mut value: Value = serde_json::from_slice(&value)?;
-            let value = if name.get("kind").is_none() {
-                told += 1;
-                if let Some(id) = &id {
-                    value["target_topic_id"] = json!(id);
-                }
-                value["anchor"] = json!({ "records": 0, "source_offset": 0, "target_offset": 0 });
-                Some(serde_json::to_vec(&value)?)
-            } else {
-                None
-            };
+            let value = edit(&name, serde_json::from_slice(&value)?);
+            let value = value.map(|it| serde_json::to_vec(&it)).transpose()?;
             changed.push(NewRecord { timestamp: 1_700_000_000_000, key: Some(key), value, headers: vec![] });
         }
         if !changed.is_empty() {
             target.write(&ledger, lane, Codec::None, changed)?;
         }
     }
-    ensure!(told == target.partition_count(topic)?, "the ledger knows {told} partitions of {topic}");
     Ok(())
 }

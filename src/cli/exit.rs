@@ -75,9 +75,7 @@ pub(super) fn code_of(error: &anyhow::Error) -> Exit {
         return match error {
             UndeliveredError::Read(ReadError::Cluster(error)) => of_cluster(error),
             UndeliveredError::NoId { .. } => Exit::Usage,
-            UndeliveredError::Read(_) | UndeliveredError::Batch { .. } | UndeliveredError::NoSuch { .. } => {
-                Exit::Failed
-            }
+            UndeliveredError::Read(_) | UndeliveredError::NoSuch { .. } => Exit::Failed,
         };
     }
     if let Some(error) = error.downcast_ref::<ProduceError>() {

@@ -14,8 +14,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 
-pub(super) const HELP: &str = "Reads both ends with read_committed, up to a cut that it takes at the start; a bridge may run meanwhile. Exits with 1 \
-where anything differs or could not be compared to the end, else with 0. Nothing is written but the proof, with --record.\n\n\
+pub(super) const HELP: &str = "Reads both ends with read_committed, up to a cut that it takes at the start; a bridge may run meanwhile. A record that did \
+not pass its topic's check has to be in the dead letters once, as it is at the source, and is counted apart. \
+Exits with 1 where anything differs or could not be compared to the end, else with 0. Nothing is written but the proof, with --record.\n\n\
 Examples:\n  kafka-bridge verify --config bridge.toml\n  kafka-bridge verify --config bridge.toml --topic orders --from 2026-01-01T00:00:00Z\n  \
 kafka-bridge verify --config bridge.toml --since-last --record\n  kafka-bridge verify --config bridge.toml --json | jq .total";
 
@@ -206,22 +207,38 @@ fn of_partition(text: &mut String, partition: &PartitionReport) {
 fn shown(difference: &Difference) -> String {
     let offset = |it: Option<i64>| it.map_or("unknown".to_owned(), |it| it.to_string());
     let (source, target) = (offset(difference.source_offset), offset(difference.target_offset));
-    if let (Some(id), None) = (&difference.dead_letter, difference.target_offset) {
-        let kind = match difference.kind {
-            Kind::Missing => "missing",
-            Kind::Doubled => "doubled",
-            Kind::Reordered => "reordered",
-            Kind::Altered => "altered",
-            Kind::Phantom => "phantom",
-        };
-        return format!("{kind:<10} source offset {source}, dead letter {id}: {}", difference.what);
-    }
-    let text = match difference.kind {
-        Kind::Missing => format!("missing    source offset {source}, before target offset {target}"),
-        Kind::Doubled => format!("doubled    source offset {source}, again at target offset {target}"),
-        Kind::Reordered => format!("reordered  source offset {source}, at target offset {target}"),
-        Kind::Altered => format!("altered    source offset {source}, target offset {target}"),
-        Kind::Phantom => format!("phantom    source offset {source}, at target offset {target}"),
+    let place = match (difference.kind, &difference.dead_letter, difference.target_offset) {
+        (_, Some(id), None) => format!("dead letter {id}"),
+        (Kind::Missing, ..) => format!("before target offset {target}"),
+        (Kind::Doubled, ..) => format!("again at target offset {target}"),
+        (Kind::Altered, ..) => format!("target offset {target}"),
+        (Kind::Reordered | Kind::Phantom, ..) => format!("at target offset {target}"),
     };
+    let text = format!("{:<10} source offset {source}, {place}", difference.kind.name());
     if difference.what.is_empty() { text } else { format!("{text}: {}", difference.what) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_is_shown_with_its_places() {
+        let shown = |kind, source_offset, target_offset, dead_letter: Option<&str>, what: &str| {
+            let dead_letter = dead_letter.map(str::to_owned);
+            shown(&Difference { kind, source_offset, target_offset, dead_letter, what: what.to_owned() })
+        };
+        let text = shown(Kind::Missing, Some(5), Some(4), None, "");
+        assert_eq!(text, "missing    source offset 5, before target offset 4");
+        let text = shown(Kind::Reordered, Some(5), Some(4), None, "");
+        assert_eq!(text, "reordered  source offset 5, at target offset 4");
+        let text = shown(Kind::Altered, Some(5), Some(4), None, "key, value");
+        assert_eq!(text, "altered    source offset 5, target offset 4: key, value");
+        let text = shown(Kind::Phantom, None, Some(4), None, "the source has no such record");
+        assert_eq!(text, "phantom    source offset unknown, at target offset 4: the source has no such record");
+        let text = shown(Kind::Doubled, Some(5), Some(4), Some("2-7"), "in the dead letters, and copied too");
+        assert_eq!(text, "doubled    source offset 5, again at target offset 4: in the dead letters, and copied too");
+        let text = shown(Kind::Doubled, Some(5), None, Some("2-7"), "there twice");
+        assert_eq!(text, "doubled    source offset 5, dead letter 2-7: there twice");
+    }
 }

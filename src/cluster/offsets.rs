@@ -1,11 +1,14 @@
 //! Where logs begin and end, and what stands at a time: one question to each leader.
 
 use super::{Cluster, ClusterError, Metadata, Use};
+use crate::clock;
 use crate::types::{NodeId, TopicPartition};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::{ListOffsetsRequest, TopicName as WireName};
 use kafka_protocol::protocol::StrBytes;
 use std::collections::BTreeMap;
+use std::ops::Range;
+use std::time::Duration;
 
 /// The first with the record of the largest timestamp (KIP-734).
 const LIST_OFFSETS_VERSION_MAX: i16 = 7;
@@ -13,6 +16,8 @@ const LIST_OFFSETS_WITH_MAX_TIMESTAMP: i16 = 7;
 const CONSUMER: i32 = -1;
 const READ_COMMITTED: i8 = 1;
 const LEADER_NOT_AVAILABLE: i16 = 5;
+/// Between two looks at transactions that are about to end.
+const POLL: Duration = Duration::from_millis(50);
 
 /// What ListOffsets is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,6 +80,58 @@ impl Cluster {
             }
         }
         found
+    }
+
+    /// The same of all of them; the first error is theirs together.
+    pub async fn offsets_at(
+        &self,
+        metadata: &Metadata,
+        partitions: &[TopicPartition],
+        at: At,
+    ) -> Result<BTreeMap<TopicPartition, i64>, ClusterError> {
+        let asked: Vec<_> = partitions.iter().map(|it| (it.clone(), at)).collect();
+        let found = self.offsets(metadata, &asked).await.into_iter();
+        found.map(|(partition, it)| Ok((partition, it?.offset))).collect()
+    }
+
+    pub async fn offset_at(
+        &self,
+        metadata: &Metadata,
+        partition: &TopicPartition,
+        at: At,
+    ) -> Result<i64, ClusterError> {
+        let found = self.offsets_at(metadata, std::slice::from_ref(partition), at).await?;
+        found.get(partition).copied().ok_or_else(|| self.listing(-1))
+    }
+
+    /// Where a partition's committed records begin, and behind the last of them.
+    pub async fn committed_range(
+        &self,
+        metadata: &Metadata,
+        partition: &TopicPartition,
+    ) -> Result<Range<i64>, ClusterError> {
+        let start = self.offset_at(metadata, partition, At::Earliest).await?;
+        Ok(start..self.offset_at(metadata, partition, At::LastStable).await?)
+    }
+
+    /// Last stable offsets, as soon as they have reached what is written now: markers of transactions that are ended may still be
+    /// on their way. After `patience` what is stable then: a transaction that is open longer is somebody else's.
+    pub async fn stable_ends(
+        &self,
+        metadata: &Metadata,
+        partitions: &[TopicPartition],
+        patience: Duration,
+    ) -> Result<BTreeMap<TopicPartition, i64>, ClusterError> {
+        let latest = self.offsets_at(metadata, partitions, At::Latest).await?;
+        let began = clock::now();
+        loop {
+            let stable = self.offsets_at(metadata, partitions, At::LastStable).await?;
+            let is_stable = latest.iter().all(|(partition, end)| stable.get(partition).is_none_or(|it| it >= end));
+            if is_stable || clock::now() - began > patience {
+                return Ok(stable);
+            }
+            tokio::time::sleep(POLL).await;
+        }
     }
 
     fn listing(&self, code: i16) -> ClusterError {

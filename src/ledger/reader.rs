@@ -122,6 +122,9 @@ impl LedgerReader {
             ReadError::Damaged { partition, offset, problem } => {
                 LedgerError::Damaged { partition, offset, reason: format!("{problem:?}") }
             }
+            ReadError::Batch { partition, offset, error } => {
+                LedgerError::Damaged { partition, offset, reason: error.to_string() }
+            }
             ReadError::Gone { partition, offset } | ReadError::Stuck { partition, offset, .. } => {
                 LedgerError::Damaged { partition, offset, reason: "the log was cut while it was read".to_owned() }
             }

@@ -1,6 +1,7 @@
 //! A whole consumer group's way to the target.
 
-use super::{Link, PositionsError, Translation, translate};
+use super::translate::{Translation, Walk, find_letters};
+use super::{Link, PositionsError};
 use crate::types::TopicPartition;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -50,9 +51,21 @@ pub enum Move {
 pub async fn group(link: &Link<'_>, group: &str) -> Result<GroupReport, PositionsError> {
     let at_source = link.ends.source.group_offsets(group).await?;
     let at_target = link.ends.target.group_offsets(group).await?;
-    let mut rows = Vec::new();
+    let mut planned = Vec::new();
     for (partition, offset) in at_source {
-        let row = match translate(link, &partition, offset).await {
+        match Walk::plan(link, &partition, offset).await {
+            Err(error) if error.is_of_all() => return Err(error),
+            walk => planned.push((partition, offset, walk)),
+        }
+    }
+    find_letters(link, planned.iter_mut().filter_map(|it| it.2.as_mut().ok())).await?;
+    let mut rows = Vec::new();
+    for (partition, offset, walk) in planned {
+        let translated = match walk {
+            Ok(walk) => walk.translate().await,
+            Err(error) => Err(error),
+        };
+        let row = match translated {
             Ok(translation) => {
                 let target = TopicPartition::new(translation.target_topic.as_str(), translation.target_partition);
                 let committed = at_target.get(&target).copied();
@@ -63,7 +76,7 @@ pub async fn group(link: &Link<'_>, group: &str) -> Result<GroupReport, Position
                 };
                 row(&partition, offset, Some(translation), committed, step, None)
             }
-            Err(error @ (PositionsError::Run(_) | PositionsError::Read(_))) => return Err(error),
+            Err(error) if error.is_of_all() => return Err(error),
             Err(error) => row(&partition, offset, None, None, Move::Impossible, Some(error.to_string())),
         };
         rows.push(row);

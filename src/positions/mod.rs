@@ -15,9 +15,8 @@ use crate::ledger::{History, Position, PositionKey};
 use crate::reader::ReadError;
 use crate::topics::plan::lane;
 use crate::types::TopicPartition;
-use crate::verify::{Letters, LettersError, OfPartition, partition_of};
+use crate::verify::LettersError;
 use std::collections::BTreeMap;
-use tokio::sync::Mutex;
 
 #[derive(Debug, thiserror::Error)]
 pub enum PositionsError {
@@ -46,6 +45,13 @@ pub enum PositionsError {
     HasMembers { group: String },
 }
 
+impl PositionsError {
+    /// Nothing about one partition: the others of a group must not move without it.
+    fn is_of_all(&self) -> bool {
+        matches!(self, Self::Run(_) | Self::Read(_) | Self::Letters(_))
+    }
+}
+
 impl From<ClusterError> for PositionsError {
     fn from(error: ClusterError) -> Self {
         Self::Run(RunError::Cluster(error))
@@ -59,8 +65,6 @@ pub struct Link<'a> {
     source: Metadata,
     target: Metadata,
     histories: BTreeMap<u32, History>,
-    /// As far as somebody has asked for them: a group's partitions share a few partitions of dead letters.
-    letters: Mutex<Letters>,
 }
 
 impl<'a> Link<'a> {
@@ -70,7 +74,7 @@ impl<'a> Link<'a> {
         let topic = config.link.ledger_topic();
         let histories = History::of_all_lanes(&ends.target, &target, &topic, config.delivery.lanes).await;
         let histories = histories.map_err(RunError::Ledger)?;
-        Ok(Self { config, ends, source, target, histories, letters: Mutex::default() })
+        Ok(Self { config, ends, source, target, histories })
     }
 
     pub fn config(&self) -> &'a Config {
@@ -91,22 +95,6 @@ impl<'a> Link<'a> {
         &self.histories
     }
 
-    /// Which records of a partition went to the dead letters instead.
-    async fn letters(
-        &self,
-        partition: &TopicPartition,
-        position: &Position,
-        history: &History,
-    ) -> Result<OfPartition, LettersError> {
-        let mut letters = self.letters.lock().await;
-        if let Some(at) = partition_of(self.config, &self.target, self.lane(partition)) {
-            let is_wanted = |key: &PositionKey| *key.cluster_id == *self.source.cluster_id;
-            let patience = self.config.delivery.patience();
-            letters.read((&self.ends.target, &self.target), &at, patience, is_wanted).await?;
-        }
-        Ok(letters.of(&self.key(partition), position, history))
-    }
-
     fn lane(&self, partition: &TopicPartition) -> u32 {
         lane(&partition.topic, partition.partition, self.config.delivery.lanes)
     }
@@ -123,5 +111,22 @@ impl<'a> Link<'a> {
         let history = self.histories.get(&self.lane(partition));
         let found = history.and_then(|it| Some((it, it.positions.get(&self.key(partition))?)));
         found.ok_or_else(|| PositionsError::Unknown { partition: partition.clone() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A broker that dies while the dead letters are read would else leave a group half moved.
+    #[test]
+    fn what_a_broker_does_not_answer_is_of_all_partitions() {
+        let lost = || ClusterError::Answered { end: "target", api: "ListOffsets", code: -1 };
+        let partition = TopicPartition::new("orders", 0);
+        assert!(PositionsError::from(lost()).is_of_all());
+        assert!(PositionsError::from(ReadError::from(lost())).is_of_all());
+        assert!(PositionsError::from(LettersError::from(lost())).is_of_all());
+        assert!(!PositionsError::Unknown { partition: partition.clone() }.is_of_all());
+        assert!(!PositionsError::NoAnchor { partition }.is_of_all());
     }
 }

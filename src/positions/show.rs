@@ -1,6 +1,6 @@
 //! Lanes, their owners, and every partition's position.
 
-use super::{Link, PositionsError};
+use super::Link;
 use crate::cluster::At;
 use crate::types::TopicPartition;
 use serde::Serialize;
@@ -89,24 +89,4 @@ pub async fn show(link: &Link<'_>, topics: &[String]) -> PositionsReport {
         })
     });
     PositionsReport { link: link.config.link.as_str().to_owned(), lanes: lanes.collect(), partitions }
-}
-
-impl Link<'_> {
-    /// The log's start and its last stable offset.
-    pub(super) async fn bounds(
-        &self,
-        is_source: bool,
-        partition: &TopicPartition,
-    ) -> Result<(i64, i64), PositionsError> {
-        let (cluster, metadata) =
-            if is_source { (&self.ends.source, &self.source) } else { (&self.ends.target, &self.target) };
-        let mut bounds = [0; 2];
-        for (at, bound) in [At::Earliest, At::LastStable].into_iter().zip(&mut bounds) {
-            let found = cluster.offsets(metadata, &[(partition.clone(), at)]).await.remove(partition);
-            if let Some(found) = found {
-                *bound = found?.offset;
-            }
-        }
-        Ok((bounds[0], bounds[1]))
-    }
 }

@@ -2,14 +2,15 @@
 
 use super::{Link, PositionsError};
 use crate::batch::{BatchError, RawBatch, UNCOMPRESSED_BYTES_MAX};
-use crate::cluster::{Cluster, TopicConfigs};
-use crate::ledger::Anchor;
+use crate::cluster::{Cluster, Metadata, TopicConfigs};
+use crate::ledger::{Anchor, History, Position, PositionKey};
 use crate::reader::Stream;
 use crate::topics::plan::TopicRules;
 use crate::types::TopicPartition;
-use crate::verify::{Digest, Mask, OfPartition};
+use crate::verify::{Digest, GONE, Letters, Mask, OfPartition, are_gone};
 use serde::Serialize;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Range;
 use uuid::Uuid;
 
 /// Of a compacted topic, where counting is no use: so many source records before the offset are looked for at the target.
@@ -32,77 +33,29 @@ pub async fn translate(
     partition: &TopicPartition,
     offset: i64,
 ) -> Result<Translation, PositionsError> {
-    let (history, position) = link.position(partition)?;
-    let target = TopicPartition::new(position.target_topic.clone(), position.target_partition);
-    let id = |metadata: &crate::cluster::Metadata, topic| metadata.topics.get(topic).map(|it| it.topic_id);
-    for (end, known, found) in [
-        ("source", position.topic_id, id(&link.source, &partition.topic)),
-        ("target", position.target_topic_id, id(&link.target, &target.topic)),
-    ] {
-        let is_other = |found: Uuid| !known.is_nil() && !found.is_nil() && found != known;
-        if found.is_none_or(is_other) {
-            let reason = format!("the {end}'s topic is not the one that was copied any more");
-            return Err(PositionsError::Other { partition: partition.clone(), reason });
-        }
+    let mut walk = Walk::plan(link, partition, offset).await?;
+    find_letters(link, [&mut walk]).await?;
+    walk.translate().await
+}
+
+/// Reads the dead letters' topic once for all of them, and keeps only what lies on their ways. After the ledger: whatever it
+/// tells of is found.
+pub(super) async fn find_letters<'a: 'w, 'w>(
+    link: &Link<'_>,
+    walks: impl IntoIterator<Item = &'w mut Walk<'a>>,
+) -> Result<(), PositionsError> {
+    let walks: Vec<_> = walks.into_iter().filter(|it| it.may_have_letters).collect();
+    let wanted: BTreeMap<_, _> =
+        walks.iter().map(|it| (link.key(&it.source), it.anchor.source_offset..it.offset)).collect();
+    if wanted.values().all(Range::is_empty) {
+        return Ok(());
     }
-    let (source_start, source_end) = link.bounds(true, partition).await?;
-    let (target_start, target_end) = link.bounds(false, &target).await?;
-    let anchors = history.anchors.get(&link.key(partition)).map_or(&[][..], Vec::as_slice);
-    let anchors = anchors.iter().map(|it| it.anchor);
-    let is_usable = |it: &Anchor| {
-        (it.source_offset >= source_start || it.source_offset == offset) && it.target_offset >= target_start
-    };
-    let usable: Vec<_> = anchors.clone().filter(is_usable).collect();
-    // Before everything that was copied, the first record is the next one.
-    let before_all = anchors.clone().next().filter(|it| it.records == 0 && offset <= it.source_offset && is_usable(it));
-    let anchor = match usable.iter().rfind(|it| it.source_offset <= offset).copied().or(before_all) {
-        Some(anchor) => anchor,
-        None => {
-            let partition = partition.clone();
-            return Err(match usable.first() {
-                Some(first) => PositionsError::Gone { partition, offset, first: first.source_offset },
-                None => PositionsError::NoAnchor { partition },
-            });
-        }
-    };
-    let rule = TopicRules::compile(link.config).matches(&partition.topic);
-    let check = rule.and_then(|it| link.ends.checks.of(it.rule, &partition.topic));
-    // After the ledger: whatever it tells of is found.
-    let letters = if check.is_some() || position.dead_letters.is_some() {
-        link.letters(partition, position, history).await?
-    } else {
-        OfPartition::new()
-    };
-    let walk = Walk {
-        link,
-        source: partition,
-        target: &target,
-        anchor,
-        offset,
-        next_offset: position.next_offset,
-        gaps: history
-            .decisions
-            .iter()
-            .filter(|it| it.0.0 == link.key(partition))
-            .map(|it| (it.0.1, it.1.next_offset))
-            .collect(),
-        letters,
-        mask: Mask::of(check.as_ref()),
-    };
-    let is_compacted = link.is_compacted(partition, &target).await;
-    let target_offset = if is_compacted {
-        walk.by_digest(source_end, target_end).await?
-    } else {
-        walk.by_count(source_end, target_end).await?
-    };
-    Ok(Translation {
-        topic: partition.topic.to_string(),
-        partition: partition.partition,
-        offset,
-        target_topic: target.topic.to_string(),
-        target_partition: target.partition,
-        target_offset,
-    })
+    let is_wanted = |key: &PositionKey, offset| wanted.get(key).is_some_and(|it| it.contains(&offset));
+    let letters = Letters::read(link.config, (&link.ends.target, &link.target), is_wanted).await?;
+    for walk in walks {
+        walk.letters = letters.of(&link.key(&walk.source), walk.position, walk.history);
+    }
+    Ok(())
 }
 
 impl Link<'_> {
@@ -115,29 +68,114 @@ impl Link<'_> {
     }
 }
 
-struct Walk<'a> {
+/// From the nearest anchor to the offset.
+pub(super) struct Walk<'a> {
     link: &'a Link<'a>,
-    source: &'a TopicPartition,
-    target: &'a TopicPartition,
+    history: &'a History,
+    position: &'a Position,
+    source: TopicPartition,
+    target: TopicPartition,
+    source_end: i64,
+    target_end: i64,
     anchor: Anchor,
     offset: i64,
     next_offset: i64,
     /// Offsets that were left out by decision.
     gaps: Vec<(i64, i64)>,
+    may_have_letters: bool,
     /// Source records that went to the dead letters instead.
     letters: OfPartition,
     /// Schemas' ids that are others in the copy.
     mask: Mask,
 }
 
-impl Walk<'_> {
-    fn at_source(&self, source_end: i64) -> Stream {
-        let to = self.offset.min(source_end);
+impl<'a> Walk<'a> {
+    pub(super) async fn plan(
+        link: &'a Link<'a>,
+        partition: &TopicPartition,
+        offset: i64,
+    ) -> Result<Self, PositionsError> {
+        let (history, position) = link.position(partition)?;
+        let target = TopicPartition::new(position.target_topic.clone(), position.target_partition);
+        let id = |metadata: &Metadata, topic| metadata.topics.get(topic).map(|it| it.topic_id);
+        for (end, known, found) in [
+            ("source", position.topic_id, id(&link.source, &partition.topic)),
+            ("target", position.target_topic_id, id(&link.target, &target.topic)),
+        ] {
+            let is_other = |found: Uuid| !known.is_nil() && !found.is_nil() && found != known;
+            if found.is_none_or(is_other) {
+                let reason = format!("the {end}'s topic is not the one that was copied any more");
+                return Err(PositionsError::Other { partition: partition.clone(), reason });
+            }
+        }
+        if are_gone(link.config, &link.target, position) {
+            // Else what went there would be counted as copied.
+            return Err(PositionsError::Other { partition: partition.clone(), reason: GONE.to_owned() });
+        }
+        let at_source = link.ends.source.committed_range(&link.source, partition).await?;
+        let at_target = link.ends.target.committed_range(&link.target, &target).await?;
+        let anchors = history.anchors.get(&link.key(partition)).map_or(&[][..], Vec::as_slice);
+        let anchors = anchors.iter().map(|it| it.anchor);
+        let is_usable = |it: &Anchor| {
+            (it.source_offset >= at_source.start || it.source_offset == offset) && it.target_offset >= at_target.start
+        };
+        let usable: Vec<_> = anchors.clone().filter(is_usable).collect();
+        // Before everything that was copied, the first record is the next one.
+        let before_all =
+            anchors.clone().next().filter(|it| it.records == 0 && offset <= it.source_offset && is_usable(it));
+        let anchor = match usable.iter().rfind(|it| it.source_offset <= offset).copied().or(before_all) {
+            Some(anchor) => anchor,
+            None => {
+                let partition = partition.clone();
+                return Err(match usable.first() {
+                    Some(first) => PositionsError::Gone { partition, offset, first: first.source_offset },
+                    None => PositionsError::NoAnchor { partition },
+                });
+            }
+        };
+        let rule = TopicRules::compile(link.config).matches(&partition.topic);
+        let check = rule.and_then(|it| link.ends.checks.of(it.rule, &partition.topic));
+        let gaps = history.decisions.iter().filter(|it| it.0.0 == link.key(partition));
+        Ok(Self {
+            link,
+            history,
+            position,
+            source: partition.clone(),
+            target,
+            source_end: at_source.end,
+            target_end: at_target.end,
+            anchor,
+            offset,
+            next_offset: position.next_offset,
+            gaps: gaps.map(|it| (it.0.1, it.1.next_offset)).collect(),
+            may_have_letters: check.is_some() || position.dead_letters.is_some(),
+            letters: OfPartition::new(),
+            mask: Mask::of(check.as_ref()),
+        })
+    }
+
+    /// With the dead letters that were found.
+    pub(super) async fn translate(&self) -> Result<Translation, PositionsError> {
+        self.is_beyond()?;
+        let is_compacted = self.link.is_compacted(&self.source, &self.target).await;
+        let target_offset = if is_compacted { self.by_digest().await? } else { self.by_count().await? };
+        Ok(Translation {
+            topic: self.source.topic.to_string(),
+            partition: self.source.partition,
+            offset: self.offset,
+            target_topic: self.target.topic.to_string(),
+            target_partition: self.target.partition,
+            target_offset,
+        })
+    }
+
+    fn at_source(&self) -> Stream {
+        let to = self.offset.min(self.source_end);
         Stream::open(self.link.ends.source.clone(), self.source.clone(), self.anchor.source_offset, to)
     }
 
-    fn at_target(&self, target_end: i64) -> Stream {
-        Stream::open(self.link.ends.target.clone(), self.target.clone(), self.anchor.target_offset, target_end)
+    fn at_target(&self) -> Stream {
+        Stream::open(self.link.ends.target.clone(), self.target.clone(), self.anchor.target_offset, self.target_end)
     }
 
     fn damaged(&self, error: BatchError) -> PositionsError {
@@ -157,23 +195,23 @@ impl Walk<'_> {
         Ok(!is_left_out && !self.letters.contains_key(&offset))
     }
 
-    fn is_beyond(&self, source_end: i64) -> Result<(), PositionsError> {
-        if self.offset <= source_end {
+    fn is_beyond(&self) -> Result<(), PositionsError> {
+        if self.offset <= self.source_end {
             return Ok(());
         }
-        let reason = format!("offset {} lies behind the source's last stable offset {source_end}", self.offset);
+        let (offset, end) = (self.offset, self.source_end);
+        let reason = format!("offset {offset} lies behind the source's last stable offset {end}");
         Err(PositionsError::Other { partition: self.source.clone(), reason })
     }
 
-    async fn by_count(&self, source_end: i64, target_end: i64) -> Result<i64, PositionsError> {
-        self.is_beyond(source_end)?;
-        let (mut count, mut stream) = (0_i64, self.at_source(source_end));
+    async fn by_count(&self) -> Result<i64, PositionsError> {
+        let (mut count, mut stream) = (0_i64, self.at_source());
         while let Some(part) = stream.next().await {
             for batch in part?.batches {
                 count += self.count(&batch)?;
             }
         }
-        let mut stream = self.at_target(target_end);
+        let mut stream = self.at_target();
         while let Some(part) = stream.next().await {
             for batch in part?.batches {
                 let header = batch.header();
@@ -196,7 +234,7 @@ impl Walk<'_> {
             }
         }
         // Everything was copied; what comes next comes here.
-        Ok(target_end)
+        Ok(self.target_end)
     }
 
     fn count(&self, batch: &RawBatch) -> Result<i64, PositionsError> {
@@ -220,9 +258,8 @@ impl Walk<'_> {
 
     /// Behind the last record at the target that is one of those before the offset: what a cleaner has taken at one end alone
     /// does not count then. Records that the source has no more may be read again.
-    async fn by_digest(&self, source_end: i64, target_end: i64) -> Result<i64, PositionsError> {
-        self.is_beyond(source_end)?;
-        let (mut order, mut stream) = (VecDeque::new(), self.at_source(source_end));
+    async fn by_digest(&self) -> Result<i64, PositionsError> {
+        let (mut order, mut stream) = (VecDeque::new(), self.at_source());
         while let Some(part) = stream.next().await {
             for batch in part?.batches {
                 let decoded = batch.decode(UNCOMPRESSED_BYTES_MAX).map_err(|error| self.damaged(error))?;
@@ -238,7 +275,7 @@ impl Walk<'_> {
             }
         }
         let before: BTreeSet<Digest> = order.into_iter().collect();
-        let (mut next, mut stream) = (None, self.at_target(target_end));
+        let (mut next, mut stream) = (None, self.at_target());
         while let Some(part) = stream.next().await {
             for batch in part?.batches {
                 let decoded = batch.decode(UNCOMPRESSED_BYTES_MAX).map_err(|error| self.damaged(error))?;
@@ -256,6 +293,6 @@ impl Walk<'_> {
                 }
             }
         }
-        Ok(next.unwrap_or(target_end))
+        Ok(next.unwrap_or(self.target_end))
     }
 }

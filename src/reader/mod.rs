@@ -4,12 +4,13 @@ mod stream;
 
 pub use stream::{Part, Stream};
 
-use crate::batch::RawBatch;
+use crate::batch::{BatchError, DecodedBatch, RawBatch, RecordView, UNCOMPRESSED_BYTES_MAX};
 use crate::cluster::{Cluster, ClusterError};
 use crate::source::{Answer, CorruptProblem, FetchPartition, FetchRequest, Position, protocol, select};
 use crate::types::TopicPartition;
 use crate::wire::Connection;
 use kafka_protocol::messages;
+use std::ops::Range;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -33,6 +34,8 @@ pub enum ReadError {
          or its broker does not serve it. Begin anew when the partition is whole again"
     )]
     Stuck { partition: TopicPartition, offset: i64, to: i64 },
+    #[error("{partition}: the batch at offset {offset} cannot be read: {error}")]
+    Batch { partition: TopicPartition, offset: i64, error: BatchError },
 }
 
 /// Committed data from a position on; nothing where nothing has come within a moment.
@@ -105,4 +108,28 @@ async fn read_up_to(
             last_stable_offset,
         }),
     }
+}
+
+/// Committed records of these offsets, in their order, until `look` has an error.
+pub async fn each<E: From<ReadError>>(
+    cluster: &Cluster,
+    partition: &TopicPartition,
+    range: Range<i64>,
+    mut look: impl FnMut(&DecodedBatch, &RecordView<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut stream = Stream::open(cluster.clone(), partition.clone(), range.start, range.end);
+    while let Some(part) = stream.next().await {
+        for batch in part?.batches {
+            let offset = batch.header().base_offset;
+            let damaged = |error| ReadError::Batch { partition: partition.clone(), offset, error };
+            let decoded = batch.decode(UNCOMPRESSED_BYTES_MAX).map_err(damaged)?;
+            for record in decoded.records() {
+                let record = record.map_err(damaged)?;
+                if range.contains(&decoded.offset(&record)) {
+                    look(&decoded, &record)?;
+                }
+            }
+        }
+    }
+    Ok(())
 }

@@ -1,8 +1,9 @@
 //! Which dead letters there are.
 
-use super::{UndeliveredError, bounds, each, partition, time};
+use super::{UndeliveredError, partition, time};
 use crate::dead_letters::Letter;
 use crate::positions::Link;
+use crate::reader;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -84,19 +85,20 @@ impl LetterRow {
 /// What is committed now. Where there is no such topic, there are none.
 pub async fn list(link: &Link<'_>, filter: &Filter) -> Result<ListReport, UndeliveredError> {
     let topic = link.config().dead_letter_topic();
-    let partitions = link.metadata().1.topics.get(topic.as_str()).map_or(0, |it| it.partitions.len());
+    let (cluster, (_, target)) = (&link.ends().target, link.metadata());
+    let partitions = target.topics.get(topic.as_str()).map_or(0, |it| it.partitions.len());
     let link_name = link.config().link.as_str().to_owned();
     let mut report = ListReport { link: link_name, dead_letter_topic: topic, ..ListReport::default() };
     for number in 0..i32::try_from(partitions).unwrap_or(i32::MAX) {
         let partition = partition(link, number);
-        let range = bounds(link, &partition).await?;
-        each(link, &partition, range, |batch, record| {
+        let range = cluster.committed_range(target, &partition).await?;
+        reader::each(cluster, &partition, range, |batch, record| {
             let Some(letter) = Letter::read(record) else {
                 report.others += 1;
-                return;
+                return Ok(());
             };
             if !filter.takes(&letter) {
-                return;
+                return Ok(());
             }
             report.total += 1;
             *report.by_reason.entry(letter.why.reason.to_string()).or_default() += 1;
@@ -104,6 +106,7 @@ pub async fn list(link: &Link<'_>, filter: &Filter) -> Result<ListReport, Undeli
             if report.letters.len() >= filter.count.saturating_mul(2).max(1) {
                 newest(&mut report.letters, filter.count);
             }
+            Ok::<_, UndeliveredError>(())
         })
         .await?;
     }

@@ -1,10 +1,11 @@
 //! One dead letter, as far as it can be read.
 
 use super::list::LetterRow;
-use super::{UndeliveredError, bounds, each, partition};
+use super::{UndeliveredError, partition};
 use crate::avro::{Framing, Marker, Schema, SchemaText};
 use crate::dead_letters::{Letter, Part};
 use crate::positions::Link;
+use crate::reader;
 use crate::schemas::{Expected, TopicCheck};
 use crate::topics::plan::TopicRules;
 use serde::Serialize;
@@ -60,19 +61,20 @@ pub async fn show(link: &Link<'_>, id: &str) -> Result<ShownLetter, UndeliveredE
     let offset: i64 = offset.parse().ok().filter(|it| (0..i64::MAX).contains(it)).ok_or_else(no_id)?;
     let topic = link.config().dead_letter_topic();
     let no_such = || UndeliveredError::NoSuch { id: id.to_owned(), topic: topic.clone() };
-    let partitions = link.metadata().1.topics.get(topic.as_str()).map_or(0, |it| it.partitions.len());
+    let (cluster, (_, target)) = (&link.ends().target, link.metadata());
+    let partitions = target.topics.get(topic.as_str()).map_or(0, |it| it.partitions.len());
     if usize::try_from(number).is_ok_and(|it| it >= partitions) {
         return Err(no_such());
     }
     let at = partition(link, number);
-    let (start, end) = bounds(link, &at).await?;
-    if !(start..end).contains(&offset) {
+    if !cluster.committed_range(target, &at).await?.contains(&offset) {
         return Err(no_such());
     }
     let mut found = None;
-    each(link, &at, (offset, offset + 1), |batch, record| {
+    reader::each(cluster, &at, offset..offset + 1, |batch, record| {
         let original = Letter::original(record);
         found = Letter::read(record).zip(original).map(|it| (it.0, it.1, batch.timestamp(record)));
+        Ok::<_, UndeliveredError>(())
     })
     .await?;
     let (letter, original, timestamp_ms) = found.ok_or_else(no_such)?;

@@ -53,11 +53,13 @@ impl Waiting {
 #[cfg(test)]
 mod tests {
     use super::super::entry::Chain;
+    use super::super::ids::Ids;
     use super::*;
 
     fn entry(offset: i64, key: u128, is_tombstone: bool) -> Entry {
         let digest = Chain::default().0;
-        Entry { offset, timestamp: 0, digest, key, value: 0, headers: 0, has_key: true, is_tombstone }
+        let ids = Ids::default();
+        Entry { offset, timestamp: 0, digest, key, value: 0, headers: 0, ids, has_key: true, is_tombstone }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::compacted::Waiting;
 use super::entry::{Chain, Digest, Entry, Mask, fingerprint};
 use super::feed::{Feed, Passed};
 use super::found::{Difference, Found, Kind, Lone};
+use super::ids::{IdMap, Ids};
 use super::letters::OfPartition;
 use crate::batch::{BatchError, RawBatch};
 use std::ops::Range;
@@ -71,6 +72,8 @@ pub(super) struct Comparer {
     /// What the target lacks, and what the source lacks.
     at_source: Waiting,
     at_target: Waiting,
+    /// Of mapped schemas.
+    ids: IdMap,
     chain: Option<Chain>,
     found: Found,
     bytes: u64,
@@ -90,7 +93,19 @@ impl Comparer {
         let target = Feed::new(rules.target.start, rules.target.end, false, rules.mask);
         let is_loose = rules.is_loose;
         let (at_source, at_target) = (Waiting::default(), Waiting::default());
-        Self { rules, source, target, window: 0, is_loose, at_source, at_target, chain, found, bytes: 0 }
+        Self {
+            rules,
+            source,
+            target,
+            window: 0,
+            is_loose,
+            at_source,
+            at_target,
+            ids: IdMap::default(),
+            chain,
+            found,
+            bytes: 0,
+        }
     }
 
     pub(super) fn push(&mut self, end: End, batches: Vec<RawBatch>) {
@@ -126,6 +141,11 @@ impl Comparer {
         &self.found
     }
 
+    /// By its settings, or by the holes in what was compared.
+    pub(super) fn is_compacted(&self) -> bool {
+        self.rules.is_compacted
+    }
+
     pub(super) fn chain(&self) -> Option<Chain> {
         self.chain
     }
@@ -140,6 +160,7 @@ impl Comparer {
 
     pub(super) fn step(&mut self) -> Result<Step, BatchError> {
         let step = self.stepped();
+        self.see_letters(self.source.next);
         // Whoever looks at what was found finds what was passed over there too.
         self.judge_passed();
         step
@@ -188,9 +209,15 @@ impl Comparer {
                 self.at_source.seen(key);
                 self.at_target.seen(key);
             }
+            let mask = self.rules.mask;
+            let renumbered = self.ids.altered(Ids::of(&ours.record, mask), Ids::of(&theirs.record, mask));
             let (ours, theirs) = ((ours.offset, ours.behind), (theirs.offset, theirs.behind));
+            self.renumbered((ours.0, theirs.0), &renumbered);
             self.source.took(ours.0, ours.1);
             self.target.took(theirs.0, theirs.1);
+            if explains {
+                self.see_letters(ours.0);
+            }
             self.found.counts.records += 1;
         }
         Ok(Progress::Equal)
@@ -220,9 +247,11 @@ impl Comparer {
         })
     }
 
-    /// A batch that was passed on: what holds the records is the same, byte for byte.
+    /// A batch that was passed on: what holds the records is the same, byte for byte. Where ids are mapped that is no proof: the
+    /// copy's have to be the target's.
     fn same_batch(&mut self) -> Result<bool, BatchError> {
-        if self.chain.is_some() || !self.at_source.is_empty() || !self.at_target.is_empty() {
+        let is_mapped = self.rules.mask != Mask::default();
+        if is_mapped || self.chain.is_some() || !self.at_source.is_empty() || !self.at_target.is_empty() {
             return Ok(false);
         }
         let (Some(ours), Some(theirs)) = (self.source.whole(), self.target.whole()) else { return Ok(false) };
@@ -270,6 +299,9 @@ impl Comparer {
         self.target.next = theirs.offset + 1;
         self.at_source.seen(ours.key);
         self.at_target.seen(theirs.key);
+        self.see_letters(ours.offset);
+        let renumbered = self.ids.altered(ours.ids, theirs.ids);
+        self.renumbered((ours.offset, theirs.offset), &renumbered);
         if let Some(chain) = &mut self.chain {
             chain.push(theirs.digest);
         }
@@ -306,6 +338,7 @@ impl Comparer {
     /// So many records of both ends lie between two places where these agree.
     fn judge(&mut self, (ours, theirs): (usize, usize)) {
         let is_loose = std::mem::take(&mut self.is_loose);
+        self.see_letters(self.source.next);
         let ours: Vec<Entry> = self.source.ahead.drain(..ours).collect();
         let theirs: Vec<Entry> = self.target.ahead.drain(..theirs).collect();
         let behind = Point {
@@ -332,13 +365,13 @@ impl Comparer {
             }
         }
         for (s, t) in &between.reordered {
-            self.differs(Kind::Reordered, &ours[*s], &theirs[*t], String::new());
+            self.differs(Kind::Reordered, (ours[*s].offset, theirs[*t].offset), String::new());
         }
         for (s, t) in between.altered {
             let (ours, theirs) = (&ours[s], &theirs[t]);
             self.found.counts.records += 1;
             let what = altered_parts(ours, theirs).join(", ");
-            self.differs(Kind::Altered, ours, theirs, what);
+            self.differs(Kind::Altered, (ours.offset, theirs.offset), what);
         }
         // Whatever was the same is before what comes next.
         let last = |all: &[Entry], next: i64| all.last().map_or(next, |it| next.max(it.offset + 1));
@@ -346,9 +379,22 @@ impl Comparer {
         self.target.next = last(&theirs, self.target.next);
     }
 
-    fn differs(&mut self, kind: Kind, ours: &Entry, theirs: &Entry, what: String) {
-        let (source_offset, target_offset) = (Some(ours.offset), Some(theirs.offset));
+    /// Otherwise the two are the same.
+    fn renumbered(&mut self, offsets: (i64, i64), parts: &[&str]) {
+        if !parts.is_empty() {
+            self.differs(Kind::Altered, offsets, parts.join(", "));
+        }
+    }
+
+    fn differs(&mut self, kind: Kind, (ours, theirs): (i64, i64), what: String) {
+        let (source_offset, target_offset) = (Some(ours), Some(theirs));
         self.found.difference(Difference { kind, source_offset, target_offset, dead_letter: None, what });
+    }
+
+    /// In a compacted topic a record that became a dead letter is a later record of its key too: the source's cleaner takes
+    /// what it supersedes, and the target, which has no such record, keeps it.
+    fn see_letters(&mut self, before: i64) {
+        self.source.passed_keys(before).for_each(|key| self.at_target.seen(key));
     }
 
     /// In the dead letters once and as it is at the source, a record is where it should be.
@@ -409,6 +455,7 @@ impl Comparer {
     fn finish(&mut self) {
         let unmet = self.source.unmet();
         self.source.passed.extend(unmet);
+        self.see_letters(i64::MAX);
         let (ends, is_part) = ((self.source.next, self.target.next), self.rules.is_part);
         let counts = &mut self.found.counts;
         let (missing, surplus) = (self.at_source.finish(), self.at_target.finish());

@@ -391,6 +391,41 @@ fn what_is_wrong_with_a_dead_letter_is_told() {
     assert_eq!(found.surplus[0].offset, 698);
 }
 
+/// Copied behind the cut of the target, a record may become a dead letter before these are read.
+#[test]
+fn dead_letters_behind_the_end_of_the_copy_are_not_judged() {
+    let (source, target) = (copy(COUNT), copy(COUNT / 2));
+    let letters = OfPartition::from([(COUNT - 3, vec![filed(&record(COUNT - 3, COUNT - 3), 0)])]);
+    let cut = Rules { due_before: COUNT / 2, letters: Arc::new(letters), ..rules(&source, &target) };
+    let found = compare(cut, &source, &target);
+    assert_eq!((found.counts.records, found.counts.dead_lettered), (COUNT as u64 / 2, 0));
+    assert_eq!(kinds(&found), []);
+}
+
+/// The source's cleaner has taken what the dead letter's record supersedes; the target has no such record, and keeps it.
+#[test]
+fn a_dead_letter_is_a_later_record_of_its_key() {
+    const SUPERSEDED: i64 = 5;
+    let keyed = |key: i64, it: i64| Record { key: Some(key.to_be_bytes().to_vec()), ..record(it, it) };
+    let of = |key: i64, at: i64| {
+        let mut source: Vec<_> = (0..COUNT).map(|it| keyed(it, it)).collect();
+        source[at as usize] = keyed(key, at);
+        let target = renumbered(source.iter().filter(|it| it.offset != at).cloned().collect());
+        let letters = OfPartition::from([(at, vec![filed(&source[at as usize], 0)])]);
+        source.remove(SUPERSEDED as usize);
+        let rules = Rules { is_compacted: true, letters: Arc::new(letters), ..rules(&source, &target) };
+        compare(rules, &source, &target)
+    };
+    // At once, while the ends are held against each other, far behind that, and as the last record.
+    for at in [SUPERSEDED + 1, 9, 500, COUNT - 1] {
+        let found = of(SUPERSEDED, at);
+        assert_eq!((found.counts.superseded, found.counts.dead_lettered), (1, 1), "{at}");
+        assert_eq!((found.counts.differences(), found.surplus.len()), (0, 0), "{at}");
+        assert_eq!(of(-1, at).surplus.len(), 1, "{at}: another key");
+    }
+    assert_eq!(of(SUPERSEDED, 2).surplus.len(), 1, "an earlier one explains nothing");
+}
+
 #[test]
 fn batches_without_a_dead_letter_are_compared_as_they_are() {
     let (target, letters) = without(&DEAD);
@@ -430,6 +465,46 @@ fn of_a_mapped_schema_the_id_alone_may_differ() {
     }
     target.remove(2_000);
     assert_eq!(mapped(&renumbered(target)).counts.missing, 1);
+}
+
+#[test]
+fn a_mapped_id_is_always_the_same_one() {
+    let framed = |id: i64, it: i64| {
+        let value = Some([&[0, 0, 0, 0, id as u8], format!("value {it}").as_bytes()].concat());
+        Record { value, ..record(it, it) }
+    };
+    let source: Vec<_> = (0..COUNT).map(|it| framed(3 + it % 2, it)).collect();
+    let mut target: Vec<_> = (0..COUNT).map(|it| framed(77 - it % 2, it)).collect();
+    let mapped = |target: &[Record]| {
+        compare(Rules { mask: Mask::default().with_value(), ..rules(&source, target) }, &source, target)
+    };
+    assert_eq!(mapped(&target).counts.differences(), 0);
+    // Where batches are compared in step, and where one was not changed at all.
+    for id in [77, 4] {
+        target[1_501] = framed(id, 1_501);
+        let found = mapped(&target);
+        assert_eq!(kinds(&found), [(Kind::Altered, Some(1_501), Some(1_501), "schema id of the value")]);
+        assert_eq!(found.counts.records, COUNT as u64);
+    }
+    // Where the ends do not agree.
+    target.remove(1_500);
+    let found = mapped(&renumbered(target));
+    let kinds: Vec<_> = found.differences.iter().map(|it| (it.kind, it.source_offset)).collect();
+    assert_eq!(kinds, [(Kind::Altered, Some(1_501)), (Kind::Missing, Some(1_500))]);
+}
+
+#[test]
+fn of_a_mapped_topic_batches_that_were_passed_on_have_their_ids_compared() {
+    let framed = |id: u8, it: i64| {
+        let value = Some([&[0, 0, 0, 0, id], format!("value {it}").as_bytes()].concat());
+        Record { value, ..record(it, it) }
+    };
+    let source: Vec<_> = (0..100).map(|it| framed(3, it)).collect();
+    let target: Vec<_> = (0..100).map(|it| framed(if it < 50 { 77 } else { 3 }, it)).collect();
+    let rules = Rules { mask: Mask::default().with_value(), ..rules(&source, &target) };
+    let mut comparer = Comparer::new(rules, None, Found::default());
+    let found = run(&mut comparer, batches(&source, 10), batches(&target, 10));
+    assert_eq!((found.counts.altered, found.counts.records), (50, 100));
 }
 
 proptest! {

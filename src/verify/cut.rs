@@ -4,23 +4,20 @@ use super::VerifyError;
 use super::compare::Rules;
 use super::entry::{Chain, Digest, Mask};
 use super::found::Found;
-use super::letters::{Letters, OfPartition, partition_of};
+use super::letters::{GONE, Letters, OfPartition, are_gone};
 use super::state::{Saved, State};
 use crate::bridge::{Ends, RunError, topics_of};
-use crate::cluster::{At, Metadata};
+use crate::cluster::{At, Cluster, Metadata};
 use crate::config::{Config, LogAppendTime};
 use crate::ledger::{History, Milestone, Position, PositionKey};
 use crate::topics::plan::{Plan, TopicRules, lane};
 use crate::types::{TopicName, TopicPartition};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 use uuid::Uuid;
-
-/// Between two looks at transactions that are about to end.
-const POLL: Duration = Duration::from_millis(50);
 
 /// Where to begin.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -87,6 +84,16 @@ pub(super) struct Counted {
     pub(super) next_offset: i64,
 }
 
+impl Counted {
+    fn of(position: &Position) -> Self {
+        Self {
+            records: position.records,
+            dead_letters: position.dead_letters.as_ref().map_or(0, |it| it.records),
+            next_offset: position.next_offset,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Cut {
     pub(super) time: SystemTime,
@@ -117,7 +124,7 @@ impl Cut {
         let histories = History::of_all_lanes(&ends.target, &target, &topic, config.delivery.lanes).await;
         let histories = histories.map_err(RunError::Ledger)?;
         let time = SystemTime::now();
-        let (mut known, mut checks) = (Vec::new(), BTreeMap::new());
+        let mut known = Vec::new();
         let mut cut = Self {
             time,
             source_cluster_id: source.cluster_id.clone(),
@@ -126,6 +133,8 @@ impl Cut {
             not_begun: 0,
         };
         for entry in entries {
+            let check = ends.checks.of(entry.rule, &entry.source);
+            let (mask, is_checked) = (Mask::of(check.as_ref()), check.is_some());
             for number in 0..entry.partitions {
                 let key = PositionKey {
                     cluster_id: source.cluster_id.as_str().into(),
@@ -136,9 +145,8 @@ impl Cut {
                 let history = histories.get(&lane);
                 match history.and_then(|it| Some((it, it.positions.get(&key)?.clone()))) {
                     Some((history, position)) => {
-                        let check = ends.checks.of(entry.rule, &entry.source);
-                        checks.insert(Arc::clone(&entry.source), (check.is_some(), Mask::of(check.as_ref())));
-                        known.push((key, lane, position, history));
+                        let may_have_letters = is_checked || position.dead_letters.is_some();
+                        known.push(Known { key, lane, position, history, mask, may_have_letters });
                     }
                     None => cut.not_begun += 1,
                 }
@@ -146,11 +154,8 @@ impl Cut {
         }
         let offsets = Offsets::ask(config, ends, options, &source, &target, &known).await?;
         let compacted = compacted(ends, &known).await;
-        let is_checked = |key: &PositionKey| checks.get(&key.topic).copied().unwrap_or_default();
-        let letters = letters(config, ends, &target, &known, |key| is_checked(key).0).await?;
-        for (key, lane, position, history) in known {
-            let mask = is_checked(&key).1;
-            let letters = &letters;
+        let letters = &letters(config, ends, &target, &known).await?;
+        for Known { key, lane, position, history, mask, .. } in known {
             let (offsets, source, target) = (&offsets, &source, &target);
             let place = Place { options, config, history, offsets, source, target, letters, mask };
             let is_compacted = compacted.contains(&key.topic) || compacted.contains(&position.target_topic);
@@ -160,20 +165,29 @@ impl Cut {
     }
 }
 
-type Known<'a> = [(PositionKey, u32, Position, &'a History)];
+/// A partition that the link has begun.
+struct Known<'a> {
+    key: PositionKey,
+    lane: u32,
+    position: Position,
+    history: &'a History,
+    mask: Mask,
+    may_have_letters: bool,
+}
+
 type ByPartition = BTreeMap<TopicPartition, i64>;
 
 /// Topics of either end that a cleaner works on, as far as their settings are told; holes in batches tell it too.
-async fn compacted(ends: &Ends, known: &Known<'_>) -> Vec<TopicName> {
+async fn compacted(ends: &Ends, known: &[Known<'_>]) -> Vec<TopicName> {
     let mut compacted = Vec::new();
-    let names = |of: fn(&(PositionKey, u32, Position, &History)) -> TopicName| {
+    let names = |of: fn(&Known<'_>) -> TopicName| {
         let mut names: Vec<TopicName> = known.iter().map(of).collect();
         names.dedup();
         names
     };
     let all = [
-        (&ends.source, names(|it| Arc::clone(&it.0.topic))),
-        (&ends.target, names(|it| Arc::clone(&it.2.target_topic))),
+        (&ends.source, names(|it| Arc::clone(&it.key.topic))),
+        (&ends.target, names(|it| Arc::clone(&it.position.target_topic))),
     ];
     for (cluster, names) in all {
         let Ok(told) = cluster.topics_configs(&names).await else { continue };
@@ -186,22 +200,12 @@ async fn compacted(ends: &Ends, known: &Known<'_>) -> Vec<TopicName> {
 }
 
 /// After the ledger: what it tells of is found.
-async fn letters(
-    config: &Config,
-    ends: &Ends,
-    target: &Metadata,
-    known: &Known<'_>,
-    is_checked: impl Fn(&PositionKey) -> bool,
-) -> Result<Letters, VerifyError> {
-    let of = known.iter().filter(|it| is_checked(&it.0) || it.2.dead_letters.is_some());
-    let wanted: BTreeMap<&PositionKey, u32> = of.map(|it| (&it.0, it.1)).collect();
-    let mut letters = Letters::default();
-    for lane in wanted.values() {
-        let Some(partition) = partition_of(config, target, *lane) else { break };
-        let patience = config.delivery.patience();
-        letters.read((&ends.target, target), &partition, patience, |key| wanted.contains_key(key)).await?;
+async fn letters(config: &Config, ends: &Ends, target: &Metadata, known: &[Known<'_>]) -> Result<Letters, VerifyError> {
+    let wanted: BTreeSet<_> = known.iter().filter(|it| it.may_have_letters).map(|it| &it.key).collect();
+    if wanted.is_empty() {
+        return Ok(Letters::default());
     }
-    Ok(letters)
+    Ok(Letters::read(config, (&ends.target, target), |key, _| wanted.contains(key)).await?)
 }
 
 struct Offsets {
@@ -221,29 +225,21 @@ impl Offsets {
         options: &Options,
         source: &Metadata,
         target: &Metadata,
-        known: &Known<'_>,
+        known: &[Known<'_>],
     ) -> Result<Self, VerifyError> {
-        let sources: Vec<_> = known.iter().map(|it| it.0.topic_partition()).collect();
-        let targets: Vec<_> =
-            known.iter().map(|it| TopicPartition::new(Arc::clone(&it.2.target_topic), it.2.target_partition)).collect();
-        let at = async |cluster: &crate::cluster::Cluster, metadata: &Metadata, of: &[TopicPartition], at: At| {
-            let of: Vec<_> = of.iter().filter(|it| metadata.topics.contains_key(&it.topic)).cloned().collect();
-            let asked: Vec<_> = of.into_iter().map(|it| (it, at)).collect();
-            let found = cluster.offsets(metadata, &asked).await.into_iter();
-            let found: Result<ByPartition, _> = found.map(|(name, it)| Ok((name, it?.offset))).collect();
-            found.map_err(|error| VerifyError::Run(RunError::Cluster(error)))
+        let sources: Vec<_> = known.iter().map(|it| it.key.topic_partition()).collect();
+        let targets: Vec<_> = known
+            .iter()
+            .map(|it| TopicPartition::new(Arc::clone(&it.position.target_topic), it.position.target_partition))
+            .collect();
+        let there = |metadata: &Metadata, of: &[TopicPartition]| -> Vec<_> {
+            of.iter().filter(|it| metadata.topics.contains_key(&it.topic)).cloned().collect()
         };
-        let latest = at(&ends.target, target, &targets, At::Latest).await?;
-        // Markers may still be on their way; a transaction that is open longer than it may be is not the link's.
-        let patience = config.delivery.patience();
-        let began = crate::clock::now();
-        let target_end = loop {
-            let stable = at(&ends.target, target, &targets, At::LastStable).await?;
-            let is_stable = latest.iter().all(|(name, end)| stable.get(name).is_none_or(|it| it >= end));
-            if is_stable || crate::clock::now() - began > patience {
-                break stable;
-            }
-            tokio::time::sleep(POLL).await;
+        let (sources, targets) = (there(source, &sources), there(target, &targets));
+        let failed = |error| VerifyError::Run(RunError::Cluster(error));
+        let target_end = ends.target.stable_ends(target, &targets, config.delivery.patience()).await.map_err(failed)?;
+        let at = async |cluster: &Cluster, metadata: &Metadata, of: &[TopicPartition], at: At| {
+            cluster.offsets_at(metadata, of, at).await.map_err(failed)
         };
         let from = match options.from {
             From::Time(time) => {
@@ -319,6 +315,12 @@ impl Place<'_> {
             let end = if is_other { "source" } else { "target" };
             job.found.counts.unknown = position.records;
             job.stopped = Some(format!("the {end}'s topic was deleted and created again"));
+            return job;
+        }
+        if are_gone(self.config, self.target, position) {
+            // Else each record that went there would be missing.
+            job.found.counts.unknown = position.records;
+            job.stopped = Some(GONE.to_owned());
             return job;
         }
         if source_end < position.next_offset {
@@ -417,12 +419,10 @@ impl Place<'_> {
             job.found.counts.unknown += first.records;
         }
         let Some(percent) = self.options.sample else {
-            let is_whole = wanted.is_none() && first.records == 0 && job.found.counts.unknown == 0;
-            job.counted = is_whole.then(|| Counted {
-                records: position.records,
-                dead_letters: position.dead_letters.as_ref().map_or(0, |it| it.records),
-                next_offset: position.next_offset,
-            });
+            let is_all = wanted.is_none() && first == oldest && job.found.counts.unknown == 0;
+            // The ledger counts over the link's whole life, whatever a decision has left out, repeated, or begun anew.
+            let is_decided = self.history.decisions.keys().any(|it| it.0 == job.key);
+            job.counted = (is_all && first.records == 0 && !is_decided).then(|| Counted::of(position));
             let source = first.source_offset..rules.source.end;
             job.ranges.push(Rules { source, target: first.target_offset..rules.target.end, ..rules });
             return;

@@ -1,5 +1,6 @@
 //! What is kept of a record that waits to be compared, and the hash of a whole sequence of them.
 
+use super::ids::Ids;
 use crate::batch::RecordView;
 use crate::dead_letters::Part;
 use crate::schemas::TopicCheck;
@@ -38,6 +39,15 @@ impl Mask {
         record.value.map(|it| without_id(it, self.value))
     }
 
+    /// Where it is left out; None where the key names none.
+    pub(super) fn key_id(self, record: &RecordView<'_>) -> Option<[u8; 4]> {
+        record.key.filter(|_| self.key).and_then(id_of)
+    }
+
+    pub(super) fn value_id(self, record: &RecordView<'_>) -> Option<[u8; 4]> {
+        record.value.filter(|_| self.value).and_then(id_of)
+    }
+
     /// Key, value and headers are the same, but for the ids of mapped schemas: every other bit counts.
     pub(super) fn is_same(self, one: &RecordView<'_>, other: &RecordView<'_>) -> bool {
         one.has_contents_of(other)
@@ -46,6 +56,10 @@ impl Mask {
                 && self.value(one) == self.value(other)
                 && one.headers().eq(other.headers()))
     }
+}
+
+fn id_of(bytes: &[u8]) -> Option<[u8; 4]> {
+    bytes.get(FRAMED).filter(|_| bytes.first() == Some(&0)).and_then(|it| it.try_into().ok())
 }
 
 /// With zeros in its place; what is not framed stays as it is.
@@ -169,6 +183,8 @@ pub(super) struct Entry {
     pub(super) key: u128,
     pub(super) value: u128,
     pub(super) headers: u128,
+    /// Of mapped schemas.
+    pub(super) ids: Ids,
     pub(super) has_key: bool,
     /// No value: in a compacted topic it deletes the key.
     pub(super) is_tombstone: bool,
@@ -183,6 +199,7 @@ impl Entry {
             key: fingerprint(mask.key(record).as_deref()),
             value: fingerprint(mask.value(record).as_deref()),
             headers: fingerprint(Some(record.raw_headers)),
+            ids: Ids::of(record, mask),
             has_key: record.key.is_some(),
             is_tombstone: record.value.is_none(),
         }

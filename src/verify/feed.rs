@@ -1,6 +1,6 @@
 //! One end of a comparison: batches come in, records go out in their order, from one offset to another.
 
-use super::entry::{Digest, Entry, Mask};
+use super::entry::{Digest, Entry, Mask, fingerprint};
 use super::letters::{Filed, OfPartition};
 use crate::batch::{BatchError, DecodedBatch, Place, RawBatch, RecordView, UNCOMPRESSED_BYTES_MAX};
 use std::collections::VecDeque;
@@ -19,6 +19,9 @@ pub(super) struct Feed {
     pub(super) passed: Vec<Passed>,
     /// The offset behind the last of them.
     passed_to: i64,
+    /// Their keys, by offset, until the comparison is there: some were passed over while the feed looked ahead. No more than
+    /// there are dead letters.
+    passed_keys: VecDeque<(i64, u128)>,
     batches: VecDeque<RawBatch>,
     current: Option<(DecodedBatch, Place)>,
     /// Looked at before it was their turn, to find where the ends agree again.
@@ -55,6 +58,7 @@ impl Feed {
             letters: VecDeque::new(),
             passed: Vec::new(),
             passed_to: from,
+            passed_keys: VecDeque::new(),
             batches: VecDeque::new(),
             current: None,
             ahead: VecDeque::new(),
@@ -78,10 +82,18 @@ impl Feed {
         self.next.max(self.passed_to)
     }
 
-    /// Dead letters of records that did not come.
+    /// Dead letters of records that did not come. What lies behind a record that was not taken was not reached: nobody knows
+    /// yet whether it comes.
     pub(super) fn unmet(&mut self) -> Vec<Passed> {
-        let unmet = self.letters.drain(..);
+        let is_read = self.is_ended && self.current.is_none() && self.batches.is_empty() && self.ahead.is_empty();
+        let unmet = self.letters.drain(..).filter(|_| is_read);
         unmet.map(|(offset, filed)| Passed { offset, digest: None, filed }).collect()
+    }
+
+    /// Of the records before an offset that were passed over; each comes once.
+    pub(super) fn passed_keys(&mut self, before: i64) -> impl Iterator<Item = u128> {
+        let count = self.passed_keys.partition_point(|it| it.0 < before);
+        self.passed_keys.drain(..count).map(|it| it.1)
     }
 
     pub(super) fn push(&mut self, batches: Vec<RawBatch>) {
@@ -122,6 +134,8 @@ impl Feed {
                             self.passed.push(Passed { offset: at, digest, filed });
                             if at == offset {
                                 self.passed_to = offset + 1;
+                                let key = self.mask.key(&record).map(|it| fingerprint(Some(&it)));
+                                self.passed_keys.extend(key.map(|key| (offset, key)));
                                 *place = behind;
                             }
                         }

@@ -24,6 +24,18 @@ pub enum Kind {
     Phantom,
 }
 
+impl Kind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Doubled => "doubled",
+            Self::Reordered => "reordered",
+            Self::Altered => "altered",
+            Self::Phantom => "phantom",
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Difference {
     pub kind: Kind,

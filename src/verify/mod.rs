@@ -10,6 +10,7 @@ mod cut;
 mod entry;
 mod feed;
 mod found;
+mod ids;
 mod letters;
 mod partition;
 mod proof;
@@ -21,7 +22,7 @@ pub use cut::{From, Options};
 pub(crate) use entry::{Digest, Mask};
 pub use found::{Counts, Difference, Kind};
 pub use letters::LettersError;
-pub(crate) use letters::{Letters, OfPartition, partition_of};
+pub(crate) use letters::{GONE, Letters, OfPartition, are_gone};
 pub(crate) use proof::produce;
 pub use report::{PartitionReport, Report};
 

@@ -3,7 +3,7 @@
 use super::Progress;
 use super::VerifyError;
 use super::compare::{Comparer, End, Point, Rules, Step};
-use super::cut::Job;
+use super::cut::{Counted, Job};
 use super::entry::Chain;
 use super::found::{Counts, Found};
 use super::resolve::resolve;
@@ -21,6 +21,8 @@ pub(super) struct Outcome {
     pub(super) source_to: i64,
     pub(super) target_to: i64,
     pub(super) stopped: Option<String>,
+    /// A cleaner works on it, by its topics' settings or by the holes that were seen.
+    pub(super) is_compacted: bool,
     /// Where the ledger counts otherwise.
     pub(super) miscounted: Option<String>,
 }
@@ -39,7 +41,7 @@ pub(super) async fn compare(
     outcome.found.pair_moved();
     resolve(ends, job, &mut outcome.found).await?;
     outcome.found.differences.sort_by_key(|it| (it.source_offset, it.target_offset));
-    outcome.miscounted = miscounted(job, &outcome);
+    outcome.miscounted = job.counted.and_then(|it| miscounted(it, &outcome));
     // A sample is not gone on with: another one is taken.
     if job.ranges.len() == 1 && outcome.stopped.is_none() {
         let to = Point { source_offset: outcome.source_to, target_offset: outcome.target_to };
@@ -50,12 +52,11 @@ pub(super) async fn compare(
 
 /// Each record that the link has read was written or is a dead letter: where nothing else differs, the ledger has to count
 /// as many of both. None: it does, or it cannot be known, for more was copied meanwhile or a cleaner has taken some.
-fn miscounted(job: &Job, outcome: &Outcome) -> Option<String> {
-    let counted = job.counted.filter(|it| it.next_offset == outcome.source_to)?;
+fn miscounted(counted: Counted, outcome: &Outcome) -> Option<String> {
     let Counts { records, dead_lettered, unknown, superseded, .. } = outcome.found.counts;
-    let is_compacted = job.ranges.iter().any(|it| it.is_compacted);
     let is_clear = outcome.stopped.is_none() && outcome.found.counts.differences() == 0;
-    let is_exact = is_clear && !is_compacted && unknown == 0 && superseded == 0;
+    let is_whole = !outcome.is_compacted && unknown == 0 && superseded == 0;
+    let is_exact = is_clear && is_whole && counted.next_offset == outcome.source_to;
     let is_same = (counted.records, counted.dead_letters) == (records, dead_lettered);
     (is_exact && !is_same).then(|| {
         format!(
@@ -119,6 +120,45 @@ async fn range(
         source_to: point.map_or(starts.0, |it| it.source_offset.max(due_before)),
         target_to: point.map_or(starts.1, |it| it.target_offset),
         stopped: before.stopped,
+        is_compacted: before.is_compacted || comparer.is_compacted(),
         miscounted: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COUNTED: Counted = Counted { records: 90, dead_letters: 10, next_offset: 100 };
+
+    fn outcome(counts: Counts) -> Outcome {
+        Outcome { found: Found { counts, ..Found::default() }, source_to: 100, ..Outcome::default() }
+    }
+
+    #[test]
+    fn a_ledger_that_counts_otherwise_is_told() {
+        let right = Counts { records: 90, dead_lettered: 10, ..Counts::default() };
+        assert_eq!(miscounted(COUNTED, &outcome(right)), None);
+        let told = miscounted(COUNTED, &outcome(Counts { records: 91, ..right }));
+        let text = "the ledger counts 90 records and 10 dead letters, and 91 and 10 are there";
+        assert_eq!(told.as_deref(), Some(text));
+        assert!(miscounted(COUNTED, &outcome(Counts { dead_lettered: 9, ..right })).is_some());
+    }
+
+    #[test]
+    fn what_cannot_be_counted_is_not_judged() {
+        let wrong = Counts { records: 80, dead_lettered: 10, ..Counts::default() };
+        assert!(miscounted(COUNTED, &outcome(wrong)).is_some());
+        for unclear in
+            [Counts { unknown: 1, ..wrong }, Counts { superseded: 1, ..wrong }, Counts { missing: 1, ..wrong }]
+        {
+            assert_eq!(miscounted(COUNTED, &outcome(unclear)), None, "{unclear:?}");
+        }
+        let wrong = outcome(wrong);
+        // Holes may be all that tells of a cleaner, which leaves nothing to wait for a later record of its key.
+        assert_eq!(miscounted(COUNTED, &Outcome { is_compacted: true, ..wrong.clone() }), None);
+        // More was copied meanwhile.
+        assert_eq!(miscounted(COUNTED, &Outcome { source_to: 101, ..wrong.clone() }), None);
+        assert_eq!(miscounted(COUNTED, &Outcome { stopped: Some(String::new()), ..wrong }), None);
+    }
 }

@@ -114,7 +114,7 @@ impl State {
                 source_to: saved.source_offset,
                 target_to: saved.target_offset,
                 stopped: job.stopped.clone(),
-                miscounted: None,
+                ..Outcome::default()
             },
             None => Outcome { found: job.found.clone(), stopped: job.stopped.clone(), ..Outcome::default() },
         };

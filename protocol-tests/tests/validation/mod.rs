@@ -1,6 +1,8 @@
 //! Topics whose records are checked on the way: what is valid is copied, what is not is in the dead letters, exactly once.
 
+mod counted;
 mod events;
+mod grown;
 mod judge;
 mod looked_into;
 mod poison;
@@ -10,5 +12,13 @@ mod verified;
 use libtest_mimic::Trial;
 
 pub(super) fn trials() -> Vec<Trial> {
-    [poison::trials(), registries::trials(), verified::trials(), looked_into::trials()].into_iter().flatten().collect()
+    let suites = [
+        poison::trials(),
+        registries::trials(),
+        verified::trials(),
+        counted::trials(),
+        grown::trials(),
+        looked_into::trials(),
+    ];
+    suites.into_iter().flatten().collect()
 }

@@ -38,26 +38,39 @@ pub(super) fn trials() -> Vec<Trial> {
 }
 
 /// A poisoned topic, copied.
-struct Copied {
-    source: EmbeddedCluster,
-    target: EmbeddedCluster,
+pub(super) struct Copied {
+    pub(super) source: EmbeddedCluster,
+    pub(super) target: EmbeddedCluster,
     _schemas: Schemas,
     _folder: TempDir,
-    file: PathBuf,
-    poisoned: Poisoned,
+    pub(super) file: PathBuf,
+    pub(super) poisoned: Poisoned,
+    /// Of the schema.
+    pub(super) id: i32,
+}
+
+impl Copied {
+    /// Records that are copied, and dead letters.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        ((RECORDS * i64::from(PARTITIONS)) as usize - self.poisoned.len(), self.poisoned.len())
+    }
 }
 
 fn is_poison(number: i64) -> bool {
     number % POISONED == 0
 }
 
-fn copied() -> Result<Copied> {
+/// `letters`: partitions of the dead letters' topic, where somebody has made it before.
+pub(super) fn copied(letters: Option<i32>) -> Result<Copied> {
     let cluster = || EmbeddedCluster::start(Settings { upkeep_interval_ms: None, ..Settings::nodes(1) });
     let (source, target) = (cluster()?, cluster()?);
     let (schemas, folder) = (Schemas::start()?, tempfile::tempdir()?);
     let id = schemas.register("events-value", SCHEMA)?;
     let (mut at_source, mut at_target) = (source.client(), target.client());
     at_source.create_topic(TOPIC, PARTITIONS, 1, &[("retention.ms", "-1")])?;
+    if let Some(count) = letters {
+        at_target.create_topic(DEAD_LETTERS, count, 1, &[("retention.ms", "-1")])?;
+    }
     let mut poisoned = Poisoned::new();
     let mut producer = at_source.producer(Some("writer"))?;
     for partition in 0..PARTITIONS {
@@ -84,7 +97,7 @@ fn copied() -> Result<Copied> {
     until_judged((&mut at_source, &mut at_target), &[TOPIC], DEAD_LETTERS, &poisoned, LIMIT)
         .with_context(|| bridge.log())?;
     ensure!(bridge.terminate(LIMIT)? == 0, "the bridge did not end well:\n{}", bridge.log());
-    Ok(Copied { source, target, _schemas: schemas, _folder: folder, file, poisoned })
+    Ok(Copied { source, target, _schemas: schemas, _folder: folder, file, poisoned, id })
 }
 
 /// Exit code and report.
@@ -166,12 +179,11 @@ fn named(report: &Value) -> Result<Named> {
 }
 
 fn names_each() -> Result<()> {
-    let scene = copied()?;
+    let scene = copied(None)?;
     let (mut source, mut target) = (scene.source.client(), scene.target.client());
-    let whole = (RECORDS * i64::from(PARTITIONS)) as usize;
-    let dead = scene.poisoned.len();
-    is_clean(&scene.file, &[], whole - dead, dead)?;
-    is_clean(&scene.file, &["--record"], whole - dead, dead)?;
+    let (records, dead) = scene.counts();
+    is_clean(&scene.file, &[], records, dead)?;
+    is_clean(&scene.file, &["--record"], records, dead)?;
     is_clean(&scene.file, &["--since-last"], 0, 0)?;
 
     let mut offsets = Vec::new();
@@ -250,9 +262,12 @@ fn mapped() -> Result<()> {
     Ok(())
 }
 
-/// What a reader reads next at the target is the copy of what it would read next at the source, of what is copied.
 fn translates() -> Result<()> {
-    let scene = copied()?;
+    translates_exactly(&copied(None)?)
+}
+
+/// What a reader reads next at the target is the copy of what it would read next at the source, of what is copied.
+pub(super) fn translates_exactly(scene: &Copied) -> Result<()> {
     let (mut source, mut target) = (scene.source.client(), scene.target.client());
     let mut random = fastrand::Rng::with_seed(SEED);
     let folder = scene.file.parent().context("a config is in a folder")?;
