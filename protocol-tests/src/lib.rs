@@ -17,6 +17,7 @@ pub mod ledger;
 pub mod load;
 pub mod pair;
 pub mod pki;
+pub mod places;
 pub mod plant;
 pub mod ports;
 pub mod process;

@@ -18,7 +18,6 @@ mod harness;
 mod house;
 mod logging;
 mod pki;
-mod places;
 mod positions;
 mod registry;
 mod sharing;
@@ -32,8 +31,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use places::Places;
 use protocol_tests::jars;
+use protocol_tests::places::Places;
 
 /// In CI a real-Kafka trial, or another that needs more than Rust, that cannot run is a failure, not an ignored line that nobody reads.
 const REQUIRE_REAL: &str = "KAFKA_BRIDGE_REQUIRE_REAL";

@@ -15,6 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Final verdicts are kept: lanes ask for the same schemas. As many as a registry's client keeps texts.
 const KEPT_MAX: usize = 2_000;
 
+type Kept = BTreeMap<(TopicName, Part, i32), SchemaVerdict>;
+
 /// Both ends' registries, as far as there are any. A clone shares them.
 #[derive(Clone, Debug, Default)]
 pub struct Finder {
@@ -22,7 +24,7 @@ pub struct Finder {
     pub target: Option<Registry>,
     /// Everybody who waits would say the same.
     is_told: Arc<AtomicBool>,
-    kept: Arc<Mutex<BTreeMap<(TopicName, Part, i32), SchemaVerdict>>>,
+    kept: Arc<Mutex<Kept>>,
 }
 
 impl Finder {
@@ -72,7 +74,7 @@ impl Finder {
         self.look(&TopicCheck { schema_ids: SchemaIds::Keep, ..check.clone() }, part, id).await
     }
 
-    fn kept(&self) -> MutexGuard<'_, BTreeMap<(TopicName, Part, i32), SchemaVerdict>> {
+    fn kept(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -21,11 +21,13 @@ impl Ids {
     }
 }
 
+type Known = BTreeMap<[u8; 4], [u8; 4]>;
+
 /// The target's ids by the source's, as the first record that names one has it.
 #[derive(Default)]
 pub(super) struct IdMap {
-    keys: BTreeMap<[u8; 4], [u8; 4]>,
-    values: BTreeMap<[u8; 4], [u8; 4]>,
+    keys: Known,
+    values: Known,
 }
 
 impl IdMap {
@@ -35,17 +37,19 @@ impl IdMap {
             (&mut self.keys, source.key.zip(target.key), "schema id of the key"),
             (&mut self.values, source.value.zip(target.value), "schema id of the value"),
         ];
-        let is_other = |(known, ids, what): (&mut BTreeMap<_, _>, Option<([u8; 4], [u8; 4])>, _)| {
-            let (source, target) = ids?;
-            let is_full = known.len() >= IDS_MAX;
-            let known = match known.entry(source) {
-                Entry::Occupied(known) => *known.get(),
-                Entry::Vacant(_) if is_full => target,
-                Entry::Vacant(place) => *place.insert(target),
-            };
-            (known != target).then_some(what)
-        };
-        parts.into_iter().filter_map(is_other).collect()
+        parts.into_iter().filter_map(|(known, ids, what)| is_other(known, ids?).then_some(what)).collect()
+    }
+}
+
+fn is_other(known: &mut Known, (source, target): ([u8; 4], [u8; 4])) -> bool {
+    let is_full = known.len() >= IDS_MAX;
+    match known.entry(source) {
+        Entry::Occupied(known) => *known.get() != target,
+        Entry::Vacant(_) if is_full => false,
+        Entry::Vacant(place) => {
+            place.insert(target);
+            false
+        }
     }
 }
 

@@ -2,20 +2,20 @@
 
 use std::sync::{Condvar, Mutex, PoisonError};
 
-pub(crate) struct Places {
+pub struct Places {
     free: Mutex<usize>,
     given_back: Condvar,
 }
 
-pub(crate) struct Place<'a>(&'a Places);
+pub struct Place<'a>(&'a Places);
 
 impl Places {
-    pub(crate) const fn new(count: usize) -> Places {
+    pub const fn new(count: usize) -> Places {
         Places { free: Mutex::new(count), given_back: Condvar::new() }
     }
 
     /// Waits for one; dropping it gives it back, also where a trial panics.
-    pub(crate) fn take(&self) -> Place<'_> {
+    pub fn take(&self) -> Place<'_> {
         let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         let mut free = self.given_back.wait_while(free, |free| *free == 0).unwrap_or_else(PoisonError::into_inner);
         *free -= 1;
