@@ -17,7 +17,7 @@ In a lab of its own, four times something is wrong, and must be told:
   bridges that lose records when they take over      partition.sh ends with 1, and verify names the missing records
   a record at the target that no bridge wrote        verify ends with 1, and names the phantom
 
-The bridges with a bug are \$KAFKA_BRIDGE_PLANTED, else built from protocol-tests with the feature planted-bugs.
+The bridges with a bug are \$KAFKA_BRIDGE_PLANTED, else built from protocol-tests; a release of it has no bugs.
   --keep              keep the lab's logs and data, also when all went well
   --help              this text
 
@@ -42,7 +42,7 @@ planted_binary() {
         say "building bridges with a bug" >&2
         # Both packages, as the trials build them: another selection would build the dependencies anew.
         attend cargo build --quiet --manifest-path "$CHAOS/../Cargo.toml" --package kafka-bridge --package protocol-tests \
-            --bin kafka-bridge-planted --features protocol-tests/planted-bugs >&2
+            --bin kafka-bridge-planted >&2
         binary="${CARGO_TARGET_DIR:-$CHAOS/../target}/debug/kafka-bridge-planted"
     fi
     [ -x "$binary" ] || stop_with "$EXIT_MISSING" "KAFKA_BRIDGE_PLANTED=$binary is not a program"

@@ -21,9 +21,9 @@ pub mod group;
 pub mod incidents;
 pub mod latest;
 pub mod ledger;
-#[cfg(not(feature = "planted-bugs"))]
+#[cfg(not(debug_assertions))]
 mod planted;
-#[cfg(feature = "planted-bugs")]
+#[cfg(debug_assertions)]
 pub mod planted;
 pub mod positions;
 pub mod produce;

@@ -1,7 +1,7 @@
 //! Bugs on purpose: the trials on real Kafka and the simulation must find them, or they prove nothing.
 //!
-//! They exist only with the feature `planted-bugs`, which nothing but the trials' own build turns on. Without it `planted`
-//! is a constant, and every `if planted(…)` is gone from the binary.
+//! They exist only in builds with debug assertions, and there only a program of the trials can turn one on. In a release
+//! `planted` is a constant, and every `if planted(…)` is gone from the binary.
 
 /// Each breaks one thing that exactly-once rests on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,39 +34,46 @@ pub(crate) enum Bug {
     MarkersTrusted,
 }
 
-#[cfg(not(feature = "planted-bugs"))]
+#[cfg(not(debug_assertions))]
 pub(crate) const fn planted(_: Bug) -> bool {
     false
 }
 
-#[cfg(feature = "planted-bugs")]
+#[cfg(debug_assertions)]
 std::thread_local! {
     static OF_THREAD: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };
 }
 
-/// `KAFKA_BRIDGE_PLANTED_BUG` names the one that this process has; a simulation has its own in each thread.
-#[cfg(feature = "planted-bugs")]
+#[cfg(debug_assertions)]
+static OF_PROCESS: std::sync::OnceLock<Bug> = std::sync::OnceLock::new();
+
+/// A process has one, or each of its threads its own, as simulations do.
+#[cfg(debug_assertions)]
 pub(crate) fn planted(bug: Bug) -> bool {
-    static OF_PROCESS: std::sync::LazyLock<Option<Bug>> =
-        std::sync::LazyLock::new(|| Bug::named(&std::env::var("KAFKA_BRIDGE_PLANTED_BUG").ok()?));
-    OF_THREAD.get().or(*OF_PROCESS) == Some(bug)
+    OF_THREAD.get().or_else(|| OF_PROCESS.get().copied()) == Some(bug)
 }
 
 /// In this thread. False: there is no such bug.
-#[cfg(feature = "planted-bugs")]
+#[cfg(debug_assertions)]
 pub fn plant(name: Option<&str>) -> bool {
     let bug = name.and_then(Bug::named);
     OF_THREAD.set(bug);
     bug.is_some() == name.is_some()
 }
 
+/// In the whole process, for good. False: there is no such bug, or another is there already.
+#[cfg(debug_assertions)]
+pub fn plant_for_good(name: &str) -> bool {
+    Bug::named(name).is_some_and(|bug| OF_PROCESS.set(bug).is_ok())
+}
+
 /// By name.
-#[cfg(feature = "planted-bugs")]
+#[cfg(debug_assertions)]
 pub fn names() -> impl Iterator<Item = &'static str> {
     Bug::ALL.into_iter().map(Bug::name)
 }
 
-#[cfg(feature = "planted-bugs")]
+#[cfg(debug_assertions)]
 impl Bug {
     const ALL: [Self; 13] = [
         Self::PositionOutsideTransaction,

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 use std::{env, fs};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::kafka::{ClusterPki, KafkaCluster};
 use crate::pki::CertificateFiles;
@@ -108,7 +108,7 @@ impl Bridge {
     /// `kafka-bridge run` of the build that can have a bug, with this one (`src/planted.rs`).
     pub fn run_with_bug(bug: &str, config: &Path) -> Result<Bridge> {
         let mut program = Command::new(planted_binary()?);
-        program.env("KAFKA_BRIDGE_PLANTED_BUG", bug);
+        program.env(crate::planted::SWITCH, bug);
         Bridge::start(program, "run", config, &[])
     }
 
@@ -157,32 +157,33 @@ impl Bridge {
     }
 }
 
-/// The binary of this build's profile. Cargo builds a package's binaries for that package's own tests alone, and these are
-/// another's; so it is built here, once.
+/// The bridge itself.
 pub fn binary() -> Result<PathBuf> {
-    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    if let Some(path) = env::var_os("KAFKA_BRIDGE_BIN") {
-        return Ok(path.into());
+    match env::var_os("KAFKA_BRIDGE_BIN") {
+        Some(path) => Ok(path.into()),
+        None => program("kafka-bridge"),
     }
-    let built = BUILT.get_or_init(|| build("kafka-bridge", &[]).map_err(|error| format!("{error:?}")));
-    built.clone().map_err(|error| anyhow::anyhow!(error))
 }
 
 /// The same code with its planted bugs, beside it under another name.
 pub fn planted_binary() -> Result<PathBuf> {
-    planted_program("kafka-bridge-planted")
+    program("kafka-bridge-planted")
 }
 
-/// A program of this package, with the planted bugs. All of them are built at once: whoever builds one of them without the
-/// bugs afterwards puts another in its place, so they have names of their own.
-pub fn planted_program(name: &str) -> Result<PathBuf> {
+/// One of these; all are built at once.
+const PROGRAMS: [&str; 3] = ["kafka-bridge", "kafka-bridge-planted", "simulate"];
+
+/// A program of this build's profile. Cargo builds a package's binaries for that package's own tests alone, and `kafka-bridge` is
+/// another's; so they are built here, once.
+pub fn program(name: &str) -> Result<PathBuf> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let others = ["--bin", "simulate-planted", "--features", "protocol-tests/planted-bugs"];
-    let built = BUILT.get_or_init(|| build("kafka-bridge-planted", &others).map_err(|error| format!("{error:?}")));
-    built.clone().map(|it| it.with_file_name(name)).map_err(|error| anyhow::anyhow!(error))
+    ensure!(PROGRAMS.contains(&name), "{name} is not built here");
+    let folder = BUILT.get_or_init(|| build().map_err(|error| format!("{error:?}")));
+    folder.clone().map(|it| it.join(name)).map_err(|error| anyhow::anyhow!(error))
 }
 
-fn build(binary: &str, features: &[&str]) -> Result<PathBuf> {
+/// Gives the folder they are in.
+fn build() -> Result<PathBuf> {
     // A test is …/target/<profile>/deps/protocol_tests-<hash>, a program of this package …/target/<profile>/<name>.
     let executable = env::current_exe()?;
     let folder = executable.parent().context("the test is not in a target folder")?;
@@ -190,9 +191,9 @@ fn build(binary: &str, features: &[&str]) -> Result<PathBuf> {
     let target = folder.parent().context("the test is not in a target folder")?;
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("protocol-tests has no parent")?;
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // Both packages, though one binary is wanted: with the same selection the dependencies get the same features, and
-    // nothing is built twice.
-    cargo.args(["build", "-q", "-p", "kafka-bridge", "-p", "protocol-tests", "--bin", binary]).args(features);
+    // Both packages, as for the tests: with the same selection the dependencies get the same features, and nothing is built twice.
+    cargo.args(["build", "-q", "-p", "kafka-bridge", "-p", "protocol-tests"]);
+    cargo.args(PROGRAMS.iter().flat_map(|it| ["--bin", it]));
     cargo.arg("--target-dir").arg(target).current_dir(root);
     // Cargo tells a test of its package. ring's build script asks for the same names: with others than the build before had,
     // ring is built anew, and all that is above it.
@@ -209,5 +210,5 @@ fn build(binary: &str, features: &[&str]) -> Result<PathBuf> {
     if !output.status.success() {
         bail!("cargo build failed:\n{}", String::from_utf8_lossy(&output.stderr));
     }
-    Ok(folder.join(binary))
+    Ok(folder.to_owned())
 }

@@ -19,6 +19,7 @@ pub mod pair;
 pub mod pki;
 pub mod places;
 pub mod plant;
+pub mod planted;
 pub mod ports;
 pub mod process;
 pub mod proxy;

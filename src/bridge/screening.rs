@@ -174,7 +174,7 @@ impl<'a> Screening<'a> {
             (Expected::Fixed { validator, .. }, _) => (&**validator, None),
             (Expected::Registry { .. }, Marker::Fingerprint(_) | Marker::None) => {
                 let error = "it names no schema of a registry".to_owned();
-                return Err(self.invalid(of.why("no_schema_id", error, String::new())));
+                return Err(self.invalid(of.why("unknown_schema", error, String::new())));
             }
             (Expected::Registry { .. }, Marker::Id(id)) => match self.registered(of, id) {
                 Judged::Check { validator, target_id } => (validator, target_id),
@@ -313,5 +313,34 @@ impl Screen for Screening<'_> {
                 Screened::Replace(Payload::of(record, key, value, &[]))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::avro::{FaultKind, Framing, FramingFault};
+    use std::collections::BTreeSet;
+
+    /// Filters and alerts are made of them.
+    #[test]
+    fn the_readme_lists_every_reason_and_no_other() {
+        const README: &str = include_str!("../../README.md");
+        let row = README.lines().find(|it| it.starts_with("| `dead-letter.reason`")).unwrap();
+        let words = regex::Regex::new("`([a-z0-9_]+)`").unwrap();
+        let listed: BTreeSet<&str> = words.captures_iter(row).map(|it| it.get(1).unwrap().as_str()).collect();
+        let sources = [include_str!("screening.rs"), include_str!("../schemas/finder.rs")];
+        let told = regex::Regex::new(r#"(?:why|unfit|unknown)\(\s*"([a-z_]+)""#).unwrap();
+        let mut reasons: BTreeSet<&str> =
+            sources.iter().flat_map(|it| told.captures_iter(it)).map(|it| it.get(1).unwrap().as_str()).collect();
+        assert!(reasons.len() >= 7, "{reasons:?}");
+        reasons.extend(FaultKind::ALL.map(FaultKind::name));
+        let framing = Framing::Confluent;
+        let faults = [
+            FramingFault::TooShort { framing, bytes: 0 },
+            FramingFault::Magic { framing, found: [0; 2] },
+            FramingFault::NegativeId(-1),
+        ];
+        reasons.extend(faults.map(FramingFault::name));
+        assert_eq!(listed, reasons);
     }
 }

@@ -1,5 +1,12 @@
 //! `kafka-bridge` with the bug that `KAFKA_BRIDGE_PLANTED_BUG` names.
 
-fn main() -> std::process::ExitCode {
-    kafka_bridge::cli::main()
+use std::process::ExitCode;
+
+use protocol_tests::planted;
+
+fn main() -> anyhow::Result<ExitCode> {
+    if let Ok(bug) = std::env::var(planted::SWITCH) {
+        planted::in_process(&bug)?;
+    }
+    Ok(kafka_bridge::cli::main())
 }

@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::Parser;
 
 use super::runner;
+use crate::planted;
 
 #[derive(Parser)]
 struct Arguments {
@@ -20,7 +21,7 @@ struct Arguments {
     seed: Option<u64>,
     #[arg(long, default_value_t = 2)]
     threads: usize,
-    /// A planted bug, by its name; needs the feature `planted-bugs`.
+    /// A planted bug, by its name; no release has any.
     #[arg(long)]
     bug: Option<String>,
     /// End with the first seed that fails.
@@ -61,7 +62,7 @@ pub fn main() -> Result<ExitCode> {
 }
 
 fn one(seed: u64, bug: Option<&str>, shorten: bool) -> Result<ExitCode> {
-    runner::plant(bug)?;
+    planted::in_thread(bug)?;
     let mut schedule = super::schedule(seed);
     let mut outcome = runner::checked(&schedule)?;
     if shorten && let Some(violation) = &outcome.violation {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::{Outcome, Schedule, Statistics, Violation, run, schedule};
+use crate::planted;
 
 /// Attempts at dropping steps: each is a whole run.
 const SHORTENINGS_MAX: usize = 400;
@@ -124,7 +125,7 @@ impl Campaign {
         let errors = Mutex::new(Vec::new());
         let busy: Vec<_> = (0..self.threads.max(1)).map(|_| Mutex::new(None)).collect();
         let work = |busy: &Mutex<Option<(u64, Instant)>>| -> Result<()> {
-            plant(self.bug.as_deref())?;
+            planted::in_thread(self.bug.as_deref())?;
             while !enough.load(Ordering::Relaxed) {
                 let index = next.fetch_add(1, Ordering::Relaxed);
                 let Some(seed) = usize::try_from(index).ok().and_then(|it| self.seeds.get(it)) else { break };
@@ -178,17 +179,4 @@ impl Campaign {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// In this thread, for the bridges that it runs.
-#[cfg(feature = "planted-bugs")]
-pub fn plant(bug: Option<&str>) -> Result<()> {
-    anyhow::ensure!(kafka_bridge::planted::plant(bug), "there is no bug named {bug:?}");
-    Ok(())
-}
-
-#[cfg(not(feature = "planted-bugs"))]
-pub fn plant(bug: Option<&str>) -> Result<()> {
-    anyhow::ensure!(bug.is_none(), "bugs can be planted only with the feature `planted-bugs`");
-    Ok(())
 }

@@ -6,13 +6,11 @@ use libtest_mimic::Trial as Registered;
 use protocol_tests::bridge::{binary, planted_binary};
 use protocol_tests::compare::Kind;
 use protocol_tests::kafka::Spec;
+use protocol_tests::planted::SWITCH;
 
 use super::single::{END_TXN, Single, finish, pair};
 use super::stage::LIMIT;
 use crate::{real, trial};
-
-/// What turns a planted bug on; the shipped binary must not even know the name.
-const SWITCH: &[u8] = b"KAFKA_BRIDGE_PLANTED_BUG";
 
 type Schedule = fn(&mut Single<'_>) -> Result<()>;
 
@@ -29,7 +27,7 @@ pub(super) fn trials() -> Vec<Registered> {
         trial("faults", "no_bug_can_be_planted_into_the_shipped_binary", || {
             let has_switch = |binary: std::path::PathBuf| {
                 let bytes = std::fs::read(&binary).with_context(|| binary.display().to_string())?;
-                anyhow::Ok(bytes.windows(SWITCH.len()).any(|window| window == SWITCH))
+                anyhow::Ok(bytes.windows(SWITCH.len()).any(|window| window == SWITCH.as_bytes()))
             };
             ensure!(has_switch(planted_binary()?)?, "the switch is not found where it must be");
             ensure!(!has_switch(binary()?)?, "the shipped binary has the switch");

@@ -61,7 +61,7 @@ pub(super) enum Poison {
     Quantity,
 }
 
-fn long(into: &mut Vec<u8>, value: i64) {
+pub(super) fn long(into: &mut Vec<u8>, value: i64) {
     let mut zigzag = ((value << 1) ^ (value >> 63)) as u64;
     while zigzag >= 0x80 {
         into.push((zigzag & 0x7f) as u8 | 0x80);
@@ -70,7 +70,7 @@ fn long(into: &mut Vec<u8>, value: i64) {
     into.push(zigzag as u8);
 }
 
-fn text(into: &mut Vec<u8>, bytes: &[u8]) {
+pub(super) fn text(into: &mut Vec<u8>, bytes: &[u8]) {
     long(into, bytes.len() as i64);
     into.extend_from_slice(bytes);
 }

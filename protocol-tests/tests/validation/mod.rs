@@ -5,6 +5,7 @@ mod events;
 mod grown;
 mod judge;
 mod looked_into;
+mod named;
 mod poison;
 mod registries;
 mod verified;
@@ -19,6 +20,7 @@ pub(super) fn trials() -> Vec<Trial> {
         counted::trials(),
         grown::trials(),
         looked_into::trials(),
+        named::trials(),
     ];
     suites.into_iter().flatten().collect()
 }

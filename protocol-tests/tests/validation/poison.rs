@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use kafka_bridge::broker::Settings;
 use kafka_bridge::config::RegistryConfig;
 use kafka_bridge::demo::registry::{RegistryServer, Settings as RegistrySettings};
-use kafka_bridge::registry::Registry;
+use kafka_bridge::registry::{Reference, Registry};
 use kafka_bridge::wire::Tcp;
 use libtest_mimic::Trial;
 use protocol_tests::bridge::{Bridge, Config, End};
@@ -76,7 +76,11 @@ impl Schemas {
     }
 
     pub(super) fn register(&self, subject: &str, text: &str) -> Result<i32> {
-        Ok(self.runtime.block_on(self.client.register(subject, text, &[]))?)
+        self.register_with(subject, text, &[])
+    }
+
+    pub(super) fn register_with(&self, subject: &str, text: &str, references: &[Reference]) -> Result<i32> {
+        Ok(self.runtime.block_on(self.client.register(subject, text, references))?)
     }
 
     /// What the registry has under this id.

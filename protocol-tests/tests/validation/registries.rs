@@ -30,70 +30,74 @@ pub(super) fn trials() -> Vec<Trial> {
     ]
 }
 
-struct Scene {
-    source: EmbeddedCluster,
-    target: EmbeddedCluster,
-    schemas: Schemas,
-    folder: TempDir,
+/// Of four lanes the first works the first partition and the last: what one waits for must not hold the other.
+const PARTITIONS: i32 = 5;
+const BESIDE: i32 = 4;
+
+pub(super) struct Scene {
+    pub(super) source: EmbeddedCluster,
+    pub(super) target: EmbeddedCluster,
+    pub(super) schemas: Schemas,
+    pub(super) folder: TempDir,
 }
 
 impl Scene {
-    fn new(partitions: i32) -> Result<Scene> {
+    pub(super) fn new(partitions: i32) -> Result<Scene> {
         let (source, target) =
             (EmbeddedCluster::start(Settings::nodes(1))?, EmbeddedCluster::start(Settings::nodes(1))?);
         source.client().create_topic(TOPIC, partitions, 1, &[("retention.ms", "-1")])?;
         Ok(Scene { source, target, schemas: Schemas::start()?, folder: tempfile::tempdir()? })
     }
 
-    fn bridge(&self, lines: &str) -> Result<Bridge> {
+    pub(super) fn bridge(&self, lines: &str) -> Result<Bridge> {
         let config = config((self.source.end(), self.target.end()), &self.schemas, lines);
         let mut bridge = Bridge::run(&config.write(self.folder.path(), "bridge")?)?;
         bridge.process().wait_for_log("all lanes are taken", LIMIT)?;
         Ok(bridge)
     }
 
-    fn write(&self, partition: i32, records: Vec<protocol_tests::raw::NewRecord>) -> Result<()> {
+    pub(super) fn write(&self, partition: i32, records: Vec<protocol_tests::raw::NewRecord>) -> Result<()> {
         self.source.client().write(TOPIC, partition, Codec::Lz4, records)?;
         Ok(())
     }
 
-    fn until_judged(&self, poisoned: &Poisoned) -> Result<()> {
+    pub(super) fn until_judged(&self, poisoned: &Poisoned) -> Result<()> {
         let (mut source, mut target) = (self.source.client(), self.target.client());
         until_judged((&mut source, &mut target), &[TOPIC], DEAD_LETTERS, poisoned, LIMIT)
     }
 
-    fn copied(&self, partition: i32) -> Result<usize> {
+    pub(super) fn copied(&self, partition: i32) -> Result<usize> {
         Ok(self.target.client().read(TOPIC, partition, Isolation::ReadCommitted)?.len())
     }
 }
 
-fn poisoned(partition: i32, offset: i64, reason: &'static str) -> ((String, i32, i64), &'static str) {
+pub(super) fn poisoned(partition: i32, offset: i64, reason: &'static str) -> ((String, i32, i64), &'static str) {
     ((TOPIC.to_owned(), partition, offset), reason)
 }
 
-fn done(mut bridge: Bridge) -> Result<()> {
+pub(super) fn done(mut bridge: Bridge) -> Result<()> {
     ensure!(bridge.terminate(LIMIT)? == 0, "the bridge did not end well:\n{}", bridge.log());
     Ok(())
 }
 
 /// What it has told goes on; what it has not waits, and no longer than the outage.
 fn down_holds() -> Result<()> {
-    let scene = Scene::new(2)?;
+    let scene = Scene::new(PARTITIONS)?;
     let known = scene.schemas.register("events-value", SCHEMA)?;
     let mut bridge = scene.bridge("")?;
     scene.write(0, (0..10).map(|it| event(known, it, None)).collect())?;
     scene.until_judged(&Poisoned::new()).with_context(|| bridge.log())?;
     let new = scene.schemas.register("events-value", GROWN)?;
     scene.schemas.server.fail("/", Fault::Down);
-    scene.write(1, vec![grown(new, 0)])?;
+    scene.write(BESIDE, vec![grown(new, 0)])?;
     bridge.process().wait_for_log("wait for it", LIMIT)?;
     scene.write(0, (10..20).map(|it| event(known, it, None)).collect())?;
     let start = std::time::Instant::now();
     while scene.copied(0)? < 20 {
-        ensure!(start.elapsed() < LIMIT, "the other partition stands still too:\n{}", bridge.log());
+        ensure!(start.elapsed() < LIMIT, "the lane's other partition stands still too:\n{}", bridge.log());
         std::thread::sleep(Duration::from_millis(50));
     }
-    ensure!(scene.copied(1)? == 0, "a record was copied whose schema nobody knew");
+    ensure!(scene.copied(BESIDE)? == 0, "a record was copied whose schema nobody knew");
     scene.schemas.server.mend();
     scene.until_judged(&Poisoned::new()).with_context(|| bridge.log())?;
     bridge.process().wait_for_log("answers again", LIMIT)?;
@@ -101,7 +105,7 @@ fn down_holds() -> Result<()> {
     done(bridge)
 }
 
-fn grown(id: i32, number: i64) -> protocol_tests::raw::NewRecord {
+pub(super) fn grown(id: i32, number: i64) -> protocol_tests::raw::NewRecord {
     let mut bytes = datum(number, None);
     bytes.push(2);
     record(number, Some(framed(id, &bytes)))
@@ -239,16 +243,16 @@ fn mapped() -> Result<()> {
 }
 
 fn stops() -> Result<()> {
-    let scene = Scene::new(2)?;
+    let scene = Scene::new(PARTITIONS)?;
     let id = scene.schemas.register("events-value", SCHEMA)?;
     let mut bridge = scene.bridge("on_invalid = \"stop\"\n")?;
     scene.write(0, (0..10).map(|it| event(id, it, None)).collect())?;
     scene.write(0, (10..20).map(|it| event(id, it, (it == 15).then_some(Poison::Symbol))).collect())?;
-    scene.write(1, (0..10).map(|it| event(id, it, None)).collect())?;
+    scene.write(BESIDE, (0..10).map(|it| event(id, it, None)).collect())?;
     bridge.process().wait_for_log("is not valid", LIMIT)?;
     let start = std::time::Instant::now();
-    while scene.copied(1)? < 10 {
-        ensure!(start.elapsed() < LIMIT, "the other partition stands still too:\n{}", bridge.log());
+    while scene.copied(BESIDE)? < 10 {
+        ensure!(start.elapsed() < LIMIT, "the lane's other partition stands still too:\n{}", bridge.log());
         std::thread::sleep(Duration::from_millis(50));
     }
     ensure!(scene.copied(0)? == 10, "{} records are copied, 10 come before the batch", scene.copied(0)?);

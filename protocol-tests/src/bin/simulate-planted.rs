@@ -1,5 +1,0 @@
-//! `simulate`, with `--bug`.
-
-fn main() -> anyhow::Result<std::process::ExitCode> {
-    protocol_tests::simulation::command::main()
-}
