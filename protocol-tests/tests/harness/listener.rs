@@ -91,7 +91,8 @@ fn lost_answer() -> Result<()> {
     producer.send(&mut client, "topic", 0, Codec::Lz4, vec![NewRecord::default(); 3])?;
     proxy.take_request(END_TXN, 1, Action::DropAnswer)?;
     producer.commit(&mut client)?;
-    ensure!(proxy.answers_dropped() == 1 && proxy.requests(END_TXN) == 2, "the fault did not happen");
+    // While its markers are not written, a retry is told to come again.
+    ensure!(proxy.answers_dropped() == 1 && proxy.requests(END_TXN) >= 2, "the fault did not happen");
     let topics = ["topic".to_owned()];
     direct.quiet(&topics)?;
     direct.no_transaction_hangs(&topics)?;
