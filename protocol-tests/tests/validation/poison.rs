@@ -145,6 +145,9 @@ fn poison(clients: (RawClient, RawClient), ends: (End, End), folder: &Path, kill
     let mut in_the_middle = 0;
     for _ in 0..kills {
         let before = filed(&mut target);
+        if before == poisoned.len() {
+            break;
+        }
         let mut bridge = Bridge::run(&config)?;
         let start = Instant::now();
         while filed(&mut target) <= before && start.elapsed() < LIMIT {
