@@ -142,22 +142,20 @@ fn poison(clients: (RawClient, RawClient), ends: (End, End), folder: &Path, kill
     ensure!(kinds.len() == POISON.len(), "not all kinds of poison were written: {kinds:?}");
     // Committed ones: markers of what a kill left open would be no progress.
     let filed = |target: &mut RawClient| letters(target, DEAD_LETTERS).map_or(0, |it| it.len());
-    let mut in_the_middle = 0;
+    let (mut struck, mut now) = (0, 0);
     for _ in 0..kills {
-        let before = filed(&mut target);
-        if before == poisoned.len() {
-            break;
-        }
+        let before = now;
         let mut bridge = Bridge::run(&config)?;
         let start = Instant::now();
-        while filed(&mut target) <= before && start.elapsed() < LIMIT {
+        // Once all are filed, it is killed while it starts.
+        while before < poisoned.len() && filed(&mut target) <= before && start.elapsed() < LIMIT {
             std::thread::sleep(Duration::from_millis(5));
         }
         bridge.kill();
-        let now = filed(&mut target);
-        in_the_middle += usize::from(before < now && now < poisoned.len());
+        now = filed(&mut target);
+        struck += usize::from(before < now);
     }
-    ensure!(in_the_middle > 0, "none of {kills} kills came between two transactions with dead letters");
+    ensure!(struck > 0, "none of {kills} kills came upon a bridge that had just filed dead letters");
     let mut bridge = Bridge::run(&config)?;
     until_judged((&mut source, &mut target), &[TOPIC], DEAD_LETTERS, &poisoned, LIMIT).with_context(|| bridge.log())?;
     ensure!(bridge.terminate(LIMIT)? == 0, "the bridge did not end well:\n{}", bridge.log());
