@@ -103,16 +103,18 @@ pub(super) struct Screening<'a> {
     pub(super) reasons: BTreeMap<String, u64>,
 }
 
-enum Judged<'a> {
-    Pass,
-    /// It is held against this; `target_id`: where the id is to be another.
-    Check {
-        validator: &'a Validator,
-        target_id: Option<i32>,
-    },
+/// Why a record does not pass now.
+enum Held {
     Wait(SchemaKey),
     Object(Why),
     Stop(Why),
+}
+
+/// What a datum is held against.
+struct Against<'a> {
+    validator: &'a Validator,
+    /// Where the id is to be another.
+    target_id: Option<i32>,
 }
 
 /// One part of one record.
@@ -151,35 +153,34 @@ impl<'a> Screening<'a> {
         }
     }
 
-    fn invalid<'b>(&self, why: Why) -> Judged<'b> {
+    fn invalid(&self, why: Why) -> Held {
         match self.check.on_invalid {
-            OnInvalid::DeadLetter => Judged::Object(why),
-            OnInvalid::Stop => Judged::Stop(why),
+            OnInvalid::DeadLetter => Held::Object(why),
+            OnInvalid::Stop => Held::Stop(why),
         }
     }
 
     /// Gives the bytes that are to take the place of these; None: they pass as they are.
-    fn judge(&mut self, part: Part, bytes: &[u8]) -> Result<Option<Vec<u8>>, Judged<'a>> {
+    fn judge(&mut self, part: Part, bytes: &[u8]) -> Result<Option<Vec<u8>>, Held> {
         let Some(check) = self.check.part(part) else { return Ok(None) };
         let (marker, datum) = check.framing.split(bytes).map_err(|fault| {
             self.invalid(Datum { part, schema_id: None }.why(fault.name(), fault.to_string(), String::new()))
         })?;
         let schema_id = if let Marker::Id(id) = marker { Some(id) } else { None };
         let of = Datum { part, schema_id };
-        let (validator, target_id) = match (&check.expected, marker) {
+        let Against { validator, target_id } = match (&check.expected, marker) {
             (Expected::Fixed { fingerprint, .. }, Marker::Fingerprint(found)) if found != *fingerprint => {
                 let error = format!("{marker} is not that of the schema");
                 return Err(self.invalid(of.why("other_schema", error, String::new())));
             }
-            (Expected::Fixed { validator, .. }, _) => (&**validator, None),
+            (Expected::Fixed { validator, .. }, _) => Against { validator, target_id: None },
             (Expected::Registry { .. }, Marker::Fingerprint(_) | Marker::None) => {
                 let error = "it names no schema of a registry".to_owned();
                 return Err(self.invalid(of.why("unknown_schema", error, String::new())));
             }
-            (Expected::Registry { .. }, Marker::Id(id)) => match self.registered(of, id) {
-                Judged::Check { validator, target_id } => (validator, target_id),
-                Judged::Pass => return Ok(None),
-                other => return Err(other),
+            (Expected::Registry { .. }, Marker::Id(id)) => match self.registered(of, id)? {
+                Some(against) => against,
+                None => return Ok(None),
             },
         };
         validator
@@ -188,32 +189,35 @@ impl<'a> Screening<'a> {
         Ok(target_id.map(|id| [&Marker::Id(id).header()[..], datum].concat()))
     }
 
-    fn registered(&mut self, of: Datum, id: i32) -> Judged<'a> {
+    /// None: it passes unchecked, as the config says.
+    fn registered(&mut self, of: Datum, id: i32) -> Result<Option<Against<'a>>, Held> {
         // Most records have the id of the one before.
         let last = self.last.get(&of.part).filter(|it| it.0 == id).map(|it| it.1);
         let verdict = match last {
             Some(verdict) => verdict,
             None => {
                 let key = self.key(of.part, id);
-                let Some(verdict) = self.knowledge.get(&key) else { return self.wait(of, key) };
+                let Some(verdict) = self.knowledge.get(&key) else { return Err(self.wait(of, key)) };
                 self.last.insert(of.part, (id, verdict));
                 verdict
             }
         };
         match verdict {
             SchemaVerdict::Check { validator, target_id } => {
-                Judged::Check { validator, target_id: target_id.filter(|it| *it != id) }
+                Ok(Some(Against { validator, target_id: target_id.filter(|it| *it != id) }))
             }
-            SchemaVerdict::Unchecked => Judged::Pass,
-            SchemaVerdict::Unfit(Unfit { reason, error }) => self.invalid(of.why(reason, error.clone(), String::new())),
+            SchemaVerdict::Unchecked => Ok(None),
+            SchemaVerdict::Unfit(Unfit { reason, error }) => {
+                Err(self.invalid(of.why(reason, error.clone(), String::new())))
+            }
             SchemaVerdict::Unknown(Unfit { reason, error }) => {
                 let why = of.why(reason, error.clone(), String::new());
                 match self.check.on_unknown_schema {
-                    OnUnknownSchema::DeadLetter => Judged::Object(why),
-                    OnUnknownSchema::Stop => Judged::Stop(why),
-                    OnUnknownSchema::PassUnchecked => Judged::Pass,
+                    OnUnknownSchema::DeadLetter => Err(Held::Object(why)),
+                    OnUnknownSchema::Stop => Err(Held::Stop(why)),
+                    OnUnknownSchema::PassUnchecked => Ok(None),
                     // The one who looks it up waits; it is not told.
-                    OnUnknownSchema::Wait => Judged::Wait(self.key(of.part, id)),
+                    OnUnknownSchema::Wait => Err(Held::Wait(self.key(of.part, id))),
                 }
             }
         }
@@ -223,9 +227,9 @@ impl<'a> Screening<'a> {
         SchemaKey { topic: Arc::clone(&self.partition.topic), part, id }
     }
 
-    fn wait(&self, of: Datum, key: SchemaKey) -> Judged<'a> {
+    fn wait(&self, of: Datum, key: SchemaKey) -> Held {
         if self.needs.contains(&key) || self.knowledge.told.len() + self.needs.len() < NEEDS_MAX {
-            return Judged::Wait(key);
+            return Held::Wait(key);
         }
         let error = format!("its batch names more than {NEEDS_MAX} schemas that are not known");
         self.invalid(of.why("too_many_schemas", error, String::new()))
@@ -291,18 +295,18 @@ impl Screen for Screening<'_> {
             let Some(bytes) = bytes else { continue };
             match self.judge(part, bytes) {
                 Ok(bytes) => replaced[at] = bytes,
-                Err(Judged::Pass | Judged::Check { .. }) => {}
                 // What the other part needs is asked for at once.
-                Err(Judged::Wait(key)) => {
+                Err(Held::Wait(key)) => {
                     self.needs.insert(key);
                     waits = true;
                 }
-                Err(Judged::Object(why)) if !waits => return self.object(candidate, why),
-                Err(Judged::Stop(why)) if !waits => {
+                Err(Held::Object(why)) if !waits => return self.object(candidate, why),
+                Err(Held::Stop(why)) if !waits => {
                     self.objection = Some(Objection { offset: candidate.offset, why });
                     return Screened::Await;
                 }
-                Err(Judged::Object(_) | Judged::Stop(_)) => {}
+                // It is judged when the other part is known.
+                Err(Held::Object(_) | Held::Stop(_)) => {}
             }
         }
         match replaced {
