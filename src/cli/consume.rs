@@ -2,11 +2,11 @@
 
 use super::end::{End, EndArguments};
 use super::exit::Exit;
+use super::output::{all_written, json};
 use super::progress::Live;
 use super::{logging, printable, schema};
 use crate::avro::Framing;
 use crate::consume::{self, From, Job, Report, Schemas, Shown};
-use anyhow::Context;
 use clap::{Args, ValueEnum};
 use std::fmt::Write as _;
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -136,7 +136,7 @@ pub(super) fn consume(arguments: &ConsumeArguments) -> anyhow::Result<Exit> {
     runtime.shutdown_background();
     live.clear();
     let (report, done) = consumed?;
-    let text = if arguments.json { serde_json::to_string_pretty(&report)? + "\n" } else { render(&report) };
+    let text = if arguments.json { json(&report)? } else { render(&report) };
     if arguments.quiet {
         written = output.write_all(text.as_bytes());
     } else {
@@ -147,14 +147,6 @@ pub(super) fn consume(arguments: &ConsumeArguments) -> anyhow::Result<Exit> {
     done?;
     all_written(written.and(flushed))?;
     Ok(if report.is_clean { Exit::Done } else { Exit::Failed })
-}
-
-/// Who reads may have seen enough, as `head` does. Anything else, as a full disk, leaves a file that is not what was read.
-fn all_written(written: io::Result<()>) -> anyhow::Result<()> {
-    match written {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error).context("standard output"),
-        _ => Ok(()),
-    }
 }
 
 fn row(event: &Shown) -> String {

@@ -1,7 +1,8 @@
 //! `kafka-bridge dead-letters`
 
 use super::exit::Exit;
-use super::positions::{json, open, print};
+use super::output::answer;
+use super::positions::open;
 use super::printable;
 use crate::undelivered::{self, Filter, LetterRow, ListReport, PartShown, ShownLetter};
 use clap::{Args, Subcommand};
@@ -89,13 +90,13 @@ fn list(arguments: &ListArguments) -> anyhow::Result<Exit> {
         count: usize::try_from(arguments.count).unwrap_or(usize::MAX),
     };
     let report = open(&arguments.config, async |link| Ok(undelivered::list(link, &filter).await?))?;
-    print(&if arguments.json { json(&report)? } else { render(&report) });
+    answer(&report, arguments.json, render)?;
     Ok(Exit::Done)
 }
 
 fn show(arguments: &ShowArguments) -> anyhow::Result<Exit> {
     let letter = open(&arguments.config, async |link| Ok(undelivered::show(link, &arguments.id).await?))?;
-    print(&if arguments.json { json(&letter)? } else { render_one(&letter) });
+    answer(&letter, arguments.json, render_one)?;
     Ok(Exit::Done)
 }
 

@@ -1,9 +1,9 @@
 //! `kafka-bridge demo`
 
 use super::exit::Exit;
+use super::output::tell;
 use crate::demo::{self, Options};
 use clap::Args;
-use std::io::Write;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -40,7 +40,6 @@ pub(super) fn demo(arguments: &DemoArguments) -> anyhow::Result<Exit> {
     });
     runtime.shutdown_background();
     let verdict = verdict?;
-    // Who reads may have seen enough, as `head` does.
-    let _ = writeln!(std::io::stdout(), "{verdict}");
+    tell(&format!("{verdict}\n"))?;
     Ok(if verdict.is_clean() { Exit::Done } else { Exit::Failed })
 }

@@ -1,7 +1,8 @@
 //! `kafka-bridge incidents`
 
 use super::exit::Exit;
-use super::positions::{json, open, print};
+use super::output::answer;
+use super::positions::open;
 use super::printable;
 use crate::incidents::{self, Accepted, DecisionRow, IncidentRow, IncidentsReport};
 use clap::{Args, Subcommand};
@@ -57,19 +58,16 @@ pub(super) fn incidents(arguments: &IncidentsArguments) -> anyhow::Result<Exit> 
     }
     let Some(config) = &arguments.config else { return Ok(Exit::Usage) };
     let report = open(config, async |link| Ok(incidents::incidents(link).await?))?;
-    print(&if arguments.json { json(&report)? } else { render(&report) });
+    answer(&report, arguments.json, render)?;
     Ok(if report.incidents.is_empty() { Exit::Done } else { Exit::Failed })
 }
 
 fn accept(arguments: &AcceptArguments) -> anyhow::Result<Exit> {
     let AcceptArguments { id, reason, next_offset, config, .. } = arguments;
     let accepted = open(config, async |link| Ok(incidents::accept(link, id, reason, *next_offset).await?))?;
-    let Accepted { topic, partition, from_offset, next_offset, .. } = &accepted;
-    print(&if arguments.json {
-        json(&accepted)?
-    } else {
+    answer(&accepted, arguments.json, |Accepted { topic, partition, from_offset, next_offset, .. }| {
         format!("{topic}-{partition} goes on at source offset {next_offset}; it stood at {from_offset}\n")
-    });
+    })?;
     Ok(Exit::Done)
 }
 

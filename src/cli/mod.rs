@@ -8,6 +8,7 @@ mod end;
 mod exit;
 mod incidents;
 mod logging;
+mod output;
 mod positions;
 mod produce;
 mod progress;

@@ -2,15 +2,14 @@
 
 use super::exit::Exit;
 use super::logging;
+use super::output::answer;
 use crate::config::Config;
 use crate::positions::{
     self, GroupReport, GroupRow, LaneRow, Link, Move, PositionRow, PositionsError, PositionsReport, Translation,
 };
 use crate::types::TopicPartition;
 use clap::{Args, Subcommand};
-use serde::Serialize;
 use std::fmt::Write as _;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -97,18 +96,9 @@ pub(super) fn open<T>(file: &Path, question: impl AsyncFnOnce(&Link<'_>) -> anyh
     answer
 }
 
-/// Who reads may have seen enough, as `head` does.
-pub(super) fn print(text: &str) {
-    let _ = std::io::stdout().write_all(text.as_bytes());
-}
-
-pub(super) fn json(report: &impl Serialize) -> anyhow::Result<String> {
-    Ok(serde_json::to_string_pretty(report)? + "\n")
-}
-
 fn show(file: &Path, topics: &[String], is_json: bool) -> anyhow::Result<Exit> {
     let report = ask(file, async |link| Ok(positions::show(link, topics).await))?;
-    print(&if is_json { json(&report)? } else { render(&report) });
+    answer(&report, is_json, render)?;
     Ok(Exit::Done)
 }
 
@@ -144,7 +134,7 @@ fn translate(arguments: &TranslateArguments) -> anyhow::Result<Exit> {
     };
     let partition = TopicPartition::new(topic.as_str(), partition);
     let translation = ask(&arguments.config, async |link| positions::translate(link, &partition, offset).await)?;
-    print(&if arguments.json { json(&translation)? } else { line(&translation) });
+    answer(&translation, arguments.json, line)?;
     Ok(Exit::Done)
 }
 
@@ -167,7 +157,7 @@ fn translate_group(arguments: &TranslateArguments, group: &str) -> anyhow::Resul
         Move::Forward | Move::None => false,
     };
     let is_well = !report.rows.iter().any(is_left);
-    print(&if arguments.json { json(&report)? } else { render_group(&report, arguments.allow_rewind) });
+    answer(&report, arguments.json, |it| render_group(it, arguments.allow_rewind))?;
     Ok(if is_well { Exit::Done } else { Exit::Failed })
 }
 

@@ -2,6 +2,7 @@
 
 use super::end::{End, EndArguments};
 use super::exit::{Exit, Usage};
+use super::output::answer;
 use super::progress::lines;
 use super::{logging, schema};
 use crate::avro::{Framing, Marker};
@@ -9,7 +10,7 @@ use crate::batch::Compression;
 use crate::produce::{self, Delivery, Input, Job, Progress, Report};
 use clap::Args;
 use std::fmt::Write as _;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -158,10 +159,9 @@ pub(super) fn produce(arguments: &ProduceArguments) -> anyhow::Result<Exit> {
     // A read of standard input cannot be given up.
     runtime.shutdown_background();
     let (report, done) = produced?;
-    let text = if arguments.json { serde_json::to_string_pretty(&report)? + "\n" } else { render(&report) };
-    // Who reads may have seen enough, as `head` does.
-    let _ = io::stdout().write_all(text.as_bytes());
+    let told = answer(&report, arguments.json, render);
     done?;
+    told?;
     Ok(Exit::Done)
 }
 

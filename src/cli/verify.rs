@@ -2,12 +2,12 @@
 
 use super::exit::Exit;
 use super::logging;
+use super::output::answer;
 use super::progress::lines;
 use crate::config::Config;
 use crate::verify::{self, Counts, Difference, From, Kind, Options, PartitionReport, Progress, Report};
 use clap::Args;
 use std::fmt::Write as _;
-use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -95,13 +95,7 @@ pub(super) fn verify(arguments: &VerifyArguments) -> anyhow::Result<Exit> {
     });
     runtime.shutdown_background();
     let report = report?;
-    let text = if arguments.json {
-        serde_json::to_string_pretty(&report)? + "\n"
-    } else {
-        render(&report, began.elapsed(), progress.bytes.load(Ordering::Relaxed))
-    };
-    // Who reads may have seen enough, as `head` does.
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    answer(&report, arguments.json, |it| render(it, began.elapsed(), progress.bytes.load(Ordering::Relaxed)))?;
     Ok(if report.is_clean() { Exit::Done } else { Exit::Failed })
 }
 

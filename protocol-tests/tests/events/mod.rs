@@ -42,7 +42,7 @@ struct Stage {
     registry: Registry,
     folder: TempDir,
     file: PathBuf,
-    _target: EmbeddedCluster,
+    target: EmbeddedCluster,
 }
 
 impl Stage {
@@ -59,13 +59,13 @@ impl Stage {
         let mut config = Config::new("orders-dmz", source.end(), target.end(), &[TOPIC]);
         config.tables = registry.table("source");
         let file = config.write(folder.path(), "bridge")?;
-        Ok(Stage { source, registry, folder, file, _target: target })
+        Ok(Stage { source, registry, folder, file, target })
     }
 
     /// A link without any registry.
     fn without_registry() -> Result<Stage> {
         let stage = Stage::new()?;
-        let config = Config::new("orders-dmz", stage.source.end(), stage._target.end(), &[TOPIC]);
+        let config = Config::new("orders-dmz", stage.source.end(), stage.target.end(), &[TOPIC]);
         config.write(stage.folder.path(), "bridge")?;
         Ok(stage)
     }

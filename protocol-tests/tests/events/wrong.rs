@@ -6,6 +6,7 @@ use std::process::Stdio;
 use anyhow::{Result, ensure};
 use kafka_bridge::demo::registry::Fault;
 use libtest_mimic::Trial;
+use protocol_tests::bridge::{Bridge, Config};
 use protocol_tests::command::Finished;
 use protocol_tests::raw::Isolation;
 
@@ -18,6 +19,7 @@ pub(super) fn trials() -> Vec<Trial> {
         trial("events", "each_failure_has_its_exit_code", codes),
         trial("events", "plain_addresses_do", addresses),
         trial("events", "a_full_disk_is_told_and_a_reader_that_leaves_is_not", outputs),
+        trial("events", "no_answer_is_lost_to_a_full_disk", answers),
     ]
 }
 
@@ -127,6 +129,38 @@ fn outputs() -> Result<()> {
         drop(reader);
         let done = run(more, Stdio::from(writer))?;
         ensure!(done.code == 0 && !done.stderr.contains("standard output"), "{more:?}: {done:?}");
+    }
+    Ok(())
+}
+
+fn answers() -> Result<()> {
+    let stage = Stage::without_registry()?;
+    let mut config = Config::new("orders-dmz", stage.source.end(), stage.target.end(), &[TOPIC]);
+    config.delivery = "accept_weak = [\"target_min_insync_replicas\"]\n".to_owned();
+    let file = config.write(stage.folder.path(), "accepted")?;
+    let mut bridge = Bridge::run(&file)?;
+    bridge.process().wait_for_log("all lanes are taken", LIMIT)?;
+    ensure!(bridge.terminate(LIMIT)? == 0, "{}", bridge.log());
+    let (file, order) = (file.to_string_lossy(), schema("order.avsc"));
+    let produce =
+        ["produce", "--topic", TOPIC, "--end", "source", "--schema", &order, "--generate", "--count", "1", "--config"];
+    let commands: [&[&str]; 5] = [
+        &["check", "--config"],
+        &["verify", "--config"],
+        &["positions", "--config"],
+        &["incidents", "--config"],
+        &produce,
+    ];
+    for command in commands {
+        let run =
+            |output: Stdio| Finished::writing_to(stage.folder.path(), &[command, &[&file]].concat(), output, LIMIT);
+        let whole = run(Stdio::null())?;
+        ensure!(whole.code == 0, "{command:?}: {whole:?}");
+        let done = run(Stdio::from(OpenOptions::new().write(true).open("/dev/full")?))?;
+        ensure!(
+            done.code == 1 && done.stderr.contains("kafka-bridge: standard output: No space left"),
+            "{command:?}: {done:?}"
+        );
     }
     Ok(())
 }

@@ -3,12 +3,12 @@
 mod text;
 
 use super::exit::{self, Exit};
+use super::output::answer;
 use crate::bridge::RunError;
 use crate::bridge::check::report::{ConfigProblem, Level, Report, Verdict};
 use crate::bridge::check::{self};
 use crate::cluster::ClusterError;
 use crate::config::Config;
-use std::io::Write;
 use std::path::Path;
 
 pub(super) fn check(file: &Path, json: bool) -> anyhow::Result<Exit> {
@@ -18,7 +18,7 @@ pub(super) fn check(file: &Path, json: bool) -> anyhow::Result<Exit> {
             let verdict = verdict(Exit::Config, "the config is wrong".to_owned());
             let config_errors = ConfigProblem::all(&error);
             let config = file.display().to_string();
-            write_json(&Report { config, verdict, config_errors, ..Report::default() })?;
+            answer(&Report { config, verdict, config_errors, ..Report::default() }, json, text::render)?;
             return Ok(Exit::Config);
         }
         Err(error) => return Err(error.into()),
@@ -28,25 +28,12 @@ pub(super) fn check(file: &Path, json: bool) -> anyhow::Result<Exit> {
     runtime.shutdown_background();
     let (code, text) = judge(&report, refusal.as_ref());
     report.verdict = Verdict { would_run: refusal.is_none(), ..verdict(code, text) };
-    if json {
-        write_json(&report)?;
-    } else {
-        // Who reads may have seen enough, as `head` does.
-        let _ = std::io::stdout().write_all(text::render(&report).as_bytes());
-    }
+    answer(&report, json, text::render)?;
     Ok(code)
 }
 
 fn verdict(code: Exit, text: String) -> Verdict {
     Verdict { exit_code: code as u8, would_run: false, text }
-}
-
-fn write_json(report: &Report) -> anyhow::Result<()> {
-    let mut text = serde_json::to_string_pretty(report)?;
-    text.push('\n');
-    // As above.
-    let _ = std::io::stdout().write_all(text.as_bytes());
-    Ok(())
 }
 
 /// The code, and what a run would do.
