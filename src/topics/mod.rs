@@ -3,4 +3,4 @@
 pub mod plan;
 mod sync;
 
-pub use sync::{Step, TargetTopic, TopicSync};
+pub use sync::{MAX_MESSAGE_BYTES_DEFAULT, Step, TargetTopic, TopicSync};

@@ -29,7 +29,7 @@ const TIMESTAMP_TYPE: &str = "message.timestamp.type";
 /// append time or the producer's.
 const CREATE_TIME: &str = "CreateTime";
 /// Kafka's default, where the broker does not tell (the right DESCRIBE_CONFIGS is missing).
-const MAX_MESSAGE_BYTES_DEFAULT: usize = 1_048_588;
+pub const MAX_MESSAGE_BYTES_DEFAULT: usize = 1_048_588;
 const TOPIC_ALREADY_EXISTS: i16 = 36;
 const INVALID_PARTITIONS: i16 = 37;
 const INVALID_CONFIG: i16 = 40;

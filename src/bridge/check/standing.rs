@@ -14,10 +14,12 @@ use crate::bridge::{RunError, topics_of};
 use crate::clock;
 use crate::cluster::{At, Metadata, Use};
 use crate::config::{Config, LogAppendTime, OnRegistryDown, OnUnknownSchema};
+use crate::dead_letters;
 use crate::ledger::{History, Position, PositionKey};
 use crate::reader::{ReadError, read_committed};
 use crate::schemas::{SchemaVerdict, TopicCheck};
 use crate::source;
+use crate::topics::MAX_MESSAGE_BYTES_DEFAULT;
 use crate::topics::plan::{Plan, TopicRules, lane};
 use crate::types::TopicPartition;
 use std::collections::BTreeMap;
@@ -26,8 +28,6 @@ use std::time::Duration;
 
 /// Whoever asks wants to know what stands still, and not to wait for a registry.
 const REGISTRY_PATIENCE: Duration = Duration::from_secs(10);
-/// Kafka's default, where the target's own is not told.
-const MAX_MESSAGE_BYTES: usize = 1_048_588;
 
 /// One partition that stands still.
 #[derive(Clone, Debug)]
@@ -60,9 +60,7 @@ pub async fn standing(
     let entries: Vec<_> = plan.entries.values().cloned().collect();
     let offsets = Known::ask(ends, &entries, source, target).await;
     let mut found = Vec::new();
-    let letters = TopicPartition::new(config.dead_letter_topic().as_str(), 0);
-    let letters =
-        DeadLetterBox { max_message_bytes: max_message_bytes(ends, &letters.topic).await, partition: letters };
+    let letters = dead_letters(config, ends, target).await;
     let mut asked = Asked { letters, known: KnownSchemas::default(), is_silent: false };
     for entry in &entries {
         let limit = max_message_bytes(ends, &entry.target).await;
@@ -102,10 +100,24 @@ pub async fn standing(
     Ok(found)
 }
 
+/// Any partition of the topic: all take the same. None: nothing is checked.
+async fn dead_letters(config: &Config, ends: &Ends, target: &Metadata) -> Option<DeadLetterBox> {
+    if ends.checks.is_empty() {
+        return None;
+    }
+    let partition = TopicPartition::new(config.dead_letter_topic().as_str(), 0);
+    let max_message_bytes = match target.topics.contains_key(&partition.topic) {
+        true => max_message_bytes(ends, &partition.topic).await,
+        // As the next start makes it.
+        false => dead_letters::MAX_MESSAGE_BYTES,
+    };
+    Some(DeadLetterBox { partition, max_message_bytes })
+}
+
 async fn max_message_bytes(ends: &Ends, topic: &str) -> usize {
     let told = ends.target.topic_configs(topic).await.ok();
     let told = told.and_then(|it| it.get("max.message.bytes")?.parse().ok());
-    told.unwrap_or(MAX_MESSAGE_BYTES)
+    told.unwrap_or(MAX_MESSAGE_BYTES_DEFAULT)
 }
 
 async fn next_offset(ends: &Ends, source: &Metadata, incident: &Incident) -> Option<i64> {
@@ -179,8 +191,7 @@ async fn probe(
 
 /// What the registries have said, for all partitions together.
 struct Asked {
-    /// Any partition of it: all take the same.
-    letters: DeadLetterBox,
+    letters: Option<DeadLetterBox>,
     known: KnownSchemas,
     /// One has not answered in time: nobody waits for it once more.
     is_silent: bool,
@@ -203,7 +214,7 @@ impl Asked {
             let error = prepare_screened(batches.to_vec(), rules, Some(&mut screening)).err();
             let (needs, objection) = (std::mem::take(&mut screening.needs), screening.objection.take());
             if needs.is_empty() {
-                let error = error.or_else(|| screening.letters(Some(&self.letters)).err());
+                let error = error.or_else(|| screening.letters(self.letters.as_ref()).err());
                 return objection.map(IncidentKind::Invalid).or(error.map(IncidentKind::Batch));
             }
             for key in needs {
