@@ -29,12 +29,11 @@ pub(super) const LINK: &str = "checked";
 pub(super) const TOPIC: &str = "events";
 pub(super) const DEAD_LETTERS: &str = "checked.dead-letters";
 const PARTITIONS: i32 = 3;
-const BATCHES: i64 = 8;
 /// Uncompressed a batch is too large to be merged with its neighbours.
 const BATCH_RECORDS: i64 = 600;
 const UNCOMPRESSED: i32 = 0;
-/// One in so many batches has poison in it; the others have to pass as they came.
-const POISONED_BATCHES: i64 = 4;
+/// Of each partition, written at a time. The second has poison in it; the others have to pass as they came.
+const ROUND_BATCHES: i64 = 2;
 
 pub(super) fn trials() -> Vec<Trial> {
     vec![
@@ -103,17 +102,20 @@ pub(super) fn config(ends: (End, End), schemas: &Schemas, lines: &str) -> Config
     config
 }
 
-/// Writes the events of all partitions; gives what is poison.
-fn write(client: &mut RawClient, id: i32) -> Result<Poisoned> {
-    let mut poisoned = Poisoned::new();
+fn is_poisoned(batch: i64) -> bool {
+    batch % ROUND_BATCHES == 1
+}
+
+/// Writes the events of a round to all partitions, and adds what is poison.
+fn write(client: &mut RawClient, id: i32, round: i64, poisoned: &mut Poisoned) -> Result<()> {
     for partition in 0..PARTITIONS {
         let codec = Codec::ALL[if partition == UNCOMPRESSED { 0 } else { 1 + partition as usize }];
-        for batch in 0..BATCHES {
+        for batch in round * ROUND_BATCHES..(round + 1) * ROUND_BATCHES {
             let mut records = Vec::new();
             let first = batch * BATCH_RECORDS;
             for number in first..first + BATCH_RECORDS {
                 let kind = &POISON[(number as usize / 3) % POISON.len()];
-                let is_poison = batch % POISONED_BATCHES == 1 && number % 3 == 0;
+                let is_poison = is_poisoned(batch) && number % 3 == 0;
                 if is_poison {
                     poisoned.insert((TOPIC.to_owned(), partition, number), kind.1);
                 }
@@ -125,48 +127,56 @@ fn write(client: &mut RawClient, id: i32) -> Result<Poisoned> {
             client.write(TOPIC, partition, codec, records)?;
         }
     }
-    Ok(poisoned)
+    Ok(())
 }
 
-fn poison(clients: (RawClient, RawClient), ends: (End, End), folder: &Path, kills: usize) -> Result<()> {
+/// Each kill comes when the bridge has filed dead letters and more are on their way to it, so that it always comes between two
+/// transactions that have some, or within one.
+fn poison(clients: (RawClient, RawClient), ends: (End, End), folder: &Path, kills: i64) -> Result<()> {
     let (mut source, mut target) = clients;
     let schemas = Schemas::start()?;
     let id = schemas.register("events-value", SCHEMA)?;
     source.create_topic(TOPIC, PARTITIONS, 1, &[("retention.ms", "-1")])?;
     let mut config = config(ends, &schemas, RULES);
-    // Many transactions, so that a kill comes between two of them.
     config.delivery += "transaction_bytes_max = 65536\n";
     let config = config.write(folder, "bridge")?;
-    let poisoned = write(&mut source, id)?;
-    let kinds: BTreeSet<_> = poisoned.values().collect();
-    ensure!(kinds.len() == POISON.len(), "not all kinds of poison were written: {kinds:?}");
+    let mut poisoned = Poisoned::new();
     // Committed ones: markers of what a kill left open would be no progress.
     let filed = |target: &mut RawClient| letters(target, DEAD_LETTERS).map_or(0, |it| it.len());
-    let (mut struck, mut now) = (0, 0);
-    for _ in 0..kills {
-        let before = now;
+    let (mut before, mut within) = (0, 0);
+    for kill in 0..kills {
         let mut bridge = Bridge::run(&config)?;
+        write(&mut source, id, 2 * kill, &mut poisoned)?;
         let start = Instant::now();
-        // Once all are filed, it is killed while it starts.
-        while before < poisoned.len() && filed(&mut target) <= before && start.elapsed() < LIMIT {
+        while filed(&mut target) <= before {
+            ensure!(start.elapsed() < LIMIT, "nothing is filed:\n{}", bridge.log());
             std::thread::sleep(Duration::from_millis(5));
         }
+        write(&mut source, id, 2 * kill + 1, &mut poisoned)?;
+        // Another moment each time.
+        std::thread::sleep(Duration::from_millis(7 * kill.unsigned_abs()));
         bridge.kill();
-        now = filed(&mut target);
-        struck += usize::from(before < now);
+        before = filed(&mut target);
+        within += usize::from(before < poisoned.len());
     }
-    ensure!(struck > 0, "none of {kills} kills came upon a bridge that had just filed dead letters");
+    println!("{within} of {kills} kills left dead letters to be filed");
+    ensure!(within > 0, "none of {kills} kills came between two transactions with dead letters");
+    // After each kill comes more, after the last one this.
+    write(&mut source, id, 2 * kills, &mut poisoned)?;
+    let kinds: BTreeSet<_> = poisoned.values().collect();
+    ensure!(kinds.len() == POISON.len(), "not all kinds of poison were written: {kinds:?}");
     let mut bridge = Bridge::run(&config)?;
     until_judged((&mut source, &mut target), &[TOPIC], DEAD_LETTERS, &poisoned, LIMIT).with_context(|| bridge.log())?;
     ensure!(bridge.terminate(LIMIT)? == 0, "the bridge did not end well:\n{}", bridge.log());
     target.no_transaction_hangs(&[TOPIC.to_owned(), DEAD_LETTERS.to_owned()])?;
-    let whole = i64::from(PARTITIONS) * BATCHES * BATCH_RECORDS;
+    let batches = (2 * kills + 1) * ROUND_BATCHES;
+    let whole = i64::from(PARTITIONS) * batches * BATCH_RECORDS;
     is_clean(&config, &[], whole as usize - poisoned.len(), poisoned.len())?;
-    passed_as_they_came(&mut source, &mut target)
+    passed_as_they_came(&mut source, &mut target, batches)
 }
 
 /// The body of each batch without poison is at the target byte for byte, and of no other.
-fn passed_as_they_came(source: &mut RawClient, target: &mut RawClient) -> Result<()> {
+fn passed_as_they_came(source: &mut RawClient, target: &mut RawClient, batches: i64) -> Result<()> {
     let bodies = |client: &mut RawClient| -> Result<Vec<u64>> {
         let records = client.read(TOPIC, UNCOMPRESSED, Isolation::ReadCommitted)?;
         let mut bodies: Vec<u64> = records.iter().map(|it| it.body_hash).collect();
@@ -175,7 +185,7 @@ fn passed_as_they_came(source: &mut RawClient, target: &mut RawClient) -> Result
     };
     let at_target: BTreeSet<_> = bodies(target)?.into_iter().collect();
     let passed: Vec<bool> = bodies(source)?.iter().map(|it| at_target.contains(it)).collect();
-    let expected: Vec<bool> = (0..BATCHES).map(|batch| batch % POISONED_BATCHES != 1).collect();
+    let expected: Vec<bool> = (0..batches).map(|batch| !is_poisoned(batch)).collect();
     ensure!(passed == expected, "which batches passed untouched: {passed:?}, and not {expected:?}");
     Ok(())
 }
