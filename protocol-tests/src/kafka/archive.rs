@@ -1,5 +1,6 @@
 //! Class archives of the JVM: a broker starts in half the processor time where its classes need not be parsed and verified anew.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -10,8 +11,8 @@ use super::{KafkaCluster, Mode, Spec};
 use crate::jars;
 use crate::raw::{Codec, Isolation, NewRecord};
 
-/// One recording at a time; who comes meanwhile waits for it instead of recording too.
-static RECORDING: Mutex<()> = Mutex::new(());
+/// Those that could not be recorded. One recording at a time; who comes meanwhile waits for it instead of recording too.
+static FAILED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
 /// Where the brokers of a cluster have their classes from.
 pub(super) enum Classes {
@@ -41,12 +42,14 @@ impl Classes {
 
 /// The archive of a release in a mode, recorded at its first use; none where it cannot be had: a broker starts without it too.
 pub(super) fn of(version: &str, mode: Mode) -> Option<PathBuf> {
-    let _alone = RECORDING.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut failed = FAILED.lock().unwrap_or_else(PoisonError::into_inner);
     let path = PathBuf::from(format!("{}-{mode:?}.jsa", jars::cached(version)?.display()));
     if !path.exists()
+        && !failed.contains(&path)
         && let Err(error) = record(version, mode, &path)
     {
         eprintln!("no class archive of Kafka {version}: {error:#}");
+        failed.insert(path.clone());
     }
     path.exists().then_some(path)
 }
