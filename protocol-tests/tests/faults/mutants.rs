@@ -31,6 +31,9 @@ pub(super) fn trials() -> Vec<Registered> {
             };
             ensure!(has_switch(planted_binary()?)?, "the switch is not found where it must be");
             ensure!(!has_switch(binary()?)?, "the shipped binary has the switch");
+            // And in a release there is nothing to switch on, as long as its profile leaves debug assertions off.
+            let profiles = include_str!("../../../Cargo.toml");
+            ensure!(!profiles.contains("debug-assertions"), "a profile says something of debug assertions");
             Ok(())
         }),
         real("faults", "kafka_4_4_0_mutants_are_caught", &["4.4.0"], || mutants(Spec::kraft("4.4.0"))),
