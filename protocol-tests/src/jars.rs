@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -11,11 +12,13 @@ const SCALA: &str = "2.13";
 
 /// Whether real-Kafka trials with these versions can run here, and if not, what is missing.
 pub fn available(versions: &[&str]) -> Result<(), String> {
-    if !runs("java", "-version") {
+    static JAVA: LazyLock<bool> = LazyLock::new(|| runs("java", "-version"));
+    static MAVEN: LazyLock<bool> = LazyLock::new(|| runs("mvn", "-version"));
+    if !*JAVA {
         return Err("java is not installed; Kafka's brokers need Java 17".to_owned());
     }
     let missing: Vec<&str> = versions.iter().copied().filter(|version| present(version).is_none()).collect();
-    if missing.is_empty() || runs("mvn", "-version") {
+    if missing.is_empty() || *MAVEN {
         return Ok(());
     }
     Err(format!(

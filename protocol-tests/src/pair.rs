@@ -101,15 +101,15 @@ pub fn until_none(limit: Duration, mut find: impl FnMut() -> Result<Vec<Differen
     }
 }
 
-/// At the same time: a broker's start waits more than it works.
-fn both<A: Send, B: Send>(
+/// At the same time: a broker's start, as that of another JVM, waits more than it works.
+pub fn both<A: Send, B: Send>(
     one: impl FnOnce() -> Result<A> + Send,
     other: impl FnOnce() -> Result<B> + Send,
 ) -> Result<(A, B)> {
     thread::scope(|scope| {
         let other = scope.spawn(other);
         let one = one();
-        let other = other.join().map_err(|_| anyhow!("starting a cluster panicked"))?;
+        let other = other.join().map_err(|_| anyhow!("one of two panicked"))?;
         Ok((one?, other?))
     })
 }

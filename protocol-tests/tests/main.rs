@@ -3,6 +3,7 @@
 //! An ordinary test harness would answer that filter with "0 passed" and success, because a Rust test's name cannot hold a hyphen.
 
 mod bad_input;
+mod chaos;
 mod check;
 mod conformance;
 mod copy;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
     arguments.test_threads.get_or_insert(THREADS);
     let mut trials = harness::trials();
     trials.extend(bad_input::trials());
+    trials.extend(chaos::trials());
     trials.extend(check::trials());
     trials.extend(conformance::trials());
     trials.extend(copy::trials());

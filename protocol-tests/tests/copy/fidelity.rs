@@ -7,8 +7,8 @@ use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use protocol_tests::compare::{self, Timestamps};
 use protocol_tests::java::Tools;
-use protocol_tests::kafka::Spec;
-use protocol_tests::pair::{Pair, until_none};
+use protocol_tests::kafka::{KafkaCluster, Spec};
+use protocol_tests::pair::{Pair, both, until_none};
 use protocol_tests::raw::{Isolation, RawClient, ReadBatch, Rec};
 use protocol_tests::workload::{Workload, compacted, coverage};
 
@@ -90,9 +90,8 @@ fn copies(source: Spec, target: Spec, tools: Option<(&str, &str)>) -> Result<()>
     a_second_start_writes_nothing(&pair, &mut at_target, &written.topics)?;
     create_times_pass(&pair, &mut at_source, &mut at_target)?;
     if let Some((_, version)) = tools {
-        let tools = Tools::new(version)?;
         for topic in [JAVA, "data-gzip"] {
-            read_by_java(&tools, &pair, &mut at_target, topic)?;
+            read_by_java(version, &pair, &mut at_target, topic)?;
         }
     }
     Ok(())
@@ -198,9 +197,12 @@ fn write_by_java(tools: &Tools, pair: &Pair, at_source: &mut RawClient) -> Resul
 }
 
 /// Java's consumer must see at the target what it sees at the source.
-fn read_by_java(tools: &Tools, pair: &Pair, at_target: &mut RawClient, topic: &str) -> Result<()> {
-    let ours = tools.console_consume(&pair.source.plaintext_bootstrap().join(","), topic, 0)?;
-    let theirs = tools.console_consume(&pair.target.plaintext_bootstrap().join(","), topic, 0)?;
+fn read_by_java(version: &str, pair: &Pair, at_target: &mut RawClient, topic: &str) -> Result<()> {
+    let read = |cluster: &KafkaCluster| {
+        let bootstrap = cluster.plaintext_bootstrap().join(",");
+        Tools::new(version).and_then(|tools| tools.console_consume(&bootstrap, topic, 0))
+    };
+    let (ours, theirs) = both(|| read(&pair.source), || read(&pair.target))?;
     let records = at_target.read(topic, 0, Isolation::ReadCommitted)?.len();
     ensure!(theirs.matches("CreateTime:").count() == records, "Java's consumer does not see {records} records");
     ensure!(ours == theirs, "Java's consumer sees {topic}-0 and its copy as different");

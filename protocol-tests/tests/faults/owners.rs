@@ -18,15 +18,17 @@ const ATTEMPTS: usize = 50;
 
 pub(super) fn trials() -> Vec<Registered> {
     vec![
-        real("faults", "kafka_4_4_0_owners", &["4.4.0"], || owners("")),
-        real("faults", "kafka_4_4_0_owners_on_v1", &["4.4.0"], || owners("transaction_protocol = \"v1\"")),
+        real("faults", "kafka_4_4_0_owners", &["4.4.0"], || owners(2)),
+        real("faults", "kafka_4_4_0_owners_on_v1", &["4.4.0"], || owners(1)),
     ]
 }
 
-fn owners(delivery: &str) -> Result<()> {
-    let pair = Pair::start(Spec::kraft("4.4.0"), target(Spec::kraft("4.4.0")))?;
-    let mut trial = Trial::new(pair, "owners", delivery)?;
+/// At a target that has finalized this `transaction.version`.
+fn owners(transaction_version: u8) -> Result<()> {
+    let to = Spec::kraft("4.4.0").transaction_version(transaction_version);
+    let mut trial = Trial::new(Pair::start(Spec::kraft("4.4.0"), target(to))?, "owners", "")?;
     let mut bridge = trial.bridge()?;
+    bridge.process().wait_for_log(&format!("transaction protocol v{transaction_version}"), LIMIT)?;
     for round in 0..rounds(PAUSES) {
         bridge = paused(&mut trial, bridge).with_context(|| format!("paused, round {round}"))?;
     }

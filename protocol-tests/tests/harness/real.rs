@@ -23,18 +23,6 @@ pub(super) fn trials() -> Vec<Trial> {
         real("harness", "kafka_4_4_0_kraft_takes_the_workload", &[NEW], || {
             takes_the_workload(Spec::kraft(NEW).with_tls(), 2)
         }),
-        real("harness", "kafka_3_6_2_kraft_takes_the_workload", &["3.6.2"], || {
-            takes_the_workload(Spec::kraft("3.6.2"), 0)
-        }),
-        real("harness", "kafka_4_3_1_kraft_takes_the_workload", &["4.3.1"], || {
-            takes_the_workload(Spec::kraft("4.3.1"), 2)
-        }),
-        real("harness", "kafka_4_4_0_with_transaction_version_1", &[NEW], || {
-            let cluster = KafkaCluster::start(Spec::kraft(NEW).transaction_version(1))?;
-            let version = cluster.client().transaction_version()?;
-            ensure!(version == 1, "transaction.version is {version}");
-            Ok(())
-        }),
         real("harness", "kafka_4_4_0_three_nodes_survive_a_kill", &[NEW], || {
             survives_a_kill(Spec::kraft(NEW).nodes(3))
         }),

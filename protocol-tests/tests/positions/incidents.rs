@@ -1,8 +1,10 @@
 //! A gap that an operator accepts: beside a bridge that runs, and while none does.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use kafka_bridge::broker::{Fault, Rule};
+use kafka_protocol::ResponseError;
 use libtest_mimic::Trial;
 use protocol_tests::bridge::Bridge;
 use protocol_tests::kafka::Spec;
@@ -23,6 +25,7 @@ pub(super) fn trials() -> Vec<Trial> {
             accepts(&mut stage.source.client(), &mut stage.target.client(), &file)
         }),
         trial("positions", "a_ledger_that_stays_open_is_told_of", stays_open),
+        trial("positions", "a_decision_that_cannot_be_written_is_none", cannot_be_written),
         real("positions", "kafka_4_4_0_to_3_9_2_an_accepted_gap_is_gone_past", &["4.4.0", "3.9.2"], || {
             let pair = Pair::start(Spec::kraft("4.4.0"), Spec::kraft("3.9.2"))?;
             let file = pair.config(LINK, &[TOPIC]).write(pair.folder(), "bridge")?;
@@ -45,9 +48,8 @@ fn read(client: &mut RawClient, partition: i32) -> Result<Vec<Option<Vec<u8>>>> 
     Ok(client.read(TOPIC, partition, Isolation::ReadCommitted)?.into_iter().map(|it| it.value).collect())
 }
 
-/// Somebody else's transaction in the ledger: no end of waiting, and nothing decided.
-fn stays_open() -> Result<()> {
-    let stage = Stage::new()?;
+/// 20 records are copied, 20 to 24 are gone before anybody has read them; no bridge runs.
+fn with_a_gap(stage: &Stage) -> Result<PathBuf> {
     let (mut source, mut target) = (stage.source.client(), stage.target.client());
     let file = stage.config(&[TOPIC]).write(stage.folder.path(), "bridge")?;
     source.create_topic(TOPIC, 1, 1, &[("retention.ms", "-1")])?;
@@ -57,6 +59,47 @@ fn stays_open() -> Result<()> {
     ensure!(bridge.terminate(LIMIT)? == 0, "{}", bridge.log());
     write(&mut source, 0, 10)?;
     source.delete_records(TOPIC, 0, 25)?;
+    Ok(file)
+}
+
+/// A right that is missing, then a target that is gone: each has its code, and decides nothing.
+fn cannot_be_written() -> Result<()> {
+    const INIT_PRODUCER_ID: i16 = 22;
+    const PRODUCE: i16 = 0;
+    let stage = Stage::new()?;
+    let file = with_a_gap(&stage)?;
+    let accept = ["accept", "retention:orders-0:20", "--reason", REASON];
+    for (api, error) in [
+        (INIT_PRODUCER_ID, ResponseError::TransactionalIdAuthorizationFailed),
+        (PRODUCE, ResponseError::TopicAuthorizationFailed),
+    ] {
+        let refusal = Rule::new(api, Fault::Refuse(error)).times(u64::MAX);
+        let rule = stage.target.with(|cluster, _| cluster.add_rule(refusal));
+        let refused = command("incidents", &file, &accept, 77)?;
+        ensure!(refused.as_str().is_some_and(|it| it.contains("AuthorizationFailed")), "{refused:#}");
+        let struck = stage.target.with(|cluster, _| {
+            cluster.end_rule(rule);
+            cluster.struck(rule)
+        });
+        ensure!(struck > 0, "API {api} was not refused");
+        let found = command("incidents", &file, &[], 1)?;
+        ensure!(found["decisions"].as_array().is_some_and(Vec::is_empty), "{found:#}");
+    }
+    let accepted = command("incidents", &file, &accept, 0)?;
+    ensure!(accepted["from_offset"] == 20 && accepted["next_offset"] == 25, "{accepted:#}");
+
+    let Stage { source: _source, target, folder: _folder } = stage;
+    drop(target);
+    let refused = command("incidents", &file, &accept, 69)?;
+    ensure!(refused.as_str().is_some_and(|it| it.contains("target")), "{refused:#}");
+    Ok(())
+}
+
+/// Somebody else's transaction in the ledger: no end of waiting, and nothing decided.
+fn stays_open() -> Result<()> {
+    let stage = Stage::new()?;
+    let file = with_a_gap(&stage)?;
+    let mut target = stage.target.client();
     let ledger = protocol_tests::ledger::topic(LINK);
     let mut other = target.producer(Some("somebody"))?;
     for lane in 0..target.partition_count(&ledger)? {
