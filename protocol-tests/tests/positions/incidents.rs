@@ -62,7 +62,7 @@ fn with_a_gap(stage: &Stage) -> Result<PathBuf> {
     Ok(file)
 }
 
-/// A right that is missing, then a target that is gone: each has its code, and decides nothing.
+/// A right that is missing, a target that is gone: each has its code, and decides nothing.
 fn cannot_be_written() -> Result<()> {
     const INIT_PRODUCER_ID: i16 = 22;
     const PRODUCE: i16 = 0;
@@ -85,13 +85,14 @@ fn cannot_be_written() -> Result<()> {
         let found = command("incidents", &file, &[], 1)?;
         ensure!(found["decisions"].as_array().is_some_and(Vec::is_empty), "{found:#}");
     }
+    let mut gone = stage.config(&[TOPIC]);
+    // Nobody listens there.
+    gone.target.bootstrap = vec!["localhost:1".to_owned()];
+    let refused = command("incidents", &gone.write(stage.folder.path(), "gone")?, &accept, 69)?;
+    ensure!(refused.as_str().is_some_and(|it| it.contains("target")), "{refused:#}");
+
     let accepted = command("incidents", &file, &accept, 0)?;
     ensure!(accepted["from_offset"] == 20 && accepted["next_offset"] == 25, "{accepted:#}");
-
-    let Stage { source: _source, target, folder: _folder } = stage;
-    drop(target);
-    let refused = command("incidents", &file, &accept, 69)?;
-    ensure!(refused.as_str().is_some_and(|it| it.contains("target")), "{refused:#}");
     Ok(())
 }
 
