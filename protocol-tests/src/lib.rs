@@ -15,6 +15,7 @@ pub mod java;
 pub mod kafka;
 pub mod ledger;
 pub mod load;
+pub mod orders;
 pub mod pair;
 pub mod pki;
 pub mod places;

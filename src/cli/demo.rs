@@ -12,7 +12,7 @@ pub(super) struct DemoArguments {
     /// Ends by itself after so many records; else it runs until Ctrl-C.
     #[arg(long, value_name = "N")]
     records: Option<u64>,
-    /// Kills nodes and the bridge, cuts connections and loses answers while it runs.
+    /// Kills nodes and the bridge, cuts connections, loses answers and takes the registry down while it runs.
     #[arg(long)]
     chaos: bool,
     /// Repeats what is produced and what goes wrong; the default is a new one, told in the verdict.

@@ -1,5 +1,6 @@
-//! Breaks things while the demo runs, from a seed: nodes, leaders, connections, answers, and the bridge itself.
+//! Breaks things while the demo runs, from a seed: nodes, leaders, connections, answers, the registry, and the bridge itself.
 
+use super::registry::{self, RegistryServer};
 use super::zone::{NODES, Zone};
 use crate::broker::{Fault, Loss, Rule, RuleId};
 use crate::types::NodeId;
@@ -14,6 +15,11 @@ const FETCH: i16 = 1;
 const PRODUCE: i16 = 0;
 const END_TXN: i16 = 26;
 const TXN_OFFSET_COMMIT: i16 = 28;
+/// A bridge that has something to check asks sooner; one that has nothing must not hold the demo up.
+const REGISTRY_ASKED_WITHIN: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(20);
+/// Within the bridge's patience with one request.
+const REGISTRY_DELAY: Duration = Duration::from_millis(700);
 /// As many connections as a bridge has to one zone, more or less.
 const CUT_REQUESTS: u64 = 40;
 
@@ -35,6 +41,7 @@ impl Faults {
 
 pub(super) struct Chaos {
     pub(super) zones: [Arc<Zone>; 2],
+    pub(super) registry: Arc<RegistryServer>,
     pub(super) topics: Vec<(&'static str, usize)>,
     pub(super) kill_bridge: Arc<Notify>,
     pub(super) faults: Faults,
@@ -45,6 +52,8 @@ impl Chaos {
     /// Until `stop`; then everything is whole again.
     pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) {
         let mut rules = Vec::new();
+        // First of all, for later every schema may be known.
+        self.trouble_registry().await;
         loop {
             let pause = Duration::from_millis(self.random.u64(150..900));
             tokio::select! {
@@ -52,7 +61,7 @@ impl Chaos {
                 _ = stop.wait_for(|it| *it) => break,
             }
             let zone = self.random.usize(..2);
-            match self.random.u8(..12) {
+            match self.random.u8(..14) {
                 0..=2 => self.kill_node(zone).await,
                 3..=5 => self.move_leader(zone),
                 6..=7 => {
@@ -69,10 +78,8 @@ impl Chaos {
                     let lost = Rule::new(api, Fault::LoseAnswer(Loss::Close)).client_id(BRIDGE_CLIENT_ID);
                     rules.push((zone, what, self.rule(zone, lost)));
                 }
-                _ => {
-                    self.kill_bridge.notify_one();
-                    self.faults.happened("bridges killed", 1);
-                }
+                11..=12 => self.trouble_registry().await,
+                _ => self.kill_bridge(),
             }
             self.count(&mut rules);
         }
@@ -98,6 +105,33 @@ impl Chaos {
             self.faults.happened(what, struck);
             struck == 0
         });
+    }
+
+    fn kill_bridge(&self) {
+        self.kill_bridge.notify_one();
+        self.faults.happened("bridges killed", 1);
+    }
+
+    /// A bridge asks for a schema once, so it is killed as well: the next one knows none, and what it has to check must wait.
+    async fn trouble_registry(&mut self) {
+        let (fault, what) = if self.random.bool() {
+            (registry::Fault::Down, "registry requests refused")
+        } else {
+            (registry::Fault::Slow(REGISTRY_DELAY), "registry answers delayed")
+        };
+        let (before, down) = (self.registry.struck(), Duration::from_millis(self.random.u64(300..2_000)));
+        self.registry.fail("", fault);
+        self.kill_bridge();
+        // The next bridge needs a moment to begin, and asks only where there is something to check.
+        let asked = async {
+            while self.registry.struck() == before {
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        let _ = tokio::time::timeout(REGISTRY_ASKED_WITHIN, asked).await;
+        tokio::time::sleep(down).await;
+        self.registry.mend();
+        self.faults.happened(what, self.registry.struck() - before);
     }
 
     async fn kill_node(&mut self, zone: usize) {

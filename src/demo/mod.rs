@@ -1,28 +1,35 @@
-//! The whole product in one process: two in-process demo clusters behind mutual TLS, a producer, the bridge, and a checking
-//! consumer of both ends, with or without faults. Ends with a verdict.
+//! The whole product in one process: two in-process demo clusters and a schema registry behind mutual TLS, a producer of whose
+//! events some are none, the bridge, and a checking consumer of both ends and of the dead letters, with or without faults. Ends
+//! with a verdict.
 
 mod chaos;
 mod checker;
 mod events;
+mod letters;
 mod pki;
 mod producer;
 pub mod registry;
 mod screen;
+mod verdict;
 mod watch;
 mod zone;
 
+use crate::avro::SchemaError;
 use crate::batch::Compression;
 use crate::bridge::{self, Ends, RunError, Summary, Watcher};
 use crate::broker::Settings;
 use crate::cluster::ClusterError;
 use crate::config::{Config, ConfigError};
+use crate::positions::PositionsError;
+use crate::produce::{self, RegisterError};
 use crate::types::TopicPartition;
+use crate::undelivered::UndeliveredError;
 use chaos::{BRIDGE_CLIENT_ID, Chaos, Faults};
-use checker::Counts;
+use events::Maker;
+use letters::Letters;
 use producer::{Producer, Quota};
+use registry::RegistryServer;
 use screen::{Screen, View};
-use std::collections::BTreeMap;
-use std::fmt;
 use std::future::Future;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,10 +37,13 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch as channel};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+pub use verdict::Verdict;
 use watch::Watch;
 use zone::Zone;
 
 const PARTITIONS: usize = 3;
+/// The dead letters' topic has a partition for each.
+const LANES: i32 = 8;
 /// One topic for each codec.
 const TOPICS: [(&str, Compression); 5] = [
     ("orders", Compression::Lz4),
@@ -77,44 +87,14 @@ pub enum DemoError {
     Run(#[from] RunError),
     #[error(transparent)]
     Cluster(#[from] ClusterError),
-}
-
-/// What came of it.
-#[derive(Clone, Debug)]
-pub struct Verdict {
-    counts: Counts,
-    faults: BTreeMap<&'static str, u64>,
-    transactions: u64,
-    aborted: u64,
-    failures: Vec<String>,
-    seed: u64,
-    elapsed: Duration,
-}
-
-impl Verdict {
-    pub fn is_clean(&self) -> bool {
-        self.counts.is_clean() && self.counts.copied > 0 && self.failures.is_empty()
-    }
-}
-
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Counts { produced, copied, lost, doubled, reordered, altered, phantom } = self.counts;
-        let seconds = self.elapsed.as_secs_f64();
-        writeln!(f, "verdict after {seconds:.1} s, seed {}:", self.seed)?;
-        writeln!(
-            f,
-            "  produced {produced}  copied {copied}  lost {lost}  doubled {doubled}  reordered {reordered}  altered {altered}  phantom {phantom}"
-        )?;
-        writeln!(f, "  transactions {} ({} aborted and copied again)", self.transactions, self.aborted)?;
-        for (what, times) in &self.faults {
-            writeln!(f, "  survived: {times} {what}")?;
-        }
-        for failure in &self.failures {
-            writeln!(f, "  the bridge failed: {failure}")?;
-        }
-        write!(f, "  {}", if self.is_clean() { "clean: each record exactly once, in order" } else { "NOT CLEAN" })
-    }
+    #[error("the demo's schemas: {0}")]
+    Register(#[from] RegisterError),
+    #[error("the demo's schemas: {0}")]
+    Schema(#[from] SchemaError),
+    #[error(transparent)]
+    Positions(#[from] PositionsError),
+    #[error(transparent)]
+    Undelivered(#[from] UndeliveredError),
 }
 
 /// What the bridge did, over all its lives.
@@ -164,26 +144,31 @@ impl Watcher for Lives {
 pub async fn run(options: &Options, folder: &Path, stop: impl Future<Output = ()>) -> Result<Verdict, DemoError> {
     let began = Instant::now();
     let (source, target) = zones(options.seed, folder).await?;
-    let config = config(folder, "bridge.toml", BRIDGE_CLIENT_ID, &source, &target)?;
-    let ends = Ends::new(&self::config(folder, "demo.toml", "demo", &source, &target)?)?;
+    let registry = Arc::new(source.registry().await?);
+    let config = |file, client_id| self::config(&folder.join(file), client_id, &source, &target, &registry);
+    let (config, our_config) = (config("bridge.toml", BRIDGE_CLIENT_ID)?, config("demo.toml", "demo")?);
+    let ends = Ends::new(&our_config)?;
     create_topics(&source);
     ends.connect().await?;
+    let producers = producers(options.seed, &ends).await?;
 
     let (lives, kill_bridge, faults) = (Lives::default(), Arc::new(Notify::new()), Faults::default());
     let (stop_producing, producing) = channel::channel(false);
     let (stop_chaos, chaos_stopped) = channel::channel(false);
     let (stop_bridge, bridge_stopped) = channel::channel(false);
     let mut bridge = tokio::spawn(keep_alive(config, lives.clone(), Arc::clone(&kill_bridge), bridge_stopped));
-    let partitions =
-        TOPICS.iter().flat_map(|(topic, _)| (0..PARTITIONS as i32).map(|it| TopicPartition::new(*topic, it)));
-    let watch = Watch::start(&ends.source, &ends.target, partitions.collect());
-    let producers = produce(options, &ends, &producing);
+    let of_topic = |topic: &str, count| (0..count).map(|it| TopicPartition::new(topic, it)).collect::<Vec<_>>();
+    let partitions = TOPICS.iter().flat_map(|(topic, _)| of_topic(topic, PARTITIONS as i32));
+    let dead_letters = of_topic(&our_config.dead_letter_topic(), LANES);
+    let watch = Watch::start(&ends.source, &ends.target, partitions.collect(), dead_letters);
+    let producers = produce(options, producers, &producing);
     let mut chaos = JoinSet::new();
     if options.chaos {
         let zones = [Arc::clone(&source), Arc::clone(&target)];
         let random = fastrand::Rng::with_seed(options.seed);
         let topics = TOPICS.map(|(topic, _)| (topic, PARTITIONS)).to_vec();
-        let made = Chaos { zones, topics, kill_bridge, faults: faults.clone(), random };
+        let registry = Arc::clone(&registry);
+        let made = Chaos { zones, registry, topics, kill_bridge, faults: faults.clone(), random };
         chaos.spawn(made.run(chaos_stopped));
     }
     let mut screen = Screen::new();
@@ -222,11 +207,13 @@ pub async fn run(options: &Options, folder: &Path, stop: impl Future<Output = ()
         () = work => {}
     }
     screen.show(&view(began, &watch, &lives, &faults));
+    let letters = Letters::read(&our_config).await.map_err(|error| error.to_string());
     let life = lives.with();
     let (transactions, aborted) = life.transactions();
     let failures = life.failures.clone();
     Ok(Verdict {
-        counts: watch.finish(),
+        partitions: watch.finish(),
+        letters,
         faults: faults.all(),
         transactions,
         aborted,
@@ -262,15 +249,27 @@ async fn zones(seed: u64, folder: &Path) -> Result<(Arc<Zone>, Arc<Zone>), DemoE
     Ok((Arc::new(source), Arc::new(target)))
 }
 
-fn config(folder: &Path, file: &str, client_id: &str, source: &Zone, target: &Zone) -> Result<Config, DemoError> {
+fn config(
+    file: &Path,
+    client_id: &str,
+    source: &Zone,
+    target: &Zone,
+    registry: &RegistryServer,
+) -> Result<Config, DemoError> {
+    let checked = |topics: &[&str], more: &str| {
+        format!("[[topics]]\ninclude = {topics:?}\nvalue_schema = \"registry:{{topic}}-value\"\n{more}\n")
+    };
+    let rule = format!("rules = [{{ field = \"currency\", one_of = {:?} }}]\n", events::CURRENCIES);
+    let (paid, others): (Vec<_>, Vec<_>) = events::CHECKED.iter().partition(|it| events::PAID.contains(it));
     let text = format!(
-        "link = \"demo\"\n\n{}{}[[topics]]\ninclude = [\"*\"]\n\n[delivery]\nlanes = 8\nrequest_timeout_ms = 2000\n",
-        source.tables("source", client_id),
-        target.tables("target", client_id),
+        "link = \"demo\"\n\n{}{}{}{}[[topics]]\ninclude = [\"*\"]\n\n[delivery]\nlanes = {LANES}\nrequest_timeout_ms = 2000\n",
+        source.tables("source", client_id, Some(registry)),
+        target.tables("target", client_id, None),
+        checked(&paid, &rule),
+        checked(&others, ""),
     );
-    let path = folder.join(file);
-    std::fs::write(&path, text)?;
-    Ok(Config::load(&path)?)
+    std::fs::write(file, text)?;
+    Ok(Config::load(file)?)
 }
 
 fn create_topics(source: &Zone) {
@@ -284,7 +283,21 @@ fn create_topics(source: &Zone) {
     }
 }
 
-fn produce(options: &Options, ends: &Ends, producing: &channel::Receiver<bool>) -> JoinSet<()> {
+/// One for each topic, its schema in the registry.
+async fn producers(seed: u64, ends: &Ends) -> Result<Vec<Producer>, DemoError> {
+    let mut producers = Vec::new();
+    for (index, (topic, compression)) in TOPICS.into_iter().enumerate() {
+        let id = match (events::schema(topic), &ends.schemas.source) {
+            (Some(text), Some(registry)) => Some(produce::register(registry, &format!("{topic}-value"), &text).await?),
+            _ => None,
+        };
+        let (maker, seed) = (Maker::new(topic, id)?, seed.wrapping_add(index as u64));
+        producers.push(Producer::new(ends.source.clone(), topic, maker, compression, PARTITIONS, seed));
+    }
+    Ok(producers)
+}
+
+fn produce(options: &Options, all: Vec<Producer>, producing: &channel::Receiver<bool>) -> JoinSet<()> {
     let quota = Arc::new(Quota::new(options.records));
     let rate = match options {
         Options { chaos: true, .. } => Some(CHAOS_RATE),
@@ -292,13 +305,11 @@ fn produce(options: &Options, ends: &Ends, producing: &channel::Receiver<bool>) 
         _ => None,
     };
     let rate = rate.map(|rate| rate / TOPICS.len() as f64);
-    let mut producers = JoinSet::new();
-    for (index, (topic, compression)) in TOPICS.into_iter().enumerate() {
-        let seed = options.seed.wrapping_add(index as u64);
-        let producer = Producer::new(ends.source.clone(), topic, compression, PARTITIONS, seed);
-        producers.spawn(producer.run(Arc::clone(&quota), rate, producing.clone()));
+    let mut running = JoinSet::new();
+    for producer in all {
+        running.spawn(producer.run(Arc::clone(&quota), rate, producing.clone()));
     }
-    producers
+    running
 }
 
 /// Runs the bridge until `stop`, and again whenever it is killed. A kill drops it where it stands: nothing is finished.

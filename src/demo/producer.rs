@@ -1,7 +1,7 @@
 //! Writes events to the source: single batches and transactions, of which some are aborted. What it writes under faults may or
 //! may not arrive; the source's log alone says what was produced.
 
-use super::events::{Event, event};
+use super::events::{Event, Maker};
 use crate::batch::{BatchBuilder, Compression, RawBatch};
 use crate::cluster::{Backoff, Cluster, ClusterError};
 use crate::produce::{Delivery, Writer};
@@ -36,6 +36,7 @@ impl Quota {
 
 pub(super) struct Producer {
     topic: &'static str,
+    maker: Maker,
     compression: Compression,
     random: Rng,
     /// The next number of each partition.
@@ -49,6 +50,7 @@ impl Producer {
     pub(super) fn new(
         cluster: Cluster,
         topic: &'static str,
+        maker: Maker,
         compression: Compression,
         partitions: usize,
         seed: u64,
@@ -59,7 +61,7 @@ impl Producer {
         // Without patience: what a fault has hit may be lost, and the source's log says whether it is.
         let plain = Writer::new(cluster.clone(), topic, Delivery::Plain, Duration::ZERO);
         let transactional = Writer::new(cluster, topic, delivery, Duration::ZERO);
-        Self { topic, compression, random, numbers, plain, transactional }
+        Self { topic, maker, compression, random, numbers, plain, transactional }
     }
 
     /// Until the quota is used up or `stop` says so. `rate`: records per second.
@@ -135,7 +137,8 @@ impl Producer {
         let mut builder = BatchBuilder::new(self.compression);
         for _ in 0..count {
             let Some(number) = self.numbers.get_mut(partition) else { continue };
-            let made = event(self.topic, *number, now_ms, &mut self.random);
+            // What a schema of ours samples, it encodes; a unit test says so.
+            let Ok(made) = self.maker.event(*number, now_ms, &mut self.random) else { continue };
             *number += 1;
             push(&mut builder, &made);
         }

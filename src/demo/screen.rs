@@ -51,10 +51,11 @@ impl Screen {
 }
 
 fn line(view: &View, records: f64) -> String {
-    let Counts { produced, copied, .. } = view.counts;
+    let Counts { produced, copied, .. } = &view.counts;
     let mut line = format!(
-        "{:>4}s  produced {produced}, copied {copied} ({records:.0}/s), behind {}, transactions {} ({} aborted)",
+        "{:>4}s  produced {produced}, copied {copied} ({records:.0}/s), dead-lettered {}, behind {}, transactions {} ({} aborted)",
         view.elapsed.as_secs(),
+        view.counts.letters(),
         view.behind,
         view.transactions,
         view.aborted
@@ -67,7 +68,7 @@ fn line(view: &View, records: f64) -> String {
 }
 
 fn picture(view: &View, records: f64, transactions: f64) -> String {
-    let Counts { produced, copied, doubled, reordered, altered, phantom, .. } = view.counts;
+    let Counts { produced, copied, doubled, reordered, altered, phantom, misplaced, misjudged, .. } = &view.counts;
     let mut text = String::new();
     let seconds = view.elapsed.as_secs();
     let _ = writeln!(text, "  in-process demo clusters, mutual TLS{:>38}:{:02}", seconds / 60, seconds % 60);
@@ -87,6 +88,13 @@ fn picture(view: &View, records: f64, transactions: f64) -> String {
         format!("{transactions:.0} transactions/s"),
         "3 nodes, v2"
     );
+    let _ = writeln!(
+        text,
+        "  │ {:<19} │      │ {:<19} │      │ {:<19} │",
+        "schema registry",
+        "checks Avro events",
+        format!("{} dead letters", view.counts.letters())
+    );
     let _ = writeln!(text, "  └─────────────────────┘      └─────────────────────┘      └─────────────────────┘");
     let lag = if records > 0.0 { view.behind as f64 / records } else { 0.0 };
     let _ = writeln!(
@@ -94,7 +102,10 @@ fn picture(view: &View, records: f64, transactions: f64) -> String {
         "  behind {} records ({lag:.2} s); transactions {}, aborted {}; bridge started {} times",
         view.behind, view.transactions, view.aborted, view.bridge_starts
     );
-    let _ = writeln!(text, "  doubled {doubled}, reordered {reordered}, altered {altered}, phantom {phantom}");
+    let _ = writeln!(
+        text,
+        "  doubled {doubled}, reordered {reordered}, altered {altered}, phantom {phantom}, misplaced {misplaced}, misjudged {misjudged}"
+    );
     if !view.faults.is_empty() {
         let faults: Vec<_> = view.faults.iter().map(|(what, times)| format!("{times} {what}")).collect();
         for part in faults.chunks(4) {

@@ -13,7 +13,7 @@ mod writer;
 
 pub use event::{POISON, PRODUCER, SEQUENCE};
 pub use lines::LineFault;
-pub use poison::Poison;
+pub use poison::{Poison, poison};
 pub use register::{RegisterError, register};
 pub use report::{PartitionReport, Progress, Report};
 pub use run::{Input, Job, ProduceError, produce};

@@ -41,13 +41,7 @@ impl Poison {
 
 /// Makes a valid event invalid. What the dice say may be valid after all, as no bytes are a datum of type null; then something
 /// is put behind it, which is always wrong.
-pub(super) fn poison(
-    schema: &Schema,
-    framing: Framing,
-    marker: Marker,
-    datum: &[u8],
-    random: &mut Rng,
-) -> (Poison, Vec<u8>) {
+pub fn poison(schema: &Schema, framing: Framing, marker: Marker, datum: &[u8], random: &mut Rng) -> (Poison, Vec<u8>) {
     let kinds = if framing == Framing::Raw { &Poison::ALL[..4] } else { &Poison::ALL[..] };
     let kind = random.choice(kinds).copied().unwrap_or(Poison::TrailingBytes);
     let header = marker.header();

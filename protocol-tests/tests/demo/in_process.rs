@@ -11,6 +11,10 @@ use protocol_tests::process::Process;
 use crate::trial;
 
 const RECORDS: u64 = 30_000;
+const TOPICS: usize = 5;
+/// What is planted in events, as the dead letters tell it.
+const REASONS: [&str; 6] =
+    ["framing_magic", "framing_too_short", "rule_one_of", "trailing_bytes", "truncated", "unknown_schema"];
 const SEED: &str = "7";
 const LIMIT: Duration = Duration::from_secs(240);
 
@@ -24,6 +28,7 @@ pub(super) fn trials() -> Vec<Trial> {
         trial("demo", "in_process_survives_its_faults", || {
             let shown = demo(&["--records", &RECORDS.to_string(), "--chaos"])?;
             ensure!(shown.contains("survived: "), "no fault happened:\n{shown}");
+            ensure!(shown.contains(" registry "), "the registry was never in trouble:\n{shown}");
             Ok(())
         }),
         trial("demo", "in_process_ends_on_ctrl_c_with_a_verdict", || {
@@ -51,8 +56,15 @@ fn demo(arguments: &[&str]) -> Result<String> {
     let shown = process.log();
     ensure!(code == 0 && shown.contains("clean: each record exactly once"), "exit code {code}:\n{shown}");
     // Some of what was written under faults may not have arrived; aborted records are extra.
-    let (produced, copied) = (figure(&shown, "produced")?, figure(&shown, "copied")?);
-    ensure!(produced == copied && produced > RECORDS / 2, "{produced} produced, {copied} copied:\n{shown}");
+    let of = |name: &str| figure(&shown, name);
+    let (produced, copied, letters) = (of("produced")?, of("copied")?, of("dead-lettered")?);
+    ensure!(produced > RECORDS / 2 && letters > RECORDS / 500, "{produced} produced, {letters} dead letters:\n{shown}");
+    ensure!(produced == copied + letters, "{produced} produced, {copied} copied, {letters} dead letters:\n{shown}");
+    ensure!(shown.matches("in each of 3 partitions").count() == TOPICS, "a partition does not add up:\n{shown}");
+    let by_reason = REASONS.iter().map(|reason| of(reason)).sum::<Result<u64>>()?;
+    ensure!(by_reason == letters, "{by_reason} of {letters} dead letters have a reason:\n{shown}");
+    // Decoded, and what no longer decodes.
+    ensure!(shown.contains("\"currency\":\"XXX\"") && shown.contains(" bytes: "), "no dead letter is shown:\n{shown}");
     Ok(shown)
 }
 
@@ -60,5 +72,6 @@ fn demo(arguments: &[&str]) -> Result<String> {
 fn figure(shown: &str, name: &str) -> Result<u64> {
     let verdict = shown.rsplit("verdict after").next().unwrap_or_default();
     let mut words = verdict.split_whitespace().skip_while(|word| *word != name);
-    Ok(words.nth(1).with_context(|| format!("the verdict does not name {name}:\n{shown}"))?.parse()?)
+    let figure = words.nth(1).with_context(|| format!("the verdict does not name {name}:\n{shown}"))?;
+    Ok(figure.trim_end_matches([',', ';']).parse()?)
 }

@@ -26,7 +26,10 @@ pub enum Fault {
 
 /// The first rule that fits strikes.
 #[derive(Default)]
-pub(super) struct Faults(Vec<Rule>);
+pub(super) struct Faults {
+    rules: Vec<Rule>,
+    struck: u64,
+}
 
 struct Rule {
     part: String,
@@ -36,17 +39,22 @@ struct Rule {
 
 impl Faults {
     pub(super) fn add(&mut self, part: &str, fault: Fault, times: u64) {
-        self.0.push(Rule { part: part.to_owned(), fault, left: times });
+        self.rules.push(Rule { part: part.to_owned(), fault, left: times });
     }
 
     pub(super) fn clear(&mut self) {
-        self.0.clear();
+        self.rules.clear();
     }
 
     pub(super) fn strike(&mut self, path: &str) -> Option<Fault> {
-        let rule = self.0.iter_mut().find(|it| it.left > 0 && path.contains(&it.part))?;
+        let rule = self.rules.iter_mut().find(|it| it.left > 0 && path.contains(&it.part))?;
         rule.left -= 1;
+        self.struck += 1;
         Some(rule.fault.clone())
+    }
+
+    pub(super) fn struck(&self) -> u64 {
+        self.struck
     }
 }
 

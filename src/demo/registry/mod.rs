@@ -1,5 +1,4 @@
-//! A schema registry in this process, for the trials and for whoever tries a link without a registry of his own: Confluent's
-//! API as far as Avro needs it, in memory. The demo itself runs none.
+//! A schema registry in this process, for the demo and the trials: Confluent's API as far as Avro needs it, in memory.
 //!
 //! It shares no code with the client, so that a mistake is not made on both sides. Ids are global, versions count per subject
 //! from 1, and what was registered is never deleted.
@@ -111,6 +110,8 @@ impl Shared {
 impl RegistryServer {
     /// On a free port of loopback; certificates name it `localhost`.
     pub async fn start(settings: Settings) -> io::Result<Self> {
+        // It parses by itself, and may be the first in this process to do so.
+        crate::avro::take_lenient_names();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared { settings, state: Mutex::default() });
@@ -137,6 +138,11 @@ impl RegistryServer {
 
     pub fn mend(&self) {
         self.shared.state().faults.clear();
+    }
+
+    /// How many requests a fault has met.
+    pub fn struck(&self) -> u64 {
+        self.shared.state().faults.struck()
     }
 
     /// How many requests with `part` in their path have come, those that a fault has met among them.

@@ -2,25 +2,22 @@
 //!
 //! CPU time is the figure that a busy machine disturbs least; wall time includes both brokers on the same cores.
 
-use std::fs;
-use std::time::{Duration, Instant};
+mod checked;
+mod measured;
+
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
+use measured::{LIMIT, POLL, copied, copy, until, usage};
 use protocol_tests::bridge::Bridge;
 use protocol_tests::kafka::Spec;
 use protocol_tests::pair::Pair;
-use protocol_tests::raw::{Codec, NewBatch, NewRecord, RawClient};
+use protocol_tests::raw::{Codec, NewBatch, NewRecord};
 
-/// Linux counts a process' time in these, whatever the kernel's own tick is (`sysconf(_SC_CLK_TCK)`).
-const TICKS_PER_SECOND: f64 = 100.0;
 const TOPIC: &str = "load";
 /// Different enough that no cache favours one, few enough to be made at once.
 const DISTINCT_BATCHES: usize = 16;
-const POLL: Duration = Duration::from_millis(20);
-/// Nothing has been committed for so long: the copy is complete.
-const QUIET: Duration = Duration::from_secs(1);
-const LIMIT: Duration = Duration::from_secs(600);
 
 /// Measures a copy between two real clusters.
 #[derive(Parser)]
@@ -41,19 +38,28 @@ struct Arguments {
     /// Starts with a position that are measured.
     #[arg(long, default_value_t = 5)]
     starts: usize,
-}
-
-/// What the kernel counted for a process.
-#[derive(Clone, Copy)]
-struct Usage {
-    cpu_seconds: f64,
-    peak_mebibytes: f64,
+    /// Copies with a check and without, in turn; the cheapest of each is compared.
+    #[arg(long, default_value_t = 3)]
+    checked_rounds: usize,
+    /// Uncompressed megabytes of each of these.
+    #[arg(long, default_value_t = 400)]
+    checked_megabytes: usize,
+    /// These alone.
+    #[arg(long)]
+    checked_alone: bool,
 }
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let codec = Codec::ALL.into_iter().find(|it| it.name() == arguments.codec).context("no such codec")?;
     let pair = Pair::start(Spec::kraft(&arguments.kafka).with_tls(), Spec::kraft(&arguments.kafka).with_tls())?;
+    if !arguments.checked_alone {
+        unchecked(&arguments, codec, &pair)?;
+    }
+    checked::measure(&pair, arguments.checked_megabytes, arguments.checked_rounds)
+}
+
+fn unchecked(arguments: &Arguments, codec: Codec, pair: &Pair) -> Result<()> {
     let (mut source, mut target) = (pair.source.client(), pair.target.client());
     let batches = batches(codec, arguments.records)?;
     let (wire, plain) = (batches[0].0.len(), batches[0].1);
@@ -69,25 +75,10 @@ fn main() -> Result<()> {
     let expected = (count * arguments.records) as i64;
 
     let config = pair.config("benchmark", &[TOPIC]);
-    let start = Instant::now();
-    let mut bridge = pair.run(&config, "fresh")?;
-    let first = until(start, &mut bridge, || Ok(copied(&mut target, arguments.partitions)? > 0))?;
-    // Markers count too, so the sum says that the end is near, not that it is reached.
-    let mut last = (0, Duration::ZERO);
-    until(start, &mut bridge, || {
-        let now = copied(&mut target, arguments.partitions)?;
-        if now != last.0 {
-            last = (now, start.elapsed());
-        }
-        Ok(now >= expected && start.elapsed() > last.1 + QUIET)
-    })?;
-    let wall = last.1.as_secs_f64();
-    let used = usage(&mut bridge)?;
-    ensure!(bridge.terminate(LIMIT)? == 0, "the bridge did not end well:\n{}", bridge.log());
+    let measured::Copy { log, first, wall, used } =
+        copy(pair, &config, "fresh", (TOPIC, arguments.partitions), expected)?;
     let (megabytes, wire_megabytes) = ((count * plain) as f64 / 1e6, (count * wire) as f64 / 1e6);
-    let log = bridge.log();
     let summary = log.lines().find(|line| line.contains("copied ")).context("the bridge gave no summary")?;
-    ensure!(summary.contains(&format!("copied {expected} records")), "not everything was copied: {summary}");
     println!("{summary}");
     println!(
         "copied {megabytes:.0} MB uncompressed ({wire_megabytes:.0} MB on the wire) over {} partitions in {wall:.1} s, brokers on \
@@ -127,11 +118,11 @@ fn main() -> Result<()> {
 
     let mut times = Vec::new();
     for number in 0..arguments.starts {
-        let before = copied(&mut target, arguments.partitions)?;
+        let before = copied(&mut target, TOPIC, arguments.partitions)?;
         source.produce(TOPIC, 0, batches[0].0.clone(), None)?;
         let start = Instant::now();
         let mut bridge = pair.run(&config, &format!("start-{number}"))?;
-        let first = until(start, &mut bridge, || Ok(copied(&mut target, arguments.partitions)? > before))?;
+        let first = until(start, &mut bridge, || Ok(copied(&mut target, TOPIC, arguments.partitions)? > before))?;
         times.push(first.as_millis());
         ensure!(bridge.terminate(LIMIT)? == 0, "the bridge did not end well:\n{}", bridge.log());
     }
@@ -163,34 +154,4 @@ fn batches(codec: Codec, records: usize) -> Result<Vec<(Vec<u8>, usize)>> {
         made.push((NewBatch::plain(codec, new).encode()?, plain));
     }
     Ok(made)
-}
-
-/// Records and markers of all partitions below their last stable offsets.
-fn copied(target: &mut RawClient, partitions: i32) -> Result<i64> {
-    // Before the bridge has made the topic, nothing is copied.
-    if !target.topic_names()?.iter().any(|name| name == TOPIC) {
-        return Ok(0);
-    }
-    (0..partitions).map(|partition| Ok(target.offsets(TOPIC, partition)?.last_stable)).sum()
-}
-
-fn until(start: Instant, bridge: &mut Bridge, mut done: impl FnMut() -> Result<bool>) -> Result<Duration> {
-    while !done()? {
-        ensure!(bridge.process().exit_code()?.is_none(), "the bridge has ended:\n{}", bridge.log());
-        ensure!(start.elapsed() < LIMIT, "not done after {LIMIT:?}");
-        std::thread::sleep(POLL);
-    }
-    Ok(start.elapsed())
-}
-
-fn usage(bridge: &mut Bridge) -> Result<Usage> {
-    let id = bridge.process().id();
-    let stat = fs::read_to_string(format!("/proc/{id}/stat"))?;
-    // The name in parentheses may hold spaces; user and system time are fields 14 and 15.
-    let fields: Vec<&str> = stat.rsplit(')').next().context("stat without a name")?.split_whitespace().collect();
-    let ticks = |index: usize| fields.get(index).and_then(|it| it.parse::<f64>().ok()).context("stat is too short");
-    let status = fs::read_to_string(format!("/proc/{id}/status"))?;
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("status without VmHWM")?;
-    let kibibytes: f64 = peak.trim().trim_end_matches(" kB").parse()?;
-    Ok(Usage { cpu_seconds: (ticks(11)? + ticks(12)?) / TICKS_PER_SECOND, peak_mebibytes: kibibytes / 1024.0 })
 }
