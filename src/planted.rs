@@ -32,6 +32,12 @@ pub(crate) enum Bug {
     StaleEpochIgnored,
     /// A transaction that its coordinator calls complete is taken for decided everywhere.
     MarkersTrusted,
+    /// A dead letter is written at once, whatever becomes of the transaction.
+    LetterOutsideTransaction,
+    /// The position moves past a record that does not pass its check, and nobody files it.
+    LetterDropped,
+    /// Records pass unchecked while the schema registry does not answer, though the config says to wait.
+    UncheckedWhileDown,
 }
 
 #[cfg(not(debug_assertions))]
@@ -75,7 +81,7 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 
 #[cfg(debug_assertions)]
 impl Bug {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 16] = [
         Self::PositionOutsideTransaction,
         Self::PositionOffByOne,
         Self::AbortedKept,
@@ -89,6 +95,9 @@ impl Bug {
         Self::ReplayOffset,
         Self::StaleEpochIgnored,
         Self::MarkersTrusted,
+        Self::LetterOutsideTransaction,
+        Self::LetterDropped,
+        Self::UncheckedWhileDown,
     ];
 
     fn named(name: &str) -> Option<Self> {
@@ -110,6 +119,9 @@ impl Bug {
             Bug::ReplayOffset => "replay_offset",
             Bug::StaleEpochIgnored => "stale_epoch_ignored",
             Bug::MarkersTrusted => "markers_trusted",
+            Bug::LetterOutsideTransaction => "letter_outside_transaction",
+            Bug::LetterDropped => "letter_dropped",
+            Bug::UncheckedWhileDown => "unchecked_while_down",
         }
     }
 }

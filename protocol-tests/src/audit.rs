@@ -64,7 +64,7 @@ impl Pair {
                 logs.insert((topic.clone(), partition), target.read_batches(topic, partition)?);
             }
         }
-        whole(&ledger, &logs)
+        whole(&ledger, &logs, None)
     }
 }
 
@@ -79,8 +79,9 @@ type Expected = (usize, bool, u64);
 type Producer = (i64, i16);
 
 /// Every transaction is committed or aborted as a whole: in the ledger and in every partition that it says it wrote to.
-/// `logs`: of all partitions at the target that the link writes to.
-pub fn whole(ledger: &Ledger, logs: &BTreeMap<Place, Vec<ReadBatch>>) -> Result<Audited> {
+/// `logs`: of all partitions at the target that the link writes to. `dead_letters`: their topic, with a partition for each lane,
+/// if it is among them.
+pub fn whole(ledger: &Ledger, logs: &BTreeMap<Place, Vec<ReadBatch>>, dead_letters: Option<&str>) -> Result<Audited> {
     let mut audited = Audited::default();
     // What should be at the target, in order, for every incarnation and partition.
     let mut expected: BTreeMap<(Producer, Place), Vec<Expected>> = BTreeMap::new();
@@ -100,6 +101,11 @@ pub fn whole(ledger: &Ledger, logs: &BTreeMap<Place, Vec<ReadBatch>>) -> Result<
         for change in entry.changes.iter().filter(|change| change.records > 0) {
             let key = (producer, change.position.target.clone());
             expected.entry(key).or_default().push((*number, committed, change.records));
+        }
+        let letters: u64 = entry.changes.iter().map(|it| it.dead_letters).sum();
+        if let Some(topic) = dead_letters.filter(|_| letters > 0) {
+            let key = (producer, (topic.to_owned(), entry.lane));
+            expected.entry(key).or_default().push((*number, committed, letters));
         }
     }
     for (place, batches) in logs {

@@ -24,6 +24,8 @@ pub struct Position {
     pub next_offset: i64,
     /// Copied since the link began.
     pub records: u64,
+    /// Sent to the dead letters instead, since the link began.
+    pub dead_letters: u64,
     /// The lane's number of the transaction that made it.
     pub transaction: u64,
     /// Set by an operator.
@@ -50,6 +52,7 @@ pub struct Change {
     pub position: Position,
     /// Records that this transaction copied.
     pub records: u64,
+    pub dead_letters: u64,
 }
 
 /// What is wrong with a chain of positions.
@@ -140,6 +143,7 @@ impl Ledger {
             return;
         }
         let copied = position.records.saturating_sub(known.map_or(0, |known| known.records));
+        let dead_letters = position.dead_letters.saturating_sub(known.map_or(0, |known| known.dead_letters));
         // An aborted one too: it was made from the same position.
         // An operator's decision may go back: to the beginning of a topic that was made anew.
         if position.decided {
@@ -154,7 +158,7 @@ impl Ledger {
             let before = known.map_or(-1, |known| known.next_offset);
             self.breaks.push(Break { place: position.place.clone(), before, position: position.clone() });
         }
-        entry.changes.push(Change { position: position.clone(), records: copied });
+        entry.changes.push(Change { position: position.clone(), records: copied, dead_letters });
         if entry.committed == Some(true) {
             self.positions.insert(position.place.clone(), position);
         }
@@ -184,6 +188,10 @@ fn parse(key: Option<&[u8]>, value: Option<&[u8]>) -> Result<Parsed> {
         from: number(&value, "from")?,
         next_offset: number(&value, "next_offset")?,
         records: u64::try_from(number(&value, "records")?)?,
+        dead_letters: match value.get("dead_letters") {
+            Some(letters) => u64::try_from(number(letters, "records")?)?,
+            None => 0,
+        },
         transaction: u64::try_from(number(&value, "transaction")?)?,
         decided: value.get("decision").is_some(),
     }))

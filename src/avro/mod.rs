@@ -23,7 +23,7 @@ mod walk;
 pub use encode::JsonFault;
 pub use fault::{Fault, FaultKind};
 pub use framing::{Framing, FramingFault, Marker};
-pub use parse::take_lenient_names;
+pub(crate) use parse::take_lenient_names;
 pub use resolve::{Mismatch, resolve};
 pub use rules::{Check, FieldRule};
 pub use schema::{Schema, SchemaError, SchemaText};

@@ -167,7 +167,7 @@ impl RecordFieldNameValidator for LenientNames {
 
 /// For the whole process, and only the first time counts: whatever parses a schema comes by here, or the parser's strict names
 /// are everybody's.
-pub fn take_lenient_names() {
+pub(crate) fn take_lenient_names() {
     let _ = set_schema_name_validator(Box::new(LenientNames));
     let _ = set_schema_namespace_validator(Box::new(LenientNames));
     let _ = set_enum_symbol_name_validator(Box::new(LenientNames));

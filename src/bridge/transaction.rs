@@ -215,6 +215,7 @@ impl Lane {
         let screened = prepare_screened(batches, &rules, screen).and_then(|prepared| {
             let reasons = screening.as_mut().map(|it| std::mem::take(&mut it.reasons)).unwrap_or_default();
             let letters = screening.take().map(|it| it.letters(self.settings.dead_letters.as_ref())).transpose()?;
+            let letters = letters.filter(|_| !planted(Bug::LetterDropped));
             Ok((prepared.batches, letters.unwrap_or_default(), reasons))
         });
         let (batches, letters, reasons) = match screened {

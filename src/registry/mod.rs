@@ -15,6 +15,7 @@ pub use references::Referenced;
 
 use crate::clock;
 use crate::config::RegistryConfig;
+use crate::latest::{self, Latest, Publisher};
 use crate::wire::{Network, SecurityError};
 use answer::{Asked, Identified, Pair, Schema, Versioned, read};
 use cache::{Answer, Cache};
@@ -24,7 +25,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::task::JoinSet;
 use transport::Transport;
 
 /// A schema that another one names. In Avro, `name` is the full name of the type that it brings.
@@ -67,10 +68,12 @@ pub enum RegistrySetupError {
     Token,
 }
 
-/// A handle, cheap to clone; all clones share what is known.
+/// A handle, cheap to clone; all clones share what is known. With the last of them end the requests that are under way.
 #[derive(Clone)]
 pub struct Registry {
     inner: Arc<Inner>,
+    /// Not in `inner`, which each of them holds: it would keep itself alive.
+    asking: Arc<Mutex<JoinSet<()>>>,
 }
 
 impl fmt::Debug for Registry {
@@ -89,7 +92,7 @@ struct Known {
     cache: Cache,
     /// Ids that are being asked for: whoever wants one of them waits for the same answer. As many as there are callers, and
     /// each ends by its requests' deadlines.
-    flights: BTreeMap<i32, watch::Receiver<Option<Answer>>>,
+    flights: BTreeMap<i32, Latest<Option<Answer>>>,
 }
 
 impl Registry {
@@ -101,7 +104,7 @@ impl Registry {
         network: Arc<dyn Network>,
     ) -> Result<Self, RegistrySetupError> {
         let transport = Transport::new(end, config, request_timeout, network)?;
-        Ok(Self { inner: Arc::new(Inner { transport, known: Mutex::default() }) })
+        Ok(Self { inner: Arc::new(Inner { transport, known: Mutex::default() }), asking: Arc::default() })
     }
 
     /// The schema with this id, its references resolved. Remembered; that there is none, or none that can be used, for a while.
@@ -112,15 +115,16 @@ impl Registry {
                 return answer;
             }
             known.flights.get(&id).cloned().unwrap_or_else(|| {
-                let (sender, receiver) = watch::channel(None);
+                let (sender, receiver) = latest::channel(None);
                 known.flights.insert(id, receiver.clone());
                 // A task of its own: a caller that gives up must not take the others' answer with it.
-                tokio::spawn(Arc::clone(&self.inner).fly(id, sender));
+                let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+                while asking.try_join_next().is_some() {}
+                asking.spawn(Arc::clone(&self.inner).fly(id, sender));
                 receiver
             })
         };
-        let landed = flight.wait_for(Option::is_some).await.map(|it| it.clone());
-        if let Ok(Some(answer)) = landed {
+        if let Some(Some(answer)) = flight.changed().await {
             return answer;
         }
         // It panicked, or its runtime ends: the next one begins anew.
@@ -175,14 +179,14 @@ impl Inner {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn fly(self: Arc<Self>, id: i32, sender: watch::Sender<Option<Answer>>) {
+    async fn fly(self: Arc<Self>, id: i32, sender: Publisher<Option<Answer>>) {
         let answer = self.fetch(id).await.map(Arc::new);
         {
             let mut known = self.known();
             known.cache.put(id, &answer, clock::now());
             known.flights.remove(&id);
         }
-        sender.send_replace(Some(answer));
+        sender.publish(Some(answer));
     }
 
     async fn fetch(&self, id: i32) -> Result<Registered, RegistryError> {
@@ -225,6 +229,43 @@ fn escaped(subject: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::{Connecting, Stream};
+    use tokio::io::{AsyncReadExt as _, DuplexStream};
+    use tokio::sync::mpsc;
+
+    /// Nobody answers.
+    #[derive(Debug)]
+    struct Silent(mpsc::Sender<DuplexStream>);
+
+    impl Network for Silent {
+        fn connect<'a>(&'a self, _: &'a str, _: u16) -> Connecting<'a> {
+            let (ours, theirs) = tokio::io::duplex(1 << 16);
+            self.0.try_send(theirs).unwrap();
+            Box::pin(async move { Ok(Box::new(ours) as Box<dyn Stream>) })
+        }
+    }
+
+    /// A link that has ended must leave nothing that still asks.
+    #[tokio::test(start_paused = true)]
+    async fn what_is_asked_ends_with_the_last_handle() {
+        let (sender, mut connections) = mpsc::channel(1);
+        let config =
+            RegistryConfig { urls: vec!["http://registry:8081".parse().unwrap()], credentials: None, tls: None };
+        let registry = Registry::new("source", &config, Duration::from_secs(3_600), Arc::new(Silent(sender))).unwrap();
+        let caller = tokio::spawn({
+            let registry = registry.clone();
+            async move { registry.by_id(1).await.map(|it| it.id) }
+        });
+        let mut connection = connections.recv().await.unwrap();
+        caller.abort();
+        assert!(caller.await.unwrap_err().is_cancelled());
+        let mut asked = Vec::new();
+        let mut ended = Box::pin(connection.read_to_end(&mut asked));
+        // Others may still want it.
+        assert!(tokio::time::timeout(Duration::from_secs(60), &mut ended).await.is_err());
+        drop(registry);
+        assert!(tokio::time::timeout(Duration::from_secs(60), ended).await.unwrap().unwrap() > 0);
+    }
 
     #[test]
     fn a_subject_is_one_segment_of_a_path() {

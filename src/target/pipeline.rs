@@ -76,11 +76,9 @@ impl Pipeline {
 
     pub(super) fn append(&mut self, context: &Context, batch: &RawBatch, records: i32) {
         let is_ledger = context.settings.ledger_partition.as_ref() == Some(&self.partition);
-        let batch = if is_ledger && planted(Bug::PositionOutsideTransaction) {
-            unstamped(batch)
-        } else {
-            stamp(batch, context.identity, self.next_sequence)
-        };
+        let is_outside = is_ledger && planted(Bug::PositionOutsideTransaction)
+            || planted(Bug::LetterOutsideTransaction) && self.partition.topic.ends_with(".dead-letters");
+        let batch = if is_outside { unstamped(batch) } else { stamp(batch, context.identity, self.next_sequence) };
         self.next_sequence = advance_sequence(self.next_sequence, records);
         self.entries.push_back(Entry { batch, progress: Progress::Queued, corrupt_once: false });
     }

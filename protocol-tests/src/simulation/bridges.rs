@@ -14,9 +14,12 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::datums::N_MAX;
 use super::network::{End, Network};
 use super::reference::Violation;
-use super::schedule::{Setup, Sharing};
+use super::registries::url;
+use super::schedule::{Setup, Sharing, Validation};
+use super::world::topic_name;
 
 /// Deeper than tasks own tasks: so many turns, and what was dropped is gone.
 const TURNS: usize = 50;
@@ -70,12 +73,32 @@ impl Watcher for Nobody {
 
 pub(super) const LINK: &str = "sim";
 
+/// The tables of what is checked; nothing where nothing is.
+fn checks(validation: &Validation) -> String {
+    let Validation { topics, stops, maps_ids, waits_for_schema } = validation;
+    let names = topics.iter().map(|it| format!("{:?}", topic_name(*it))).collect::<Vec<_>>().join(", ");
+    let on_unknown = if *waits_for_schema { "on_unknown_schema = \"wait\"\n" } else { "" };
+    format!(
+        "include = [{names}]\nvalue_schema = \"registry:{{topic}}-value\"\n{on_unknown}on_registry_down = \"wait\"\n\
+         rules = [{{ field = \"n\", max = {N_MAX} }}]\non_invalid = \"{}\"\nschema_ids = \"{}\"\n\
+         [[topics]]\nexclude = [{names}]\n",
+        if *stops { "stop" } else { "dead_letter" },
+        if *maps_ids { "map" } else { "keep" }
+    )
+}
+
 fn text(setup: &Setup) -> String {
     let servers = |nodes: i32| (0..nodes).map(|node| format!("\"node-{node}:9092\"")).collect::<Vec<_>>().join(", ");
     let (source, target) = (servers(setup.source_nodes), servers(setup.target_nodes));
+    let registry = match setup.validation {
+        Some(_) => format!("registry = {{ urls = [{:?}] }}\n", url()),
+        None => String::new(),
+    };
+    let checks = setup.validation.as_ref().map(checks).unwrap_or_default();
     format!(
-        "link = \"{LINK}\"\n[source]\nbootstrap_servers = [{source}]\n[target]\nbootstrap_servers = [{target}]\n\
-         [[topics]]\ninclude = [\"t*\"]\n[delivery]\nlanes = {}\ncommit_interval_ms = {}\nrequest_timeout_ms = {}\n\
+        "link = \"{LINK}\"\n[source]\nbootstrap_servers = [{source}]\n{registry}\
+         [target]\nbootstrap_servers = [{target}]\n{registry}\
+         [[topics]]\n{checks}include = [\"t*\"]\n[delivery]\nlanes = {}\ncommit_interval_ms = {}\nrequest_timeout_ms = {}\n\
          transaction_timeout_ms = {}\ntransaction_bytes_max = 65536\nmemory_bytes_max = 8388608\n\
          accept_weak = [\"target_min_insync_replicas\", \"target_retention\"]\nsharing = \"{}\"\n",
         setup.lanes,
@@ -185,7 +208,9 @@ impl Bridges {
                     self.summary.superseded += 1;
                 }
                 // It could not begin for so long; whoever watches over it starts it again.
-                Err(RunError::Cluster(_) | RunError::Ledger(LedgerError::Cluster(_))) => restart_ms = Some(500),
+                Err(RunError::Cluster(_) | RunError::Ledger(LedgerError::Cluster(_)) | RunError::DeadLetters(_)) => {
+                    restart_ms = Some(500)
+                }
                 Err(error) => return Err(Violation::new("LanesLive", format!("the bridge ended: {error}"))),
             }
         }

@@ -132,6 +132,7 @@ fn setup(random: &mut fastrand::Rng) -> Setup {
         topics: (0..random.usize(1..=3)).map(|_| random.i32(1..=3)).collect(),
         duration_ms: random.u64(2_000..12_000),
         sharing: Sharing::Off,
+        validation: None,
     }
 }
 

@@ -7,17 +7,21 @@
 mod bridges;
 mod client;
 pub mod command;
+mod datums;
 mod generator;
 mod harsh;
 mod history;
+mod letters;
 pub mod network;
 mod producer;
 mod reference;
+mod registries;
 mod requests;
 pub mod runner;
 pub mod schedule;
 mod shared;
 mod steps;
+mod validated;
 mod world;
 
 use anyhow::{Context, Result};
@@ -38,6 +42,7 @@ pub static REGRESSIONS: std::sync::LazyLock<Vec<(u64, &'static str)>> = std::syn
 pub fn schedule(seed: u64) -> Schedule {
     let mut schedule = generator::schedule(seed);
     shared::share(&mut schedule);
+    validated::validate(&mut schedule);
     schedule
 }
 
@@ -60,6 +65,10 @@ pub struct Statistics {
     /// Bridges that gave way to a newer one of their instance id.
     pub superseded: u64,
     pub records: u64,
+    /// Dead letters.
+    pub filed: u64,
+    /// Incidents of records that did not pass their check.
+    pub objections: u64,
     pub trace: Trace,
 }
 
@@ -76,6 +85,8 @@ impl Statistics {
         self.generations += other.generations;
         self.superseded += other.superseded;
         self.records += other.records;
+        self.filed += other.filed;
+        self.objections += other.objections;
         self.trace.chunks += other.trace.chunks;
         self.trace.bytes += other.trace.bytes;
     }
@@ -93,7 +104,7 @@ pub fn run(schedule: &Schedule) -> Result<Outcome> {
     // The bridge's jitter and ids come from the thread's generator.
     fastrand::seed(schedule.seed);
     runtime.block_on(async {
-        let mut world = World::new(schedule)?;
+        let mut world = World::new(schedule).await?;
         let checked = world.run().await.with_context(|| format!("seed {}", schedule.seed))?;
         Ok(Outcome { violation: checked.err(), statistics: world.statistics() })
     })

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use kafka_bridge::broker::Server;
+use kafka_bridge::demo::registry::RegistryServer;
 use kafka_bridge::wire::{self, Connecting};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
@@ -53,6 +54,9 @@ impl Direction {
     }
 }
 
+/// An end's schema registry among its nodes, and its host.
+pub(super) const REGISTRY: i32 = -1;
+pub(super) const REGISTRY_NAME: &str = "registry";
 const TO_BROKER: usize = 0;
 const TO_BRIDGE: usize = 1;
 
@@ -88,6 +92,8 @@ pub enum Trouble {
     Refuse,
     /// Everything takes up to so long.
     Slow(u64),
+    /// New connections bring the bridge so many bytes at the most, and then the end.
+    BreakOff(usize),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -100,6 +106,7 @@ struct State {
     next_trouble: u64,
     wires: Vec<(Place, Weak<Mutex<Wire>>)>,
     servers: BTreeMap<End, Arc<Server>>,
+    registries: BTreeMap<End, Arc<RegistryServer>>,
     delay_ms_max: u64,
     trace: Trace,
 }
@@ -148,6 +155,10 @@ impl Network {
 
     pub fn serve(&self, end: End, server: Arc<Server>) {
         lock(&self.state).servers.insert(end, server);
+    }
+
+    pub(super) fn serve_registry(&self, end: End, server: Arc<RegistryServer>) {
+        lock(&self.state).registries.insert(end, server);
     }
 
     /// The network as a process on this host has it.
@@ -253,9 +264,32 @@ impl State {
         Duration::from_millis(self.random.u64(..=ms_max))
     }
 
+    /// None: whole answers.
+    fn breaks_off(&mut self, place: Place) -> Option<usize> {
+        let bytes_max = self.troubles.values().find_map(|(route, trouble)| match trouble {
+            Trouble::BreakOff(bytes) if route.covers(place) => Some(*bytes),
+            _ => None,
+        });
+        bytes_max.map(|it| self.random.usize(1..=it))
+    }
+
+    /// Who listens there; None: nobody.
+    fn listener(&self, Place { end, node, .. }: Place) -> Option<Listener> {
+        if node == REGISTRY {
+            return self.registries.get(&end).cloned().map(Listener::Registry);
+        }
+        let server = self.servers.get(&end).filter(|it| it.with(|cluster, _| cluster.is_node_alive(node)));
+        server.cloned().map(Listener::Cluster)
+    }
+
     fn is(&self, place: Place, wanted: impl Fn(Trouble) -> bool) -> bool {
         self.troubles.values().any(|(route, trouble)| route.covers(place) && wanted(*trouble))
     }
+}
+
+enum Listener {
+    Cluster(Arc<Server>),
+    Registry(Arc<RegistryServer>),
 }
 
 #[derive(Clone)]
@@ -272,26 +306,33 @@ impl std::fmt::Debug for Port {
 }
 
 impl wire::Network for Port {
-    /// Nodes are called `node-<id>`.
+    /// Nodes are called `node-<id>`, and an end's schema registry as `REGISTRY_NAME` says.
     fn connect<'a>(&'a self, name: &'a str, _port: u16) -> Connecting<'a> {
         Box::pin(async move {
-            let node = name.strip_prefix("node-").and_then(|it| it.parse().ok());
+            let node = match name {
+                REGISTRY_NAME => Some(REGISTRY),
+                name => name.strip_prefix("node-").and_then(|it| it.parse().ok()),
+            };
             let node = node.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no such host"))?;
             let place = Place { host: self.host, end: self.end, node };
-            let (delay, is_stalled, server) = {
+            let (delay, is_stalled) = {
                 let mut state = lock(&self.network.state);
-                let is_stalled = state.is(place, |it| matches!(it, Trouble::Stall(_)));
-                (state.delay(place), is_stalled, state.servers.get(&self.end).cloned())
+                (state.delay(place), state.is(place, |it| matches!(it, Trouble::Stall(_))))
             };
             tokio::time::sleep(delay).await;
             if is_stalled {
                 return pending().await;
             }
-            let is_refused = lock(&self.network.state).is(place, |it| it == Trouble::Refuse);
-            match server.filter(|it| !is_refused && it.with(|cluster, _| cluster.is_node_alive(node))) {
+            let (is_refused, listener, breaks_off) = {
+                let mut state = lock(&self.network.state);
+                (state.is(place, |it| it == Trouble::Refuse), state.listener(place), state.breaks_off(place))
+            };
+            match listener.filter(|_| !is_refused) {
                 None => Err(io::ErrorKind::ConnectionRefused.into()),
-                Some(server) => {
-                    let wire = Arc::new(Mutex::new(Wire::new()));
+                Some(listener) => {
+                    let mut wire = Wire::new();
+                    wire.pipes[TO_BRIDGE].cut_after = breaks_off;
+                    let wire = Arc::new(Mutex::new(wire));
                     lock(&self.network.state).wires.push((place, Arc::downgrade(&wire)));
                     let side = |reads| Side {
                         wire: Arc::clone(&wire),
@@ -300,7 +341,10 @@ impl wire::Network for Port {
                         reads,
                         sleep: Box::pin(tokio::time::sleep(Duration::ZERO)),
                     };
-                    server.attach(node, 0, side(TO_BROKER));
+                    match listener {
+                        Listener::Cluster(server) => server.attach(node, 0, side(TO_BROKER)),
+                        Listener::Registry(server) => server.attach(side(TO_BROKER)),
+                    }
                     Ok(Box::new(side(TO_BRIDGE)) as Box<dyn wire::Stream>)
                 }
             }

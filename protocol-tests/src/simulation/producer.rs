@@ -6,6 +6,7 @@ use std::time::Duration;
 use kafka_bridge::broker::Server;
 
 use super::client::{Client, Identity, Refused};
+use super::datums::{Datums, EXPECTED};
 use super::schedule::{Producer, Verdict};
 use crate::ledger::Place;
 use crate::raw::{Codec, NewBatch, NewRecord};
@@ -21,15 +22,17 @@ pub(super) struct Records {
     pub(super) random: fastrand::Rng,
     pub(super) now_ms: i64,
     pub(super) next: usize,
+    /// None: nothing is checked.
+    pub(super) datums: Option<Datums>,
 }
 
 impl Records {
-    fn batch(&mut self, count: usize, bytes: usize) -> Vec<NewRecord> {
-        (0..count.max(1)).map(|_| self.record(bytes)).collect()
+    fn batch(&mut self, topic: &str, count: usize, bytes: usize) -> Vec<NewRecord> {
+        (0..count.max(1)).map(|_| self.record(topic, bytes)).collect()
     }
 
-    fn record(&mut self, bytes: usize) -> NewRecord {
-        let Records { step, random, now_ms, next } = self;
+    fn record(&mut self, topic: &str, bytes: usize) -> NewRecord {
+        let Records { step, random, now_ms, next, datums } = self;
         *next += 1;
         let name = format!("{step}/{next}").into_bytes();
         let filler: Vec<u8> = (0..bytes).map(|_| random.alphanumeric() as u8).collect();
@@ -39,12 +42,18 @@ impl Records {
             headers.extend([(b"h".to_vec(), None), (b"h".to_vec(), Some(vec![])), (vec![0xff], Some(vec![0]))]);
         }
         let is_tombstone = random.u8(..10) == 0;
-        NewRecord {
-            timestamp: *now_ms - random.i64(0..1_000),
-            key: Some(format!("k{}", random.usize(..KEYS)).into_bytes()),
-            value: (!is_tombstone).then(|| name.iter().copied().chain([b' ']).chain(filler).collect()),
-            headers,
-        }
+        let timestamp = *now_ms - random.i64(0..1_000);
+        let key = Some(format!("k{}", random.usize(..KEYS)).into_bytes());
+        let value = match datums.as_ref().filter(|it| it.topics.contains(topic)) {
+            _ if is_tombstone => None,
+            None => Some([&name[..], b" ", &filler].concat()),
+            Some(datums) => {
+                let (value, fault) = datums.value(&name, &filler, random);
+                headers.extend(fault.map(|it| (EXPECTED.to_vec(), Some(it.as_bytes().to_vec()))));
+                Some(value)
+            }
+        };
+        NewRecord { timestamp, key, value, headers }
     }
 }
 
@@ -72,7 +81,7 @@ pub(super) async fn write(server: Arc<Server>, nodes: i32, what: Writing, mut re
     };
     let mut sequence = 0;
     for _ in 0..what.batches {
-        let records = records.batch(what.records, what.bytes);
+        let records = records.batch(&what.place.0, what.records, what.bytes);
         let count = records.len() as i32;
         let batch = NewBatch {
             codec: what.codec,
@@ -112,7 +121,7 @@ pub(super) async fn transact(
             client.add_partition(&id, who, topic, *partition).await?;
         }
         let sequence: &mut i32 = sequences.entry(place.clone()).or_default();
-        let records = records.batch(what.records, 50);
+        let records = records.batch(topic, what.records, 50);
         let batch = NewBatch {
             codec: what.codec,
             producer_id: who.id,

@@ -29,6 +29,40 @@ pub struct Setup {
     /// Quiet comes after this.
     pub duration_ms: u64,
     pub sharing: Sharing,
+    /// None: nothing is checked.
+    pub validation: Option<Validation>,
+}
+
+/// Which topics are held against schemas of the source's registry, and what becomes of what does not pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Validation {
+    /// Of those that there are at the start.
+    pub topics: Vec<usize>,
+    /// The partition stops; else the record goes to the dead letters.
+    pub stops: bool,
+    /// Records get the ids of the target's registry.
+    pub maps_ids: bool,
+    /// The newer schema is written with before it is registered, and what is written with it waits.
+    pub waits_for_schema: bool,
+}
+
+/// What a schema registry does instead of answering.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RegistryFault {
+    Refused,
+    Stalled(Direction),
+    /// Its answers end after so many bytes at the most.
+    BreaksOff {
+        after_bytes: usize,
+    },
+    /// Without an answer.
+    Closes,
+    Slow {
+        late_ms: u64,
+    },
+    Status(u16),
+    /// A page that is no registry's.
+    Garbage,
 }
 
 /// How the processes of the link come to their lanes.
@@ -191,6 +225,13 @@ pub enum Step {
     },
     /// The target finalizes protocol v2 while it is used.
     FinalizeV2,
+    /// The newer schema is registered.
+    Evolve,
+    Registry {
+        end: End,
+        fault: RegistryFault,
+        ms: u64,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use kafka_bridge::broker::{Coordinator, Fault, Rule};
 
 use super::bridges::LINK;
+use super::datums::Datums;
 use super::network::{Direction, End, Route, Trouble};
 use super::producer::{Records, Transacting, Writing, transact, write};
 use super::schedule::{At, Step};
@@ -30,13 +31,14 @@ impl World {
             Action::Replication(end, (topic, partition)) => {
                 let _ = self.server(end).with(|cluster, _| cluster.hold_replication(&topic, partition, false));
             }
+            Action::Mend(end) => self.registries.iter().for_each(|it| it.mend(end)),
             Action::Start if self.bridges.running.is_empty() => self.bridges.start()?,
             Action::Start => {}
         }
         Ok(Ok(()))
     }
 
-    fn trouble(&mut self, route: Route, trouble: Trouble, ms: u64) {
+    pub(super) fn trouble(&mut self, route: Route, trouble: Trouble, ms: u64) {
         let id = self.network.begin(route, trouble);
         self.later(ms, Action::Heal(id));
     }
@@ -44,7 +46,10 @@ impl World {
     fn records(&self, step: usize) -> Records {
         let random = fastrand::Rng::with_seed(self.seed ^ (step as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let now_ms = START_MS + i64::try_from(self.now_ms()).unwrap_or(0);
-        Records { step, random, now_ms, next: 0 }
+        let datums = self.registries.as_ref().zip(self.setup.validation.clone()).map(|(registries, validation)| {
+            Datums { topics: self.checked_topics().collect(), validation, is_evolved: registries.is_evolved }
+        });
+        Records { step, random, now_ms, next: 0, datums }
     }
 
     async fn step(&mut self, index: usize, step: Step) -> Checked {
@@ -96,6 +101,8 @@ impl World {
             Step::Clock { ms } => self.bridges.clock_ms.store(ms, Ordering::Relaxed),
             Step::Grow { topic } => self.grow(topic).await?,
             Step::Recreate { topic } => self.recreate(topic).await?,
+            Step::Evolve => self.evolve().await?,
+            Step::Registry { end, fault, ms } => self.fail_registry(end, fault, ms),
             other => self.disturb(other)?,
         }
         Ok(Ok(()))

@@ -5,14 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
+use kafka_bridge::bridge::{IncidentKind, Objection};
 use kafka_bridge::broker::{Cluster, LogView, RuleId, Server, Settings};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::Statistics;
 use super::bridges::{Bridges, LINK};
+use super::datums::MAPPED;
 use super::network::{End, Network, TroubleId};
-use super::reference::{Reference, Verdict, Violation};
+use super::reference::{Checks, Reference, Verdict, Violation};
+use super::registries::Registries;
 use super::schedule::{At, Schedule, Setup, Step};
 use crate::audit::whole;
 use crate::ledger::{Place, topic as ledger_topic};
@@ -29,6 +32,7 @@ const SETTLED_WITHIN: Duration = Duration::from_secs(15);
 const DRAINED_WITHIN: Duration = Duration::from_secs(15);
 pub(super) const TOPICS_MAX: usize = 6;
 pub(super) const PARTITIONS_MAX: i32 = 4;
+pub(super) const DEAD_LETTERS: &str = "sim.dead-letters";
 const COMPACTED: [(&str, &str); 4] = [
     ("cleanup.policy", "compact"),
     ("segment.ms", "300"),
@@ -44,6 +48,8 @@ pub(super) enum Action {
     Release(End, RuleId),
     Markers(End),
     Replication(End, Place),
+    /// Of that end's schema registry.
+    Mend(End),
     Start,
 }
 
@@ -53,6 +59,8 @@ pub(super) struct World {
     pub(super) network: Network,
     pub(super) source: Arc<Server>,
     pub(super) target: Arc<Server>,
+    /// None: nothing is checked.
+    pub(super) registries: Option<Registries>,
     pub(super) bridges: Bridges,
     pub(super) reference: Reference,
     pub(super) topics: Vec<String>,
@@ -95,20 +103,38 @@ fn server(setup: &Setup, end: End, seed: u64) -> Arc<Server> {
     Arc::new(Server::start(cluster, START_MS))
 }
 
+pub(super) fn topic_name(index: usize) -> String {
+    format!("t{index}")
+}
+
+fn checks(setup: &Setup) -> Option<Checks> {
+    let validation = setup.validation.as_ref()?;
+    Some(Checks {
+        topics: validation.topics.iter().map(|it| topic_name(*it)).collect(),
+        stops: validation.stops,
+        mapped: if validation.maps_ids { MAPPED.into() } else { BTreeMap::new() },
+    })
+}
+
 impl World {
-    pub(super) fn new(schedule: &Schedule) -> Result<World> {
+    pub(super) async fn new(schedule: &Schedule) -> Result<World> {
         let setup = schedule.setup.clone();
         let network = Network::new(schedule.seed, setup.delay_ms_max);
         let (source, target) = (server(&setup, End::Source, schedule.seed), server(&setup, End::Target, schedule.seed));
         network.serve(End::Source, Arc::clone(&source));
         network.serve(End::Target, Arc::clone(&target));
+        let registries = match &setup.validation {
+            Some(validation) => Some(Registries::start(validation, &network).await?),
+            None => None,
+        };
         let mut world = World {
             bridges: Bridges::new(&setup, network.clone(), START_MS)?,
             seed: schedule.seed,
             network,
+            registries,
             source,
             target,
-            reference: Reference::default(),
+            reference: Reference::new(checks(&setup)),
             topics: Vec::new(),
             compacted: BTreeSet::new(),
             producers: JoinSet::new(),
@@ -132,7 +158,7 @@ impl World {
     }
 
     pub(super) fn create_topic(&mut self, partitions: i32, is_compacted: bool) -> Result<()> {
-        let name = format!("t{}", self.topics.len());
+        let name = topic_name(self.topics.len());
         let replicas = i16::try_from(self.setup.source_nodes)?;
         if is_compacted {
             self.compacted.insert(name.clone());
@@ -170,6 +196,17 @@ impl World {
         Arc::clone(if end == End::Source { &self.source } else { &self.target })
     }
 
+    pub(super) fn checked_topics(&self) -> impl Iterator<Item = String> {
+        self.setup.validation.iter().flat_map(|it| &it.topics).map(|it| topic_name(*it))
+    }
+
+    pub(super) async fn evolve(&mut self) -> Result<()> {
+        match &mut self.registries {
+            Some(registries) => registries.evolve().await,
+            None => Ok(()),
+        }
+    }
+
     /// A place that exists, if any does.
     pub(super) fn place(&self, at: At) -> Option<Place> {
         let topic = self.topics.get(at.topic % self.topics.len().max(1))?;
@@ -197,6 +234,8 @@ impl World {
             source_aborted: self.reference.source_aborted(),
             generations: self.target.with(|it, _| it.generation(LINK)).unwrap_or(0).unsigned_abs().into(),
             records: self.reference.copied(),
+            filed: self.reference.filed(),
+            objections: total.incidents.iter().filter(|it| matches!(it.kind, IncidentKind::Invalid(_))).count() as u64,
             trace: self.network.trace(),
         }
     }
@@ -237,6 +276,8 @@ impl World {
                 return Ok(Err(violation));
             }
         }
+        // Whoever shortens a schedule may have dropped it.
+        self.evolve().await?;
         for (end, rule) in self.rules.clone() {
             self.server(end).with(|cluster, now_ms| {
                 cluster.end_rule(rule);
@@ -258,13 +299,22 @@ impl World {
             }
             let behind: Vec<_> = self.places().into_iter().filter(|it| !self.reference.is_done(it)).collect();
             let is_settled = healed.elapsed() > SETTLED_WITHIN;
-            let waits = behind.iter().any(|it| !is_settled || !self.disturbed.contains(it));
+            let may_stop = |it: &Place| self.disturbed.contains(it) || self.reference.objects(it);
+            let waits = behind.iter().any(|it| !is_settled || !may_stop(it));
             if self.producers.is_empty() && !waits {
                 break;
             }
             if healed.elapsed() > HEALED_WITHIN {
                 let place = behind.first().map_or("its source", |it| &it.0);
-                let what = format!("{place} and {} partitions are not copied {HEALED_WITHIN:?} later", behind.len());
+                let judged = behind.first().and_then(|place| {
+                    let judged = self.reference.judge(&Verdict { stopped_at: None, place })?;
+                    Some(judged.to_string())
+                });
+                let what = format!(
+                    "{place} and {} partitions are not copied {HEALED_WITHIN:?} later: {}",
+                    behind.len(),
+                    judged.unwrap_or_default()
+                );
                 return Ok(Err(Violation::new("ProgressAfterHeal", what)));
             }
         }
@@ -294,19 +344,34 @@ impl World {
         let incidents = &self.bridges.summary.incidents;
         for incident in incidents {
             let place = (incident.partition.topic.to_string(), incident.partition.partition);
-            if !self.disturbed.contains(&place) {
+            let is_told = match &incident.kind {
+                IncidentKind::Invalid(Objection { offset, why }) => {
+                    self.reference.expects(&place, *offset, &why.reason)
+                }
+                _ => self.disturbed.contains(&place),
+            };
+            if !is_told {
                 return Ok(Err(Violation::new("NoFalseIncident", incident.to_string())));
             }
         }
         let mut logs = BTreeMap::new();
         for place in self.places() {
             let of_place = |topic: &str, partition: i32| topic == place.0.as_str() && partition == place.1;
-            let stopped_at = incidents
-                .iter()
-                .find(|it| of_place(&it.partition.topic, it.partition.partition))
-                .map(|it| it.next_offset);
-            if let Some(violation) = self.reference.judge(&Verdict { stopped_at, place: &place }) {
-                return Ok(Err(violation));
+            let told = incidents.iter().filter(|it| of_place(&it.partition.topic, it.partition.partition));
+            let mut ends: Vec<_> = told.map(|it| Some(it.next_offset)).collect();
+            if !self.reference.objects(&place) {
+                ends.truncate(1);
+            }
+            // What was objected to may be gone from the source by now.
+            if ends.is_empty() || self.reference.objects(&place) {
+                ends.push(None);
+            }
+            let judged: Vec<_> = ends
+                .into_iter()
+                .map(|stopped_at| self.reference.judge(&Verdict { stopped_at, place: &place }))
+                .collect();
+            if let Some(Some(violation)) = judged.iter().find(|it| it.is_none()).or(judged.first()) {
+                return Ok(Err(violation.clone()));
             }
             let Some(view) = self.view(End::Target, &place.0, place.1, 0) else { continue };
             if view.last_stable_offset < view.end {
@@ -315,7 +380,15 @@ impl World {
             }
             logs.insert(place, decode(&view.batches)?);
         }
-        Ok(match whole(&self.reference.ledger, &logs) {
+        for lane in self.letter_lanes()? {
+            let Some(view) = self.view(End::Target, DEAD_LETTERS, lane, 0) else { continue };
+            if view.last_stable_offset < view.end {
+                let what = format!("{DEAD_LETTERS}-{lane} has an open transaction");
+                return Ok(Err(Violation::new("NothingHangs", what)));
+            }
+            logs.insert((DEAD_LETTERS.to_owned(), lane), decode(&view.batches)?);
+        }
+        Ok(match whole(&self.reference.ledger, &logs, Some(DEAD_LETTERS)) {
             Ok(_) => Ok(()),
             Err(error) => Err(Violation::new("AllOrNothing", format!("{error:#}"))),
         })
@@ -342,6 +415,14 @@ impl World {
                 return Ok(Err(violation));
             }
         }
+        for lane in self.letter_lanes()? {
+            let next = self.reference.next_at_target(&(DEAD_LETTERS.to_owned(), lane));
+            if let Some(view) = self.view(End::Target, DEAD_LETTERS, lane, next)
+                && let Some(violation) = self.reference.observe_letters(DEAD_LETTERS, lane, &view)?
+            {
+                return Ok(Err(violation));
+            }
+        }
         let ledger = ledger_topic(LINK);
         for lane in 0..i32::try_from(self.setup.lanes)? {
             let view = self.view(End::Target, &ledger, lane, self.reference.next_in_ledger(lane));
@@ -352,6 +433,11 @@ impl World {
             }
         }
         Ok(Ok(()))
+    }
+
+    /// Partitions of the dead letters' topic: one for each lane, where anything is checked.
+    fn letter_lanes(&self) -> Result<std::ops::Range<i32>> {
+        Ok(0..if self.setup.validation.is_some() { i32::try_from(self.setup.lanes)? } else { 0 })
     }
 
     pub(super) fn observe_source(&mut self, place: &Place) -> Result<()> {

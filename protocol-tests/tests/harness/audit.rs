@@ -60,7 +60,7 @@ fn check(plant: fn(&mut Link), expected: &str) -> Result<()> {
 fn audit(link: &Link) -> Result<()> {
     let ledger = Ledger::of(std::slice::from_ref(&link.ledger))?;
     ensure!(ledger.breaks.is_empty(), "breaks: {}", ledger.breaks[0]);
-    whole(&ledger, &BTreeMap::from([(("copy".to_owned(), 0), link.data.clone())]))?;
+    whole(&ledger, &BTreeMap::from([(("copy".to_owned(), 0), link.data.clone())]), None)?;
     Ok(())
 }
 

@@ -64,6 +64,8 @@ fn every_seed() -> Result<()> {
         totals.source_aborted,
         totals.generations,
         totals.superseded,
+        totals.filed,
+        totals.objections,
     ];
     ensure!(is_alone || all.iter().all(|it| *it > 0), "something never happened: {totals:?}");
     Ok(())
@@ -87,19 +89,21 @@ fn judge(report: &Report) -> Result<()> {
 
 fn replays() -> Result<()> {
     let mut hashes = std::collections::BTreeSet::new();
-    for seed in 0..12 {
+    // Behind the first few: registries that are down for so long that several lanes wait for one answer.
+    let seeds: Vec<u64> = (0..12).chain([78, 128, 198, 233]).collect();
+    for seed in seeds.iter().copied() {
         let schedule = schedule(seed);
         let (first, second) = (checked(&schedule)?, checked(&schedule)?);
         ensure!(first == second, "seed {seed}: {first:?}, and the second time {second:?}");
         ensure!(first.statistics.trace.chunks > 0, "seed {seed}: nothing was sent");
         hashes.insert(first.statistics.trace.hash);
     }
-    ensure!(hashes.len() == 12, "different seeds give the same run");
+    ensure!(hashes.len() == seeds.len(), "different seeds give the same run");
     Ok(())
 }
 
 /// As in `kafka_bridge::planted`. One of those, `markers_trusted`, shows itself only to the trial that makes its fault on purpose.
-const MUTANTS: [&str; 12] = [
+const MUTANTS: [&str; 15] = [
     "position_outside_transaction",
     "position_off_by_one",
     "aborted_kept",
@@ -112,6 +116,9 @@ const MUTANTS: [&str; 12] = [
     "snapshot_incomplete",
     "replay_offset",
     "stale_epoch_ignored",
+    "letter_outside_transaction",
+    "letter_dropped",
+    "unchecked_while_down",
 ];
 
 /// The control is `every_seed_holds`, on the same seeds.

@@ -24,7 +24,7 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use store::Store;
@@ -84,9 +84,10 @@ impl Default for Settings {
 
 /// A running registry. Dropping it ends it, its connections included.
 pub struct RegistryServer {
-    address: SocketAddr,
+    /// Name and port.
+    authority: String,
     shared: Arc<Shared>,
-    _tasks: JoinSet<()>,
+    tasks: Mutex<JoinSet<()>>,
 }
 
 struct Shared {
@@ -110,20 +111,33 @@ impl Shared {
 impl RegistryServer {
     /// On a free port of loopback; certificates name it `localhost`.
     pub async fn start(settings: Settings) -> io::Result<Self> {
-        // It parses by itself, and may be the first in this process to do so.
-        crate::avro::take_lenient_names();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let address = listener.local_addr()?;
+        let server = Self::unbound(format!("localhost:{}", listener.local_addr()?.port()), settings);
+        server.tasks().spawn(accept(listener, Arc::clone(&server.shared)));
+        Ok(server)
+    }
+
+    /// Without a socket: `attach` brings it its connections, without TLS. `authority`: name and port in its url.
+    pub fn unbound(authority: String, settings: Settings) -> Self {
         let shared = Arc::new(Shared { settings, state: Mutex::default() });
-        let mut tasks = JoinSet::new();
-        tasks.spawn(accept(listener, Arc::clone(&shared)));
-        Ok(Self { address, shared, _tasks: tasks })
+        Self { authority, shared, tasks: Mutex::default() }
+    }
+
+    /// A connection of whoever has made it: the cap on their number is his.
+    pub fn attach(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
+        let mut tasks = self.tasks();
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(serve(stream, Arc::clone(&self.shared)));
+    }
+
+    fn tasks(&self) -> MutexGuard<'_, JoinSet<()>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// As a config names it.
     pub fn url(&self) -> String {
         let protocol = if self.shared.settings.tls.is_some() { "https" } else { "http" };
-        format!("{protocol}://localhost:{}{}", self.address.port(), self.shared.settings.prefix)
+        format!("{protocol}://{}{}", self.authority, self.shared.settings.prefix)
     }
 
     /// Every request from now on whose path contains `part`, until `mend`.
@@ -181,6 +195,8 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + 'static>(stream: S, shared: A
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
+        // This machine's clock would be in the bytes of a simulation, which must be the same when it runs again.
+        .auto_date_header(false)
         .serve_connection(TokioIo::new(stream), service)
         .await;
     if let Err(error) = served {

@@ -1,5 +1,6 @@
 //! What is registered. Pure.
 
+use crate::avro::take_lenient_names;
 use apache_avro::Schema as Avro;
 use apache_avro::schema_compatibility::SchemaCompatibility;
 use serde::{Deserialize, Serialize};
@@ -120,6 +121,8 @@ impl Store {
     }
 
     fn parse(&self, entry: &Entry) -> Result<Avro, Wrong> {
+        // Whoever parses first in a process decides for all: a bridge beside this registry would find no schema usable.
+        take_lenient_names();
         let mut texts = Vec::new();
         self.collect(entry, &mut BTreeSet::new(), &mut texts)?;
         let invalid = |error: apache_avro::Error| Wrong::Invalid(error.to_string());
