@@ -2,8 +2,8 @@
 //!
 //! Layers, lowest first; each may use those above it in this list, never those below:
 //! `types`, `clock`, `latest` and `planted`, `shape`, `wire`, `cluster`, `registry`, `batch`, `source`, `target` and `group` (pure state
-//! machines), `reader`, `ledger`, `topics`, `avro` and `dead_letters`, `schemas`, `bridge`, `verify`, `positions`, `incidents`,
-//! `produce`, `consume`, `demo`, `cli`.
+//! machines), `reader` and `dead_letters`, `ledger`, `topics` and `avro`, `schemas`, `bridge`, `verify`, `positions`, `incidents`,
+//! `produce`, `undelivered`, `consume`, `demo`, `cli`.
 //! `broker`, the in-process demo cluster, stands beside them: it uses `types`, `shape` and `batch` alone.
 
 pub mod avro;

@@ -113,6 +113,8 @@ struct Rig {
     now: Instant,
     ledger: LaneLedger,
     target_end: i64,
+    /// Where the target's logs end.
+    ends: BTreeMap<TopicPartition, i64>,
     /// The answers to EndTxn wait here while `holds_end`.
     holds_end: bool,
     held: Vec<target::RequestId>,
@@ -164,6 +166,7 @@ impl Rig {
             now,
             ledger,
             target_end,
+            ends: BTreeMap::new(),
             holds_end: false,
             held: Vec::new(),
             waiting: Vec::new(),
@@ -253,7 +256,10 @@ impl Rig {
                         self.open.offsets.push(i64::from_be_bytes(record.value.unwrap().try_into().unwrap()));
                     }
                 }
-                target::Answer::Produce { error_code: 0, base_offset: 0, log_append_time_ms: -1 }
+                let end = self.ends.entry(partition).or_default();
+                let base_offset = *end;
+                *end += i64::from(batch.header().record_count);
+                target::Answer::Produce { error_code: 0, base_offset, log_append_time_ms: -1 }
             }
             TxnRequest::TxnOffsetCommit { .. } => target::Answer::TxnOffsetCommit { error_code: 0 },
             TxnRequest::EndTxn { commit, .. } => {
@@ -268,9 +274,9 @@ impl Rig {
             TxnRequest::DescribeTransactions { .. } => {
                 target::Answer::DescribeTransactions { error_code: 0, state: target::LastTransaction::Other }
             }
-            // Far behind everything that is written here.
             TxnRequest::ListOffsets { partitions, .. } => {
-                target::Answer::ListOffsets { offsets: partitions.into_iter().map(|it| (it, 0, 1_000)).collect() }
+                let end = |it: TopicPartition| (it.clone(), 0, self.ends.get(&it).copied().unwrap_or_default());
+                target::Answer::ListOffsets { offsets: partitions.into_iter().map(end).collect() }
             }
             other => panic!("not a request of protocol v2: {other:?}"),
         };

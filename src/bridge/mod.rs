@@ -5,6 +5,7 @@ mod age;
 mod auditor;
 pub mod check;
 mod decisions;
+mod deliveries;
 mod dispatch;
 mod ends;
 mod error;
@@ -20,11 +21,13 @@ mod ownership;
 mod planner;
 #[cfg(test)]
 mod process;
+mod producer;
 #[cfg(test)]
 mod properties;
 mod purse;
 mod reach;
 mod report;
+mod review;
 #[cfg(test)]
 mod rig;
 mod roster;
@@ -49,7 +52,9 @@ pub use ends::{Ends, Surroundings, open_end};
 pub use error::RunError;
 pub use incident::{Incident, IncidentKind};
 pub use planner::{Planner, topics_of};
+pub use producer::{Ended, Producer, ProducerError};
 pub use report::{Summary, Watcher};
+pub use review::{Reviewed, Reviewer};
 pub use run::run;
 pub use screening::Objection;
 pub use survey::{MissingRights, OwnTopic, Prospect, ResourceKind, Right, Survey};

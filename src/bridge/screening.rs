@@ -235,6 +235,12 @@ impl<'a> Screening<'a> {
         self.invalid(of.why("too_many_schemas", error, String::new()))
     }
 
+    /// Of the first record that did not pass.
+    pub(super) fn why(&self) -> Option<Why> {
+        let (_, payload, _) = self.letters.first()?;
+        Some(Letter::read(&payload.view()?)?.why)
+    }
+
     fn object(&mut self, candidate: &Candidate<'_>, why: Why) -> Screened {
         *self.reasons.entry(why.reason.to_string()).or_default() += 1;
         let letter = Letter {

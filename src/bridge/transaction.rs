@@ -149,6 +149,11 @@ impl Lane {
         if parts.is_empty() && !self.is_unsigned {
             return;
         }
+        let promise = |it: &Change| {
+            let target = TopicPartition::new(Arc::clone(&it.position.target_topic), it.position.target_partition);
+            Some((target, it.position.target_offset?))
+        };
+        let promised = changes.iter().filter_map(promise).collect();
         let pending = match ledger.begin(self.settings.lane, changes, self.time_ms()) {
             Ok(pending) => pending,
             Err(error) => {
@@ -164,7 +169,8 @@ impl Lane {
         let commit = target::Input::Commit {
             ledger_partition: self.settings.ledger_partition.clone(),
             ledger_batch: pending.batch.clone(),
-            offsets: OffsetCommit { offset: pending.offset, generation_id, member_id, group_instance_id },
+            offsets: Some(OffsetCommit { offset: pending.offset, generation_id, member_id, group_instance_id }),
+            promised,
         };
         self.in_flight = Some(InFlight { pending, parts, counts, since, began: self.now });
         // Only now: a lane that ends before its first Produce leaves no transaction open.

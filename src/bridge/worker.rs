@@ -1,19 +1,20 @@
 //! Drives one lane: connections, timers, the ledger's reader. It decides nothing.
 
+use super::deliveries::{Deliveries, failure};
 use super::dispatch;
 use super::lane::{Event, Input, Lane, LaneSettings, Output, Route};
 use super::purse::Purse;
 use super::screening::SchemaKey;
 use super::working::{Job, Told};
 use crate::clock;
-use crate::cluster::{Address, Backoff, Cluster, CoordinatorKind, Courier, Keeper, Lost, Metadata, Use};
+use crate::cluster::{Address, Backoff, Cluster, Courier, Keeper, Lost, Metadata, Use};
 use crate::config::ProtocolChoice;
 use crate::group::Membership;
 use crate::latest::Latest;
 use crate::ledger::{LaneLedger, LedgerError, LedgerReader, Owner, Until, log_end};
 use crate::schemas::{Finder, SchemaVerdict};
 use crate::source::{self, LeaderView, SourceRequest};
-use crate::target::{self, Destination, TransactionProtocol, TxnRequest};
+use crate::target::{self, TransactionProtocol};
 use crate::types::{NodeId, TopicPartition};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -66,14 +67,10 @@ struct Worker {
     job: u64,
     shared: Shared,
     reader: Arc<LedgerReader>,
-    transactional_id: Arc<str>,
     fetching: BTreeMap<NodeId, Courier<source::RequestId, SourceRequest>>,
     looking_up: BTreeMap<NodeId, Courier<source::RequestId, SourceRequest>>,
-    delivering: BTreeMap<Address, Courier<target::RequestId, TxnRequest>>,
-    /// Where the last request for a partition went: that is the connection to close.
-    leaders: BTreeMap<TopicPartition, NodeId>,
+    deliveries: Deliveries,
     fetched: mpsc::Sender<(source::RequestId, Result<source::Answer, Lost>)>,
-    delivered: mpsc::Sender<(target::RequestId, Result<target::Answer, Lost>)>,
     found: mpsc::Sender<Found>,
     purse: Purse,
     /// Questions that are not answered yet. They end with the lane.
@@ -89,15 +86,16 @@ pub(super) async fn run(settings: LaneSettings, shared: Shared, job: Job) {
     let reader =
         LedgerReader { cluster: shared.target.clone(), partition: settings.ledger_partition.clone(), group_id };
     let (fetched, mut from_source) = mpsc::channel(ANSWERS_MAX);
-    let (delivered, mut from_target) = mpsc::channel(ANSWERS_MAX);
     let (found, mut answers) = mpsc::channel(ANSWERS_MAX);
     let (mut routes, mut membership) = (shared.routes.clone().unseen(), shared.membership.clone().unseen());
     let Job { number: job, mut drain } = job;
     let mut metadata = shared.source_metadata.watch().unseen();
     let purse = Purse::new(Arc::clone(&shared.budget));
+    let (target, metadata_of_target) = (shared.target.clone(), shared.target_metadata.clone());
+    let (deliveries, mut from_target) =
+        Deliveries::new(target, metadata_of_target, &settings.transactor, number, shared.request_timeout);
     let now = clock::now();
     let mut worker = Worker {
-        transactional_id: Arc::clone(&settings.transactor.transactional_id),
         lane: Lane::new(settings, protocol(&shared.target, shared.protocol).0, now),
         number,
         job,
@@ -105,10 +103,8 @@ pub(super) async fn run(settings: LaneSettings, shared: Shared, job: Job) {
         shared,
         fetching: BTreeMap::new(),
         looking_up: BTreeMap::new(),
-        delivering: BTreeMap::new(),
-        leaders: BTreeMap::new(),
+        deliveries,
         fetched,
-        delivered,
         found,
         purse,
         asking: JoinSet::new(),
@@ -132,7 +128,7 @@ pub(super) async fn run(settings: LaneSettings, shared: Shared, job: Job) {
             Some(_) = drain.changed() => Input::Drain,
             Some(Some(membership)) = membership.changed() => Input::Membership(membership),
             Some((id, answer)) = from_target.recv() => {
-                Input::Target(target::Input::Answered { id, answer: answer.map_err(target_failure) })
+                Input::Target(target::Input::Answered { id, answer: answer.map_err(failure) })
             }
             Some((id, answer)) = from_source.recv() => {
                 Input::Source(source::Input::Answered { id, answer: answer.map_err(source_failure) })
@@ -171,13 +167,6 @@ fn source_failure(lost: Lost) -> source::Failure {
     }
 }
 
-fn target_failure(lost: Lost) -> target::Failure {
-    match lost {
-        Lost::Disconnected => target::Failure::Disconnected,
-        Lost::TimedOut => target::Failure::TimedOut,
-    }
-}
-
 fn leaders(metadata: &Metadata, routes: &BTreeMap<TopicPartition, Route>) -> BTreeMap<TopicPartition, LeaderView> {
     let view = |name: &TopicPartition| {
         let topic = metadata.topics.get(&name.topic)?;
@@ -208,7 +197,9 @@ impl Worker {
     async fn perform(&mut self, output: Output) -> bool {
         match output {
             Output::Source(output) => self.source(output),
-            Output::Target(output) => self.target(output),
+            Output::Target(output) => {
+                self.unsent.extend(self.deliveries.perform(output).into_iter().map(Input::Target));
+            }
             Output::ReturnBudget { bytes } => self.purse.give_back(bytes),
             Output::ReadLedger => {
                 let reader = Arc::clone(&self.reader);
@@ -322,90 +313,6 @@ impl Worker {
             // The lane keeps these to itself.
             source::Output::Deliver(_) | source::Output::Resolved { .. } | source::Output::Incident(_) => {}
         }
-    }
-
-    fn target(&mut self, output: target::Output) {
-        match output {
-            target::Output::Send { id, request: TxnRequest::ListOffsets { partitions, committed }, .. } => {
-                self.list_offsets(id, partitions, committed);
-            }
-            target::Output::Send { id, to, request } => {
-                let is_sent = match self.address(&to) {
-                    Some(address) => self.courier(&address).send(id, request).is_ok(),
-                    None => {
-                        self.shared.target_metadata.refresh();
-                        false
-                    }
-                };
-                if !is_sent {
-                    let answer = Err(target::Failure::Disconnected);
-                    self.unsent.push(Input::Target(target::Input::Answered { id, answer }));
-                }
-            }
-            target::Output::RefreshMetadata(_) => self.shared.target_metadata.refresh(),
-            // A new connection looks the coordinator up anew.
-            target::Output::RefreshCoordinator(to) | target::Output::CloseConnection(to) => {
-                let address = match &to {
-                    Destination::Leader(partition) => self.leaders.get(partition).map(|node| Address::Node(*node)),
-                    _ => self.address(&to),
-                };
-                address.and_then(|it| self.delivering.get(&it)).inspect(|it| it.close());
-            }
-            // The lane keeps these to itself.
-            target::Output::Event(_) => {}
-        }
-    }
-
-    /// One request to each leader.
-    fn list_offsets(&mut self, id: target::RequestId, partitions: Vec<TopicPartition>, committed: bool) {
-        let mut by_leader: BTreeMap<Option<Address>, Vec<TopicPartition>> = BTreeMap::new();
-        for partition in partitions {
-            let address = self.address(&Destination::Leader(partition.clone()));
-            by_leader.entry(address).or_default().push(partition);
-        }
-        for (address, partitions) in by_leader {
-            let request = TxnRequest::ListOffsets { partitions, committed };
-            let is_sent = address.is_some_and(|address| self.courier(&address).send(id, request).is_ok());
-            if !is_sent {
-                let answer = Err(target::Failure::Disconnected);
-                self.unsent.push(Input::Target(target::Input::Answered { id, answer }));
-            }
-        }
-    }
-
-    fn address(&mut self, to: &Destination) -> Option<Address> {
-        Some(match to {
-            Destination::TransactionCoordinator => {
-                Address::Coordinator(CoordinatorKind::Transaction, Arc::clone(&self.transactional_id))
-            }
-            Destination::GroupCoordinator => {
-                Address::Coordinator(CoordinatorKind::Group, self.reader.group_id.as_str().into())
-            }
-            // Split by `list_offsets`.
-            Destination::Leaders => return None,
-            Destination::Leader(partition) => {
-                let metadata = self.shared.target_metadata.current();
-                // Whoever led a topic that metadata no longer knows is asked all the same: that it is gone is for a broker to
-                // say, and without an answer the lane would wait for ever, its other partitions with it.
-                let is_gone = metadata.topics.get(&partition.topic).is_none_or(|it| it.partitions.is_empty());
-                let last = self.leaders.get(partition).copied().filter(|_| is_gone);
-                let node = metadata.leader(partition).or(last)?;
-                self.leaders.insert(partition.clone(), node);
-                Address::Node(node)
-            }
-        })
-    }
-
-    fn courier(&mut self, address: &Address) -> &Courier<target::RequestId, TxnRequest> {
-        self.delivering.entry(address.clone()).or_insert_with(|| {
-            let usage = match address {
-                Address::Node(_) => Use::Produce(self.number),
-                Address::Coordinator(..) => Use::Coordinate(self.number),
-            };
-            let (cluster, answers) = (self.shared.target.clone(), self.delivered.clone());
-            let timeout = self.shared.request_timeout;
-            Courier::spawn(cluster, address.clone(), usage, timeout, dispatch::target, answers)
-        })
     }
 }
 

@@ -4,6 +4,7 @@ use super::exit::Exit;
 use super::output::answer;
 use super::positions::open;
 use super::printable;
+use super::replay::{self, place_of};
 use crate::undelivered::{self, Filter, LetterRow, ListReport, PartShown, ShownLetter};
 use clap::{Args, Subcommand};
 use std::fmt::Write as _;
@@ -11,7 +12,8 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 pub(super) const HELP: &str = "Examples:\n  kafka-bridge dead-letters list --config bridge.toml --reason utf8\n  \
-kafka-bridge dead-letters show 3-1200 --config bridge.toml";
+kafka-bridge dead-letters show 3-1200 --config bridge.toml\n  \
+kafka-bridge dead-letters replay --config bridge.toml --reason utf8 --dry-run";
 const LIST_HELP: &str = "An id is <partition>-<offset> in the dead letters' topic at the target.\n\nExamples:\n  \
 kafka-bridge dead-letters list --config bridge.toml\n  \
 kafka-bridge dead-letters list --config bridge.toml --topic orders --since 2026-01-01T00:00:00Z --count 20\n  \
@@ -35,6 +37,9 @@ enum DeadLettersCommand {
     /// Show one: where it comes from, why it is there, and what is in it.
     #[command(after_help = SHOW_HELP)]
     Show(ShowArguments),
+    /// Check letters once more, and write those that pass now to where they belong at the target.
+    #[command(after_help = replay::HELP)]
+    Replay(replay::ReplayArguments),
 }
 
 #[derive(Args)]
@@ -45,6 +50,9 @@ struct ListArguments {
     /// Of this topic of the source alone.
     #[arg(long, value_name = "NAME")]
     topic: Option<String>,
+    /// Of this partition of the source's topic alone.
+    #[arg(long, value_name = "NUMBER")]
+    partition: Option<i32>,
     /// With this reason alone, as utf8 or unknown_schema.
     #[arg(long, value_name = "REASON")]
     reason: Option<String>,
@@ -71,7 +79,7 @@ struct ShowArguments {
     json: bool,
 }
 
-fn since(text: &str) -> Result<SystemTime, String> {
+pub(super) fn since(text: &str) -> Result<SystemTime, String> {
     humantime::parse_rfc3339(text).map_err(|_| "not a time as 2026-01-31T12:00:00Z".to_owned())
 }
 
@@ -79,12 +87,14 @@ pub(super) fn dead_letters(arguments: &DeadLettersArguments) -> anyhow::Result<E
     match &arguments.command {
         DeadLettersCommand::List(arguments) => list(arguments),
         DeadLettersCommand::Show(arguments) => show(arguments),
+        DeadLettersCommand::Replay(arguments) => replay::replay(arguments),
     }
 }
 
 fn list(arguments: &ListArguments) -> anyhow::Result<Exit> {
     let filter = Filter {
         topic: arguments.topic.clone(),
+        partition: arguments.partition,
         reason: arguments.reason.clone(),
         since: arguments.since,
         count: usize::try_from(arguments.count).unwrap_or(usize::MAX),
@@ -102,14 +112,18 @@ fn show(arguments: &ShowArguments) -> anyhow::Result<Exit> {
 
 fn render(report: &ListReport) -> String {
     let mut text = String::new();
-    for LetterRow { id, time, topic, partition, offset, reason, part, path, .. } in &report.letters {
+    for LetterRow { id, time, topic, partition, offset, reason, part, path, replayed, .. } in &report.letters {
         let (reason, path) = (printable(reason), printable(path));
         let place = if path.is_empty() { (*part).to_owned() } else { format!("{part} {path}") };
-        let _ = writeln!(text, "{id}  {time}  {topic}-{partition}@{offset}  {reason}  {place}");
+        let replayed = if replayed.is_some() { "  replayed" } else { "" };
+        let _ = writeln!(text, "{id}  {time}  {topic}-{partition}@{offset}  {reason}  {place}{replayed}");
     }
     let _ = writeln!(text, "total  {}, of them {} listed", report.total, report.letters.len());
     for (reason, count) in &report.by_reason {
         let _ = writeln!(text, "       {} {count}", printable(reason));
+    }
+    if report.replayed > 0 {
+        let _ = writeln!(text, "       {} of them were replayed", report.replayed);
     }
     if report.others > 0 {
         let _ = writeln!(text, "       {} records of {} are no dead letters", report.others, report.dead_letter_topic);
@@ -123,6 +137,10 @@ fn render_one(shown: &ShownLetter) -> String {
     let mut text = format!("id         {id}\nsource     {topic}-{partition}@{offset}\ntaken out  {time}\n");
     let place = if path.is_empty() { String::new() } else { format!(", {path}") };
     let _ = writeln!(text, "reason     {reason}: {part}{place}\nerror      {error}");
+    if let Some(it) = &shown.letter.replayed {
+        let corrected = if it.corrected { ", corrected" } else { "" };
+        let _ = writeln!(text, "replayed   {}, at {}{corrected}", place_of(it), it.time);
+    }
     let _ = writeln!(text, "timestamp  {} ms", shown.timestamp_ms);
     for header in &shown.headers {
         of_part(&mut text, &format!("header {}", printable(&header.name)), header.value.as_ref());

@@ -1,6 +1,6 @@
 //! Exit codes, after `sysexits.h`.
 
-use crate::bridge::RunError;
+use crate::bridge::{ProducerError, RunError};
 use crate::cluster::{ClusterError, EnsureError};
 use crate::config::ConfigError;
 use crate::consume::ConsumeError;
@@ -10,6 +10,7 @@ use crate::positions::PositionsError;
 use crate::produce::{ProduceError, RegisterError};
 use crate::reader::ReadError;
 use crate::registry::{RegistryError, RegistrySetupError};
+use crate::target::{Cause, Trouble};
 use crate::undelivered::UndeliveredError;
 use crate::verify::{LettersError, VerifyError};
 use std::process::ExitCode;
@@ -74,8 +75,18 @@ pub(super) fn code_of(error: &anyhow::Error) -> Exit {
     if let Some(error) = error.downcast_ref::<UndeliveredError>() {
         return match error {
             UndeliveredError::Read(ReadError::Cluster(error)) => of_cluster(error),
-            UndeliveredError::NoId { .. } => Exit::Usage,
-            UndeliveredError::Read(_) | UndeliveredError::NoSuch { .. } => Exit::Failed,
+            UndeliveredError::NoId(_) => Exit::Usage,
+            UndeliveredError::Run(error) => of_run(error),
+            UndeliveredError::Producer(ProducerError::Cluster(error)) => of_cluster(error),
+            UndeliveredError::Registry(error) => of_registry(error),
+            UndeliveredError::Refused { cause } | UndeliveredError::Producer(ProducerError::Stopped { cause, .. }) => {
+                of_cause(cause)
+            }
+            UndeliveredError::Read(_)
+            | UndeliveredError::NoSuch { .. }
+            | UndeliveredError::Producer(_)
+            | UndeliveredError::Batch(_)
+            | UndeliveredError::Correction { .. } => Exit::Failed,
         };
     }
     if let Some(error) = error.downcast_ref::<ProduceError>() {
@@ -132,6 +143,14 @@ fn of_registry(error: &RegistryError) -> Exit {
         RegistryError::Refused { .. } => Exit::NotPermitted,
         RegistryError::NotRegistry { .. } => Exit::Config,
         RegistryError::Unknown { .. } | RegistryError::Rejected { .. } | RegistryError::Unusable { .. } => Exit::Failed,
+    }
+}
+
+fn of_cause(cause: &Cause) -> Exit {
+    // TOPIC_, TRANSACTIONAL_ID_ and CLUSTER_AUTHORIZATION_FAILED
+    match cause.trouble {
+        Trouble::Answered { code: 29 | 31 | 53, .. } => Exit::NotPermitted,
+        _ => Exit::Failed,
     }
 }
 

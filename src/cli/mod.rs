@@ -12,6 +12,7 @@ mod output;
 mod positions;
 mod produce;
 mod progress;
+mod replay;
 mod run;
 mod schema;
 mod verify;

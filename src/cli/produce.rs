@@ -165,8 +165,8 @@ pub(super) fn produce(arguments: &ProduceArguments) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// As a file, whose reads wait on threads of their own; nothing else here reads standard input.
-fn standard_input() -> io::Result<File> {
+/// As a file, whose reads wait on threads of their own; nothing else reads standard input.
+pub(super) fn standard_input() -> io::Result<File> {
     let descriptor = io::stdin().as_fd().try_clone_to_owned()?;
     Ok(File::from_std(std::fs::File::from(descriptor)))
 }

@@ -116,7 +116,7 @@ fn render(report: &Report, elapsed: Duration, bytes: u64) -> String {
     for partition in &report.partitions {
         of_partition(&mut text, partition);
     }
-    let Counts { records, unknown, accepted, superseded, dead_lettered, .. } = report.total;
+    let Counts { records, unknown, accepted, superseded, dead_lettered, replayed, .. } = report.total;
     let seconds = elapsed.as_secs_f64().max(0.001);
     let _ = writeln!(
         text,
@@ -126,6 +126,7 @@ fn render(report: &Report, elapsed: Duration, bytes: u64) -> String {
     );
     for (count, what) in [
         (dead_lettered, "records are in the dead letters instead, once and as they are at the source"),
+        (replayed, "records were replayed from there, and are at the target once, as they were written"),
         (unknown, "records cannot be compared: one end has them no more"),
         (accepted, "records were left out by decision, see `kafka-bridge incidents`"),
         (superseded, "records are at one end alone, whose later version both have: log compaction"),

@@ -89,6 +89,11 @@ impl LinkName {
         format!("{}{lane}", self.transactional_id_prefix())
     }
 
+    /// Of whoever replays a lane's dead letters: no lane of any link has such a name, for it would end with a number.
+    pub fn replay_id(&self, lane: u32) -> String {
+        format!("{}.replay", self.transactional_id(lane))
+    }
+
     /// Of all lanes: rights are granted by it.
     pub fn transactional_id_prefix(&self) -> String {
         format!("{}.", self.0)

@@ -29,7 +29,7 @@ impl Letters {
         let (inside, whole): (Vec<_>, Vec<_>) = list.letters.iter().partition(|it| !it.path.is_empty());
         for row in inside.into_iter().chain(whole) {
             if shown.len() < SHOWN && reasons.insert(&row.reason) {
-                shown.push(undelivered::show(&link, &row.id).await?);
+                shown.push(undelivered::show(&link, &row.id.to_string()).await?);
             }
         }
         Ok(Self { total: list.total, shown })

@@ -1,7 +1,9 @@
 //! Everything that a ledger partition holds, for an onlooker: positions, and what is kept beside them.
 
 use super::error::LedgerError;
-use super::record::{Decision, LedgerRecord, Milestone, Owner, Position, PositionKey, Proof, Unreadable, VERSION};
+use super::record::{
+    Decision, Delivered, LedgerRecord, LetterKey, Milestone, Owner, Position, PositionKey, Proof, Unreadable, VERSION,
+};
 use super::replay::UNCOMPRESSED_BYTES_MAX;
 use crate::batch::RawBatch;
 use crate::cluster::{At, Cluster, ClusterError, Metadata};
@@ -10,6 +12,7 @@ use crate::types::TopicPartition;
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -26,9 +29,21 @@ pub struct History {
     /// By the offset at which the gap begins.
     pub decisions: BTreeMap<(PositionKey, i64), Decision>,
     pub proofs: BTreeMap<PositionKey, Proof>,
+    /// Dead letters that were replayed.
+    pub delivered: BTreeMap<LetterKey, Delivered>,
 }
 
 impl History {
+    /// Of one lane, what is committed now.
+    pub async fn of_lane(
+        cluster: &Cluster,
+        metadata: &Metadata,
+        partition: &TopicPartition,
+    ) -> Result<Self, LedgerError> {
+        let range = cluster.committed_range(metadata, partition).await?;
+        Self::read(cluster, partition, range.start, range.end).await
+    }
+
     async fn read(cluster: &Cluster, partition: &TopicPartition, from: i64, to: i64) -> Result<Self, LedgerError> {
         let mut history = Self::default();
         let mut milestones = BTreeMap::new();
@@ -66,21 +81,40 @@ impl History {
         topic: &str,
         lanes: NonZeroU32,
     ) -> Result<BTreeMap<u32, Self>, LedgerError> {
+        Self::of_lanes(cluster, metadata, (topic, lanes), Duration::ZERO).await
+    }
+
+    /// The dead letters that were replayed, of all lanes: whoever reads records of a transaction elsewhere, and asks then, is
+    /// told of it. `patience`: how long its markers are waited for.
+    pub async fn all_delivered(
+        cluster: &Cluster,
+        metadata: &Metadata,
+        (topic, lanes): (&str, NonZeroU32),
+        patience: Duration,
+    ) -> Result<BTreeMap<LetterKey, Delivered>, LedgerError> {
+        let histories = Self::of_lanes(cluster, metadata, (topic, lanes), patience).await?;
+        Ok(histories.into_values().flat_map(|it| it.delivered).collect())
+    }
+
+    async fn of_lanes(
+        cluster: &Cluster,
+        metadata: &Metadata,
+        (topic, lanes): (&str, NonZeroU32),
+        patience: Duration,
+    ) -> Result<BTreeMap<u32, Self>, LedgerError> {
         let found = metadata.topics.get(topic).map_or(0, |it| it.partitions.len());
         let lanes = u32::try_from(found).unwrap_or(u32::MAX).min(lanes.get());
         let partition = |lane| TopicPartition::new(topic, i32::try_from(lane).unwrap_or(i32::MAX));
-        let at = async |at| {
-            let asked: Vec<_> = (0..lanes).map(|lane| (partition(lane), at)).collect();
-            cluster.offsets(metadata, &asked).await
-        };
-        let (mut starts, mut ends) = (at(At::Earliest).await, at(At::LastStable).await);
+        let partitions: Vec<_> = (0..lanes).map(partition).collect();
+        let mut starts = cluster.offsets_at(metadata, &partitions, At::Earliest).await?;
+        let mut ends = cluster.stable_ends(metadata, &partitions, patience).await?;
         let limit = Arc::new(Semaphore::new(READERS_MAX));
         let mut reading = JoinSet::new();
         for lane in 0..lanes {
             let (cluster, limit, partition) = (cluster.clone(), Arc::clone(&limit), partition(lane));
-            let unanswered = || Err(ClusterError::Answered { end: cluster.end(), api: "ListOffsets", code: -1 });
-            let from = starts.remove(&partition).unwrap_or_else(unanswered)?.offset;
-            let to = ends.remove(&partition).unwrap_or_else(unanswered)?.offset;
+            let unanswered = || ClusterError::Answered { end: cluster.end(), api: "ListOffsets", code: -1 };
+            let from = starts.remove(&partition).ok_or_else(unanswered)?;
+            let to = ends.remove(&partition).ok_or_else(unanswered)?;
             reading.spawn(async move {
                 let _permit = limit.acquire().await;
                 Self::read(&cluster, &partition, from, to).await.map(|it| (lane, it))
@@ -107,6 +141,7 @@ impl History {
                 Ok(LedgerRecord::Milestone(key, value)) => put(milestones, key, value),
                 Ok(LedgerRecord::Decision(key, from, value)) => put(&mut self.decisions, (key, from), value),
                 Ok(LedgerRecord::Proof(key, value)) => put(&mut self.proofs, key, value),
+                Ok(LedgerRecord::Delivered(key, value)) => put(&mut self.delivered, key, value),
                 Err(Unreadable::UnknownKind) => {}
                 Err(Unreadable::Newer(found)) => {
                     return Err(LedgerError::Newer { partition, offset, found, known: VERSION });

@@ -20,7 +20,9 @@ pub use anchor::{Anchor, MilestoneKey};
 pub use error::LedgerError;
 pub use history::History;
 pub use reader::{LedgerReader, Until, log_end};
-pub use record::{DeadLetters, Decision, LedgerRecord, Milestone, Owner, Position, PositionKey, Proof};
+pub use record::{
+    DeadLetters, Decision, Delivered, LedgerRecord, LetterKey, Milestone, Owner, Position, PositionKey, Proof,
+};
 pub use replay::Replay;
 pub use state::{Change, LaneLedger, Pending, batch};
 pub use survey::survey;

@@ -1,6 +1,7 @@
 //! The ledger's records: JSON, so that `kafka-console-consumer.sh --property print.key=true` shows where a link stands.
 
 use super::anchor::{Anchor, MilestoneKey};
+use crate::dead_letters::LetterId;
 use crate::types::{TopicName, TopicPartition};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -82,6 +83,37 @@ pub struct Milestone {
     pub target_topic_id: Uuid,
 }
 
+/// Which dead letter a record of its delivery is of.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct LetterKey {
+    #[serde(flatten)]
+    pub of: PositionKey,
+    /// The source's.
+    pub offset: i64,
+    /// Of a dead letters' topic that was made anew, a place alone says nothing.
+    pub letter: LetterId,
+}
+
+/// A dead letter that was replayed to the target after all: where its record landed, in the transaction that wrote both.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delivered {
+    pub target_topic: TopicName,
+    pub target_partition: i32,
+    pub target_topic_id: Uuid,
+    pub target_offset: i64,
+    /// Where the first record of its transaction landed in the partition.
+    pub from: i64,
+    /// Of the record as it was written, with its timestamp: in hexadecimal digits.
+    pub sha256: String,
+    /// Its value is another one than that of the letter.
+    #[serde(default, skip_serializing_if = "is_not")]
+    pub corrected: bool,
+    /// The lane's replays are numbered by themselves; the number only grows.
+    pub transaction: u64,
+    pub host: String,
+    pub time_ms: u64,
+}
+
 /// Who works on a lane. A bridge that was fenced reads here who took over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
@@ -102,6 +134,7 @@ pub enum LedgerRecord {
     /// An operator's, about the gap that begins at this offset.
     Decision(PositionKey, i64, Option<Decision>),
     Proof(PositionKey, Option<Proof>),
+    Delivered(LetterKey, Option<Delivered>),
 }
 
 /// What a partition was allowed to go on past.
@@ -137,8 +170,8 @@ pub struct Proof {
     /// Source records that were found in the dead letters instead, since the first proof.
     #[serde(default, skip_serializing_if = "is_none")]
     pub dead_letters: u64,
-    /// A chain of SHA-256 over all copied records in their order, in hexadecimal digits. Dead letters are counted and not
-    /// hashed, so that whoever has the target's topic alone can compute it again; of schemas whose ids are mapped, the ids are
+    /// A chain of SHA-256 over all copied records in their order, in hexadecimal digits. Dead letters, and what was replayed
+    /// of them, are counted and not hashed, so that whoever has the target's topic alone can compute it again; of schemas whose ids are mapped, the ids are
     /// zero.
     pub sha256: String,
     pub host: String,
@@ -149,6 +182,10 @@ pub struct Proof {
 /// Takes what serde gives.
 fn is_none(count: &u64) -> bool {
     *count == 0
+}
+
+fn is_not(word: &bool) -> bool {
+    !*word
 }
 
 #[derive(Serialize, Deserialize)]
@@ -169,6 +206,7 @@ enum Beside {
         from: i64,
     },
     Proof(PositionKey),
+    Delivered(LetterKey),
 }
 
 /// How keys of a `Beside` begin: a replay passes over them without parsing them.
@@ -222,6 +260,9 @@ impl LedgerRecord {
             Self::Proof(of, value) => {
                 (serde_json::to_vec(&Beside::Proof(of.clone()))?, value.as_ref().map(json).transpose()?)
             }
+            Self::Delivered(of, value) => {
+                (serde_json::to_vec(&Beside::Delivered(of.clone()))?, value.as_ref().map(json).transpose()?)
+            }
         })
     }
 
@@ -241,6 +282,7 @@ impl LedgerRecord {
                 Beside::Anchor(key) => Self::Milestone(key, parsed(value)?),
                 Beside::Decision { of, from } => Self::Decision(of, from, parsed(value)?),
                 Beside::Proof(of) => Self::Proof(of, parsed(value)?),
+                Beside::Delivered(of) => Self::Delivered(of, parsed(value)?),
             });
         }
         let key = serde_json::from_slice(key).map_err(|error| Unreadable::Malformed(format!("its key: {error}")))?;
@@ -310,6 +352,23 @@ mod tests {
         }
     }
 
+    fn letter() -> (LetterKey, Delivered) {
+        let key = LetterKey { of: key(), offset: 77, letter: LetterId { partition: 3, offset: 1_200 } };
+        let delivered = Delivered {
+            target_topic: "copy".into(),
+            target_partition: 1,
+            target_topic_id: Uuid::nil(),
+            target_offset: 91,
+            from: 90,
+            sha256: "00".into(),
+            corrected: true,
+            transaction: 2,
+            host: "h".into(),
+            time_ms: 3,
+        };
+        (key, delivered)
+    }
+
     fn key() -> PositionKey {
         PositionKey { cluster_id: "c".into(), topic: "orders".into(), partition: 1 }
     }
@@ -335,6 +394,8 @@ mod tests {
             LedgerRecord::Milestone(MilestoneKey { of: key(), level: 1, slot: 5 }, Some(milestone())),
             LedgerRecord::Decision(key(), 4, Some(decision())),
             LedgerRecord::Proof(key(), Some(proof())),
+            LedgerRecord::Delivered(letter().0, Some(letter().1)),
+            LedgerRecord::Delivered(letter().0, None),
         ];
         for record in records {
             let (key, value) = record.encode().unwrap();
@@ -366,10 +427,24 @@ mod tests {
         for (record, kind) in [
             (LedgerRecord::Decision(super::tests::key(), 4, None), r#"{"kind":"decision","source":"c""#),
             (LedgerRecord::Proof(super::tests::key(), None), r#"{"kind":"proof","source":"c""#),
+            (
+                LedgerRecord::Delivered(letter().0, None),
+                r#"{"kind":"delivered","source":"c","topic":"orders","partition":1,"offset":77,"letter":"3-1200"}"#,
+            ),
         ] {
             let (key, _) = record.encode().unwrap();
             assert!(is_beside(Some(&key)) && String::from_utf8(key).unwrap().starts_with(kind), "{record:?}");
         }
+    }
+
+    #[test]
+    fn the_form_of_a_delivery_is_fixed() {
+        let (key, delivered) = letter();
+        let (_, value) = LedgerRecord::Delivered(key, Some(delivered)).encode().unwrap();
+        assert_eq!(
+            String::from_utf8(value.unwrap()).unwrap(),
+            r#"{"v":1,"target_topic":"copy","target_partition":1,"target_topic_id":"00000000-0000-0000-0000-000000000000","target_offset":91,"from":90,"sha256":"00","corrected":true,"transaction":2,"host":"h","time_ms":3}"#
+        );
     }
 
     #[test]

@@ -67,7 +67,10 @@ impl Replay {
                     self.transaction = self.transaction.max(position.transaction);
                     self.positions.insert(key, position);
                 }
-                LedgerRecord::Milestone(..) | LedgerRecord::Decision(..) | LedgerRecord::Proof(..) => {}
+                LedgerRecord::Milestone(..)
+                | LedgerRecord::Decision(..)
+                | LedgerRecord::Proof(..)
+                | LedgerRecord::Delivered(..) => {}
             }
         }
         Ok(())

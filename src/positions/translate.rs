@@ -2,12 +2,13 @@
 
 use super::{Link, PositionsError};
 use crate::batch::{BatchError, RawBatch, UNCOMPRESSED_BYTES_MAX};
+use crate::bridge::RunError;
 use crate::cluster::{Cluster, Metadata, TopicConfigs};
 use crate::ledger::{Anchor, History, Position, PositionKey};
 use crate::reader::Stream;
 use crate::topics::plan::TopicRules;
 use crate::types::TopicPartition;
-use crate::verify::{Digest, GONE, Letters, Mask, OfPartition, are_gone};
+use crate::verify::{Digest, GONE, Letters, Mask, OfPartition, Replays, are_gone, replays_of};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
@@ -52,7 +53,13 @@ pub(super) async fn find_letters<'a: 'w, 'w>(
     }
     let is_wanted = |key: &PositionKey, offset| wanted.get(key).is_some_and(|it| it.contains(&offset));
     let letters = Letters::read(link.config, (&link.ends.target, &link.target), is_wanted).await?;
+    // After the walks' ends at the target: whatever was replayed before them is told.
+    let (topic, delivery) = (link.config.link.ledger_topic(), &link.config.delivery);
+    let ledger = (topic.as_str(), delivery.lanes);
+    let delivered = History::all_delivered(&link.ends.target, &link.target, ledger, delivery.patience()).await;
+    let delivered = delivered.map_err(RunError::Ledger)?;
     for walk in walks {
+        walk.replays = replays_of(&delivered, walk.position);
         walk.letters = letters.of(&link.key(&walk.source), walk.position, walk.history);
     }
     Ok(())
@@ -85,6 +92,8 @@ pub(super) struct Walk<'a> {
     may_have_letters: bool,
     /// Source records that went to the dead letters instead.
     letters: OfPartition,
+    /// Target records that came from there.
+    replays: Replays,
     /// Schemas' ids that are others in the copy.
     mask: Mask,
 }
@@ -150,6 +159,7 @@ impl<'a> Walk<'a> {
             gaps: gaps.map(|it| (it.0.1, it.1.next_offset)).collect(),
             may_have_letters: check.is_some() || position.dead_letters.is_some(),
             letters: OfPartition::new(),
+            replays: Replays::new(),
             mask: Mask::of(check.as_ref()),
         })
     }
@@ -215,7 +225,8 @@ impl<'a> Walk<'a> {
         while let Some(part) = stream.next().await {
             for batch in part?.batches {
                 let header = batch.header();
-                let is_whole = header.base_offset >= self.anchor.target_offset && !header.has_gaps();
+                let has_replays = self.replays.range(header.base_offset..header.next_offset()).next().is_some();
+                let is_whole = header.base_offset >= self.anchor.target_offset && !header.has_gaps() && !has_replays;
                 if is_whole && count >= i64::from(header.record_count) {
                     count -= i64::from(header.record_count);
                     continue;
@@ -229,7 +240,8 @@ impl<'a> Walk<'a> {
                     if count == 0 {
                         return Ok(offset);
                     }
-                    count -= 1;
+                    // One that was replayed is nobody's copy. Where the reader begins it is not left out.
+                    count -= i64::from(!self.replays.contains_key(&offset));
                 }
             }
         }
@@ -285,7 +297,9 @@ impl<'a> Walk<'a> {
                     if offset < self.anchor.target_offset {
                         continue;
                     }
-                    if before.contains(&Digest::masked(decoded.timestamp(&record), &record, self.mask)) {
+                    let is_replay = self.replays.contains_key(&offset);
+                    let digest = Digest::masked(decoded.timestamp(&record), &record, self.mask);
+                    if !is_replay && before.contains(&digest) {
                         next = None;
                     } else if next.is_none() {
                         next = Some(offset);

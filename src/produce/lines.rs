@@ -22,7 +22,7 @@ pub enum LineFault {
 }
 
 /// Reading may be given up and begun again between two bytes: nothing is lost.
-pub(super) struct Lines<R> {
+pub struct Lines<R> {
     reader: R,
     /// Of the line that is being read.
     line: Vec<u8>,
@@ -31,16 +31,17 @@ pub(super) struct Lines<R> {
 }
 
 impl<R: AsyncBufRead + Unpin> Lines<R> {
-    pub(super) fn new(reader: R) -> Self {
+    pub fn new(reader: R) -> Self {
         Self { reader, line: Vec::new(), number: 0 }
     }
 
-    pub(super) fn number(&self) -> u64 {
+    /// Counted from 1: of the line that was given last, or has a fault.
+    pub fn number(&self) -> u64 {
         self.number
     }
 
     /// None: the end. Lines with nothing but blanks are passed over.
-    pub(super) async fn next(&mut self) -> Result<Option<Value>, LineFault> {
+    pub async fn next(&mut self) -> Result<Option<Value>, LineFault> {
         loop {
             let is_whole = self.fill().await?;
             if !is_whole && self.line.is_empty() {

@@ -12,7 +12,7 @@ mod run;
 mod writer;
 
 pub use event::{POISON, PRODUCER, SEQUENCE};
-pub use lines::LineFault;
+pub use lines::{LineFault, Lines};
 pub use poison::{Poison, poison};
 pub use register::{RegisterError, register};
 pub use report::{PartitionReport, Progress, Report};

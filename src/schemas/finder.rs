@@ -3,6 +3,7 @@
 use super::checks::{Expected, TopicCheck};
 use super::verdict::{SchemaVerdict, Unfit};
 use crate::avro::{Schema, SchemaText, Validator, resolve};
+use crate::clock;
 use crate::cluster::Backoff;
 use crate::config::{OnRegistryDown, OnUnknownSchema, SchemaIds};
 use crate::dead_letters::Part;
@@ -12,7 +13,10 @@ use crate::types::TopicName;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+/// A registry that restarts is back by then.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// Final verdicts are kept: lanes ask for the same schemas. As many as a registry's client keeps texts.
 const KEPT_MAX: usize = 2_000;
 
@@ -75,6 +79,32 @@ impl Finder {
     /// One look, for whoever only asks: nothing is waited for, and nothing registered.
     pub async fn peek(&self, check: &TopicCheck, part: Part, id: i32) -> Result<SchemaVerdict, RegistryError> {
         self.look(&TopicCheck { schema_ids: SchemaIds::Keep, ..check.clone() }, part, id).await
+    }
+
+    /// What there is to say now, for a command: the registry's next answer is waited for while that can come, a schema that is
+    /// not registered is not. `registers`: where ids are mapped.
+    pub async fn ask(
+        &self,
+        check: &TopicCheck,
+        part: Part,
+        id: i32,
+        registers: bool,
+    ) -> Result<SchemaVerdict, RegistryError> {
+        let (began, mut backoff) = (clock::now(), Backoff::default());
+        loop {
+            let looked = if registers { self.look(check, part, id).await } else { self.peek(check, part, id).await };
+            match looked {
+                Err(error) if check.on_registry_down == OnRegistryDown::PassUnchecked => {
+                    self.tell(&error, "records pass unchecked, as the config says");
+                    return Ok(SchemaVerdict::Unchecked);
+                }
+                Err(error) if error.is_retriable() && clock::now() - began < PATIENCE => {
+                    tracing::debug!(%error, "the registry is asked again");
+                }
+                other => return other,
+            }
+            tokio::time::sleep(backoff.failed()).await;
+        }
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {

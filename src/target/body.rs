@@ -116,6 +116,10 @@ impl Body {
         if pipeline.is_acknowledged() { pipeline.landed().last().copied() } else { None }
     }
 
+    pub(super) fn first_landed(&self, partition: &TopicPartition) -> Option<i64> {
+        self.pipelines.get(partition)?.landed().first().copied()
+    }
+
     pub(super) fn landed(&self) -> Vec<(TopicPartition, i64)> {
         let of = |(partition, pipeline): (&TopicPartition, &Pipeline)| -> Vec<_> {
             pipeline.landed().iter().map(|offset| (partition.clone(), *offset)).collect()

@@ -16,6 +16,10 @@ use crate::types::TopicPartition;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+/// Where somebody else writes all the time, nothing would ever be copied: after so many in a row a transaction is committed
+/// wherever it has landed.
+const DISPLACED_MAX: u32 = 3;
+
 enum Offsets {
     /// v1: AddOffsetsToTxn waits until AddPartitionsToTxn is through, or each would answer the other 51.
     Unregistered,
@@ -30,7 +34,8 @@ enum Offsets {
 pub(super) struct Committing {
     body: Body,
     ledger_partition: TopicPartition,
-    commit: OffsetCommit,
+    commit: Option<OffsetCommit>,
+    promised: Vec<(TopicPartition, i64)>,
     offsets: Offsets,
 }
 
@@ -39,13 +44,14 @@ impl Committing {
         context: &mut Context,
         body: Body,
         ledger_partition: TopicPartition,
-        commit: OffsetCommit,
+        (commit, promised): (Option<OffsetCommit>, Vec<(TopicPartition, i64)>),
     ) -> State {
         let offsets = match context.protocol {
+            _ if commit.is_none() => Offsets::Acknowledged,
             TransactionProtocol::V1 => Offsets::Unregistered,
             TransactionProtocol::V2 => Offsets::Waiting,
         };
-        Self { body, ledger_partition, commit, offsets }.advance(context)
+        Self { body, ledger_partition, commit, promised, offsets }.advance(context)
     }
 
     fn advance(mut self, context: &mut Context) -> State {
@@ -58,8 +64,10 @@ impl Committing {
             };
             self.offsets = Offsets::Registering(Call::start(context, Destination::TransactionCoordinator, request));
         }
-        if matches!(self.offsets, Offsets::Waiting) {
-            let offset = match self.commit.offset {
+        if matches!(self.offsets, Offsets::Waiting)
+            && let Some(commit) = &self.commit
+        {
+            let offset = match commit.offset {
                 CommitOffset::Fixed(offset) => Some(offset),
                 CommitOffset::LedgerBase => self.body.last_landed(&self.ledger_partition),
             };
@@ -69,27 +77,44 @@ impl Committing {
                     return self.abort(context, Cause::new(Trouble::LedgerOffsetUnknown), Then::GoOn);
                 }
                 Some(offset) => {
-                    let request = self.offset_commit(context, offset);
+                    let request = self.offset_commit(context, commit, offset);
                     self.offsets = Offsets::Sending(Call::start(context, Destination::GroupCoordinator, request));
                 }
             }
         }
         if matches!(self.offsets, Offsets::Acknowledged) && self.body.is_acknowledged() {
+            match self.displaced() {
+                None => context.displaced = 0,
+                Some(partition) if context.displaced < DISPLACED_MAX => {
+                    context.displaced += 1;
+                    let cause = Cause { partition: Some(partition), ..Cause::new(Trouble::Displaced) };
+                    return self.abort(context, cause, Then::GoOn);
+                }
+                Some(_) => {}
+            }
             return Ending::start(context, &self.body);
         }
         State::Committing(self)
     }
 
-    fn offset_commit(&self, context: &Context, offset: i64) -> TxnRequest {
+    /// A partition whose records did not land where they were to.
+    fn displaced(&self) -> Option<TopicPartition> {
+        let is_elsewhere = |(partition, promised): &&(TopicPartition, i64)| {
+            self.body.first_landed(partition).is_some_and(|it| it != OFFSET_UNKNOWN && it != *promised)
+        };
+        self.promised.iter().find(is_elsewhere).map(|it| it.0.clone())
+    }
+
+    fn offset_commit(&self, context: &Context, commit: &OffsetCommit, offset: i64) -> TxnRequest {
         TxnRequest::TxnOffsetCommit {
             transactional_id: context.settings.transactional_id.clone(),
             identity: context.identity,
             group_id: context.settings.group_id.clone(),
             partition: self.ledger_partition.clone(),
             offset,
-            generation_id: self.commit.generation_id,
-            member_id: self.commit.member_id.clone(),
-            group_instance_id: self.commit.group_instance_id.clone(),
+            generation_id: commit.generation_id,
+            member_id: commit.member_id.clone(),
+            group_instance_id: commit.group_instance_id.clone(),
             protocol: context.protocol,
         }
     }

@@ -39,7 +39,11 @@ pub enum Input {
     Commit {
         ledger_partition: TopicPartition,
         ledger_batch: RawBatch,
-        offsets: OffsetCommit,
+        /// None: the group's offset stays as it is.
+        offsets: Option<OffsetCommit>,
+        /// Where the ledger record says that the first records of a partition land. Landed elsewhere, for somebody else has
+        /// written there meanwhile, the transaction is aborted: found open one day, it would be taken for another.
+        promised: Vec<(TopicPartition, i64)>,
     },
     Abort,
     /// Before this partition is first written to: nothing may be open there. `committed_at`: where, by the ledger, the last
@@ -258,6 +262,8 @@ pub enum Trouble {
     Deadline,
     /// DUPLICATE_SEQUENCE hid the offset of the ledger batch, which the group's offset needs.
     LedgerOffsetUnknown,
+    /// Somebody else has written to the partition: the records did not land where the ledger record says.
+    Displaced,
 }
 
 impl Cause {
@@ -277,6 +283,7 @@ impl fmt::Display for Cause {
             Trouble::NoAnswer { api, failure } => write!(f, "{api} got no answer ({failure:?})")?,
             Trouble::WrongAnswer { api } => write!(f, "{api} was given the answer of another request")?,
             Trouble::Deadline => write!(f, "the transaction did not finish within its timeout")?,
+            Trouble::Displaced => write!(f, "somebody else wrote to the partition meanwhile")?,
             Trouble::LedgerOffsetUnknown => write!(f, "the broker no longer knew where the ledger record landed")?,
         }
         if let Some(partition) = &self.partition {

@@ -250,8 +250,8 @@ impl World {
     fn commit(&mut self) {
         let ledger_batch = batch(1, &self.attempt.to_be_bytes());
         self.committing = true;
-        let offset = CommitOffset::LedgerBase;
-        self.input(Input::Commit { ledger_partition: ledger(), ledger_batch, offsets: offsets(offset) });
+        let (offsets, promised) = (Some(offsets(CommitOffset::LedgerBase)), Vec::new());
+        self.input(Input::Commit { ledger_partition: ledger(), ledger_batch, offsets, promised });
     }
 
     fn release(&mut self) {

@@ -54,6 +54,8 @@ pub(super) struct Context {
     /// Where the log of each partition that is settled ends.
     pub(super) stable: BTreeMap<TopicPartition, i64>,
     pub(super) transactions: u64,
+    /// Transactions in a row that did not land where they were to.
+    pub(super) displaced: u32,
     pub(super) now: Instant,
     next_request: u64,
     outputs: VecDeque<Output>,
@@ -134,6 +136,7 @@ impl Transactor {
             undecided: BTreeSet::new(),
             stable: BTreeMap::new(),
             transactions: 0,
+            displaced: 0,
             now,
             next_request: 0,
             outputs: VecDeque::new(),
@@ -153,6 +156,15 @@ impl Transactor {
     /// `Append` and `Commit` will not be refused.
     pub fn accepts_append(&self) -> bool {
         matches!(self.state, State::Idle | State::Open(_))
+    }
+
+    /// Where the batches of the open transaction landed, those of a partition in the order of their appends, −1 where the
+    /// broker no longer knew. None: not all have landed yet, or no transaction is open.
+    pub fn landed(&self) -> Option<Vec<(TopicPartition, i64)>> {
+        match &self.state {
+            State::Open(body) if body.is_acknowledged() => Some(body.landed()),
+            _ => None,
+        }
     }
 
     /// Where the log of this partition ended when it was last found to be settled; what the next transaction appends lands
@@ -194,8 +206,8 @@ impl Transactor {
                 let records = checked_records(&batch, Some(records))?;
                 self.append(partition, &batch, records)
             }
-            Input::Commit { ledger_partition, ledger_batch, offsets } => {
-                self.commit(ledger_partition, &ledger_batch, offsets)
+            Input::Commit { ledger_partition, ledger_batch, offsets, promised } => {
+                self.commit(ledger_partition, &ledger_batch, offsets, promised)
             }
             Input::Abort => self.abort(),
             Input::Settle { partition, committed_at } => {
@@ -252,9 +264,15 @@ impl Transactor {
         Ok(())
     }
 
-    fn commit(&mut self, ledger: TopicPartition, batch: &RawBatch, offsets: OffsetCommit) -> Result<(), Misuse> {
+    fn commit(
+        &mut self,
+        ledger: TopicPartition,
+        batch: &RawBatch,
+        offsets: Option<OffsetCommit>,
+        promised: Vec<(TopicPartition, i64)>,
+    ) -> Result<(), Misuse> {
         let records = checked_records(batch, None)?;
-        if (offsets.generation_id < 0) != offsets.member_id.is_empty() {
+        if offsets.as_ref().is_some_and(|it| (it.generation_id < 0) != it.member_id.is_empty()) {
             return Err(Misuse::HalfFence);
         }
         match &self.state {
@@ -265,7 +283,7 @@ impl Transactor {
         self.step(|state, context| {
             let mut body = if let State::Open(body) = state { body } else { Body::open(context) };
             body.append(context, ledger.clone(), batch, records);
-            Committing::start(context, body, ledger, offsets)
+            Committing::start(context, body, ledger, (offsets, promised))
         });
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! Whole transactions as readable transcripts: what is sent, in which order, for which answer.
 
+mod beside;
+
 use crate::batch::{RawBatch, split};
 use crate::target::message::{
     Answer, CommitOffset, Destination, Event, Failure, Input, LastTransaction, Misuse, OffsetCommit, Output, RequestId,
@@ -167,8 +169,12 @@ impl Script {
 
     #[track_caller]
     fn commit(&mut self, offset: CommitOffset, expected: &[&str]) {
-        let input =
-            Input::Commit { ledger_partition: ledger(), ledger_batch: batch(1, b"l"), offsets: offsets(offset) };
+        let input = Input::Commit {
+            ledger_partition: ledger(),
+            ledger_batch: batch(1, b"l"),
+            offsets: Some(offsets(offset)),
+            promised: Vec::new(),
+        };
         self.input(input, expected);
     }
 }
@@ -457,7 +463,12 @@ fn half_a_fence_and_a_wrong_count_are_refused() {
     let mut s = Script::ready(TransactionProtocol::V2);
     let mut half = offsets(CommitOffset::LedgerBase);
     half.member_id = "".into();
-    let input = Input::Commit { ledger_partition: ledger(), ledger_batch: batch(1, b""), offsets: half };
+    let input = Input::Commit {
+        ledger_partition: ledger(),
+        ledger_batch: batch(1, b""),
+        offsets: Some(half),
+        promised: Vec::new(),
+    };
     assert_eq!(s.machine.handle(s.now, input), Err(Misuse::HalfFence));
     let input = Input::Append { partition: ledger(), batch: batch(2, b""), records: 1 };
     assert_eq!(s.machine.handle(s.now, input), Err(Misuse::RecordCount { header: 2, caller: 1 }));

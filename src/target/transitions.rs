@@ -113,7 +113,8 @@ impl Rig {
     fn commit(&mut self) {
         let ledger_batch = batch(1, b"l");
         let offsets = offsets(CommitOffset::LedgerBase);
-        self.give(Input::Commit { ledger_partition: ledger(), ledger_batch, offsets });
+        let (offsets, promised) = (Some(offsets), Vec::new());
+        self.give(Input::Commit { ledger_partition: ledger(), ledger_batch, offsets, promised });
     }
 
     fn answer(&mut self) {

@@ -1,7 +1,8 @@
 //! Which dead letters there are.
 
-use super::{UndeliveredError, partition, time};
-use crate::dead_letters::Letter;
+use super::{UndeliveredError, delivered, partition, time};
+use crate::dead_letters::{Letter, LetterId};
+use crate::ledger::Delivered;
 use crate::positions::Link;
 use crate::reader;
 use serde::Serialize;
@@ -13,6 +14,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub struct Filter {
     /// Of the source.
     pub topic: Option<String>,
+    pub partition: Option<i32>,
     pub reason: Option<String>,
     /// When they were taken out of the copy.
     pub since: Option<SystemTime>,
@@ -21,9 +23,10 @@ pub struct Filter {
 }
 
 impl Filter {
-    fn takes(&self, letter: &Letter) -> bool {
+    pub(super) fn takes(&self, letter: &Letter) -> bool {
         let since_ms = self.since.map_or(0, |it| it.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis());
         self.topic.as_ref().is_none_or(|it| **it == *letter.source.topic)
+            && self.partition.is_none_or(|it| it == letter.source.partition)
             && self.reason.as_ref().is_none_or(|it| *it == letter.why.reason)
             && u128::from(letter.time_ms) >= since_ms
     }
@@ -39,14 +42,15 @@ pub struct ListReport {
     /// All that were asked for, listed or not.
     pub total: u64,
     pub by_reason: BTreeMap<String, u64>,
+    /// Of these, the ones that were replayed to the target.
+    pub replayed: u64,
     /// Records of the topic that are no dead letters.
     pub others: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LetterRow {
-    /// `<partition>-<offset>` in the dead letters' topic.
-    pub id: String,
+    pub id: LetterId,
     /// When it was taken out of the copy.
     pub time: String,
     #[serde(skip)]
@@ -62,14 +66,40 @@ pub struct LetterRow {
     pub error: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schema_id: Option<i32>,
+    /// Where it was replayed to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replayed: Option<ReplayedTo>,
+}
+
+/// Where at the target a dead letter's record is, and since when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ReplayedTo {
+    pub target_topic: String,
+    pub target_partition: i32,
+    pub target_offset: i64,
+    /// Its value is another one than that of the letter.
+    pub corrected: bool,
+    pub time: String,
+}
+
+impl ReplayedTo {
+    pub(super) fn of(delivered: &Delivered) -> Self {
+        Self {
+            target_topic: delivered.target_topic.to_string(),
+            target_partition: delivered.target_partition,
+            target_offset: delivered.target_offset,
+            corrected: delivered.corrected,
+            time: time(delivered.time_ms),
+        }
+    }
 }
 
 impl LetterRow {
-    pub(super) fn of(letter: Letter, at: (i32, i64)) -> Self {
+    pub(super) fn of(letter: Letter, id: LetterId, delivered: Option<&Delivered>) -> Self {
         Self {
-            id: format!("{}-{}", at.0, at.1),
+            id,
             time: time(letter.time_ms),
-            order: (letter.time_ms, at.0, at.1),
+            order: (letter.time_ms, id.partition, id.offset),
             topic: letter.source.topic.to_string(),
             partition: letter.source.partition,
             offset: letter.offset,
@@ -78,6 +108,7 @@ impl LetterRow {
             path: letter.why.path,
             error: letter.why.error,
             schema_id: letter.why.schema_id,
+            replayed: delivered.map(ReplayedTo::of),
         }
     }
 }
@@ -102,7 +133,10 @@ pub async fn list(link: &Link<'_>, filter: &Filter) -> Result<ListReport, Undeli
             }
             report.total += 1;
             *report.by_reason.entry(letter.why.reason.to_string()).or_default() += 1;
-            report.letters.push(LetterRow::of(letter, (number, batch.offset(record))));
+            let id = LetterId { partition: number, offset: batch.offset(record) };
+            let delivered = delivered(link, &letter, id);
+            report.replayed += u64::from(delivered.is_some());
+            report.letters.push(LetterRow::of(letter, id, delivered));
             if report.letters.len() >= filter.count.saturating_mul(2).max(1) {
                 newest(&mut report.letters, filter.count);
             }

@@ -1,25 +1,52 @@
-//! What a link did not deliver: its dead letters, for people who look into them.
+//! What a link did not deliver: its dead letters, for people who look into them, mend what is wrong, and replay them.
 
+mod corrections;
+mod deliver;
 mod list;
+mod replay;
+mod replayed;
 mod show;
 
-pub use list::{Filter, LetterRow, ListReport, list};
+pub use corrections::{CorrectionFault, Corrections};
+pub use list::{Filter, LetterRow, ListReport, ReplayedTo, list};
+pub use replay::{Order, replay};
+pub use replayed::{Outcome, Progress, ReplayReport, ReplayRow};
 pub use show::{HeaderShown, PartShown, ShownLetter, show};
 
+use crate::batch::BatchError;
+use crate::bridge::{ProducerError, RunError};
 use crate::cluster::ClusterError;
+use crate::dead_letters::{Letter, LetterId, NoLetterId};
+use crate::ledger::{Delivered, LetterKey, PositionKey};
 use crate::positions::Link;
 use crate::reader::ReadError;
+use crate::registry::RegistryError;
+use crate::target::Cause;
 use crate::types::TopicPartition;
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 #[derive(Debug, thiserror::Error)]
 pub enum UndeliveredError {
     #[error(transparent)]
     Read(#[from] ReadError),
+    #[error(transparent)]
+    NoId(#[from] NoLetterId),
+    #[error(transparent)]
+    Run(#[from] RunError),
+    #[error(transparent)]
+    Producer(#[from] ProducerError),
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    #[error(transparent)]
+    Batch(#[from] BatchError),
+    #[error("line {number} {fault}")]
+    Correction { number: u64, fault: CorrectionFault },
     #[error(
-        "{id}: an id is <partition>-<offset>, as 3-1200. `kafka-bridge dead-letters list` has those that there are"
+        "the target does not take the letters: {cause}. Nothing of this transaction is visible; mend it, and run the same again: \
+         what was replayed is passed over"
     )]
-    NoId { id: String },
+    Refused { cause: Cause },
     #[error("{id}: {topic} has no such dead letter. `kafka-bridge dead-letters list` has those that there are")]
     NoSuch { id: String, topic: String },
 }
@@ -28,6 +55,21 @@ impl From<ClusterError> for UndeliveredError {
     fn from(error: ClusterError) -> Self {
         Self::Read(error.into())
     }
+}
+
+/// Where the letter was replayed to, by the ledger.
+fn delivered<'a>(link: &'a Link<'_>, letter: &Letter, id: LetterId) -> Option<&'a Delivered> {
+    let key = key(letter, id);
+    link.histories().values().find_map(|it| it.delivered.get(&key))
+}
+
+fn key(letter: &Letter, id: LetterId) -> LetterKey {
+    let of = PositionKey {
+        cluster_id: Arc::clone(&letter.cluster_id),
+        topic: Arc::clone(&letter.source.topic),
+        partition: letter.source.partition,
+    };
+    LetterKey { of, offset: letter.offset, letter: id }
 }
 
 fn partition(link: &Link<'_>, number: i32) -> TopicPartition {

@@ -1,9 +1,9 @@
 //! One dead letter, as far as it can be read.
 
 use super::list::LetterRow;
-use super::{UndeliveredError, partition};
+use super::{UndeliveredError, delivered, partition};
 use crate::avro::{Framing, Marker, Schema, SchemaText};
-use crate::dead_letters::{Letter, Part};
+use crate::dead_letters::{Letter, LetterId, Part};
 use crate::positions::Link;
 use crate::reader;
 use crate::schemas::{Expected, TopicCheck};
@@ -55,10 +55,7 @@ pub struct PartShown {
 
 /// `id`: as `list` names it.
 pub async fn show(link: &Link<'_>, id: &str) -> Result<ShownLetter, UndeliveredError> {
-    let no_id = || UndeliveredError::NoId { id: id.to_owned() };
-    let (number, offset) = id.split_once('-').ok_or_else(no_id)?;
-    let number: i32 = number.parse().ok().filter(|it| *it >= 0).ok_or_else(no_id)?;
-    let offset: i64 = offset.parse().ok().filter(|it| (0..i64::MAX).contains(it)).ok_or_else(no_id)?;
+    let LetterId { partition: number, offset } = id.parse()?;
     let topic = link.config().dead_letter_topic();
     let no_such = || UndeliveredError::NoSuch { id: id.to_owned(), topic: topic.clone() };
     let (cluster, (_, target)) = (&link.ends().target, link.metadata());
@@ -91,7 +88,9 @@ pub async fn show(link: &Link<'_>, id: &str) -> Result<ShownLetter, UndeliveredE
         .headers()
         .map(|(name, value)| HeaderShown { name: String::from_utf8_lossy(name).into_owned(), value: value.map(plain) });
     let headers = headers.collect();
-    Ok(ShownLetter { letter: LetterRow::of(letter, (number, offset)), timestamp_ms, headers, key, value })
+    let id = LetterId { partition: number, offset };
+    let delivered = delivered(link, &letter, id);
+    Ok(ShownLetter { letter: LetterRow::of(letter, id, delivered), timestamp_ms, headers, key, value })
 }
 
 fn plain(bytes: &[u8]) -> PartShown {
@@ -137,7 +136,7 @@ async fn decode(link: &Link<'_>, check: Option<&TopicCheck>, part: Part, bytes: 
     }
 }
 
-async fn registered(link: &Link<'_>, id: i32) -> Result<Schema, String> {
+pub(super) async fn registered(link: &Link<'_>, id: i32) -> Result<Schema, String> {
     let registry = link.ends().schemas.source.as_ref().ok_or("there is no [source.registry]")?;
     let found = registry.by_id(id).await.map_err(|error| error.to_string())?;
     let text = SchemaText { text: found.text.clone(), references: found.reference_texts() };

@@ -10,6 +10,7 @@ use super::feed::{Feed, Passed};
 use super::found::{Difference, Found, Kind, Lone};
 use super::ids::{IdMap, Ids};
 use super::letters::OfPartition;
+use super::replays::{Judge, Replays};
 use crate::batch::{BatchError, RawBatch};
 use std::ops::Range;
 use std::sync::Arc;
@@ -44,6 +45,8 @@ pub(super) struct Rules {
     pub(super) gaps: Vec<Range<i64>>,
     /// Source records that went to the dead letters instead.
     pub(super) letters: Arc<OfPartition>,
+    /// Target records that were replayed from there.
+    pub(super) replays: Arc<Replays>,
     /// Schemas' ids that are others in the copy.
     pub(super) mask: Mask,
     pub(super) is_compacted: bool,
@@ -74,6 +77,7 @@ pub(super) struct Comparer {
     at_target: Waiting,
     /// Of mapped schemas.
     ids: IdMap,
+    replayed: Judge,
     chain: Option<Chain>,
     found: Found,
     bytes: u64,
@@ -90,7 +94,9 @@ impl Comparer {
     pub(super) fn new(rules: Rules, chain: Option<Chain>, found: Found) -> Self {
         let mut source = Feed::new(rules.source.start, rules.source.end, rules.with_create_time, rules.mask);
         source.pass_over(&rules.letters);
-        let target = Feed::new(rules.target.start, rules.target.end, false, rules.mask);
+        let mut target = Feed::new(rules.target.start, rules.target.end, false, rules.mask);
+        target.pass_over_replays(&rules.replays);
+        let replayed = Judge::new(&rules.replays);
         let is_loose = rules.is_loose;
         let (at_source, at_target) = (Waiting::default(), Waiting::default());
         Self {
@@ -102,6 +108,7 @@ impl Comparer {
             at_source,
             at_target,
             ids: IdMap::default(),
+            replayed,
             chain,
             found,
             bytes: 0,
@@ -154,7 +161,7 @@ impl Comparer {
     pub(super) fn point(&self) -> Option<Point> {
         let is_clear = self.window == 0 && self.source.ahead.is_empty() && self.target.ahead.is_empty();
         let is_explained = self.at_source.is_empty() && self.at_target.is_empty();
-        let point = Point { source_offset: self.source.behind(), target_offset: self.target.next };
+        let point = Point { source_offset: self.source.behind(), target_offset: self.target.behind() };
         (is_clear && is_explained && !self.is_loose).then_some(point)
     }
 
@@ -395,11 +402,21 @@ impl Comparer {
     /// what it supersedes, and the target, which has no such record, keeps it.
     fn see_letters(&mut self, before: i64) {
         self.source.passed_keys(before).for_each(|key| self.at_target.seen(key));
+        // And one that was replayed is a later record of its key at the target alone.
+        let before = if before == i64::MAX { before } else { self.target.next };
+        self.target.passed_keys(before).for_each(|key| self.at_source.seen(key));
     }
 
     /// In the dead letters once and as it is at the source, a record is where it should be.
     fn judge_passed(&mut self) {
-        for Passed { offset, digest, filed } in std::mem::take(&mut self.source.passed) {
+        for Passed { offset, digest, masked, .. } in std::mem::take(&mut self.target.passed) {
+            let Some(it) = self.rules.replays.get(&offset) else { continue };
+            self.replayed.at_target((offset, it), digest.zip(masked), self.rules.is_compacted, &mut self.found);
+        }
+        for Passed { offset, digest, masked, filed } in std::mem::take(&mut self.source.passed) {
+            if let Some(masked) = masked {
+                self.replayed.at_source(offset, masked);
+            }
             let mut tell = |kind, at: &super::letters::Filed, what: &str| {
                 let (source_offset, dead_letter) = (Some(offset), Some(at.id()));
                 let what = what.to_owned();
@@ -453,8 +470,12 @@ impl Comparer {
     }
 
     fn finish(&mut self) {
-        let unmet = self.source.unmet();
-        self.source.passed.extend(unmet);
+        for feed in [&mut self.source, &mut self.target] {
+            let unmet = feed.unmet();
+            feed.passed.extend(unmet);
+        }
+        self.judge_passed();
+        self.replayed.finish(&mut self.found);
         self.see_letters(i64::MAX);
         let (ends, is_part) = ((self.source.next, self.target.next), self.rules.is_part);
         let counts = &mut self.found.counts;

@@ -1,5 +1,7 @@
 //! Each difference is planted once, alone: it must be named as what it is, where it is, and nothing else with it.
 
+mod replayed;
+
 use super::compare::{Comparer, End, Point, Rules, Step};
 use super::entry::{Chain, Digest, Mask};
 use super::found::{Found, Kind};
@@ -63,6 +65,7 @@ fn rules(source: &[Record], target: &[Record]) -> Rules {
         due_before: end(source),
         gaps: Vec::new(),
         letters: Arc::default(),
+        replays: Arc::default(),
         mask: Mask::default(),
         is_compacted: false,
         with_create_time: false,

@@ -5,11 +5,12 @@ use super::compare::Rules;
 use super::entry::{Chain, Digest, Mask};
 use super::found::Found;
 use super::letters::{GONE, Letters, OfPartition, are_gone};
+use super::replays::{Replays, replays_of};
 use super::state::{Saved, State};
 use crate::bridge::{Ends, RunError, topics_of};
 use crate::cluster::{At, Cluster, Metadata};
 use crate::config::{Config, LogAppendTime};
-use crate::ledger::{History, Milestone, Position, PositionKey};
+use crate::ledger::{Delivered, History, LetterKey, Milestone, Position, PositionKey};
 use crate::topics::plan::{Plan, TopicRules, lane};
 use crate::types::{TopicName, TopicPartition};
 use std::collections::{BTreeMap, BTreeSet};
@@ -63,6 +64,7 @@ pub(super) struct Job {
     pub(super) source_start: i64,
     pub(super) ranges: Vec<Rules>,
     pub(super) letters: Arc<OfPartition>,
+    pub(super) replays: Arc<Replays>,
     pub(super) mask: Mask,
     /// What the ledger counts, where all of it is compared.
     pub(super) counted: Option<Counted>,
@@ -155,9 +157,10 @@ impl Cut {
         let offsets = Offsets::ask(config, ends, options, &source, &target, &known).await?;
         let compacted = compacted(ends, &known).await;
         let letters = &letters(config, ends, &target, &known).await?;
+        let delivered = &delivered(config, ends, &target, &known).await?;
         for Known { key, lane, position, history, mask, .. } in known {
             let (offsets, source, target) = (&offsets, &source, &target);
-            let place = Place { options, config, history, offsets, source, target, letters, mask };
+            let place = Place { options, config, history, offsets, source, target, letters, delivered, mask };
             let is_compacted = compacted.contains(&key.topic) || compacted.contains(&position.target_topic);
             cut.jobs.push(place.job(key, lane, &position, is_compacted, state));
         }
@@ -206,6 +209,22 @@ async fn letters(config: &Config, ends: &Ends, target: &Metadata, known: &[Known
         return Ok(Letters::default());
     }
     Ok(Letters::read(config, (&ends.target, target), |key, _| wanted.contains(key)).await?)
+}
+
+/// After the target's ends: whatever was replayed before them is told.
+async fn delivered(
+    config: &Config,
+    ends: &Ends,
+    target: &Metadata,
+    known: &[Known<'_>],
+) -> Result<BTreeMap<LetterKey, Delivered>, VerifyError> {
+    if !known.iter().any(|it| it.may_have_letters) {
+        return Ok(BTreeMap::new());
+    }
+    let (topic, lanes) = (config.link.ledger_topic(), config.delivery.lanes);
+    let patience = config.delivery.patience();
+    let found = History::all_delivered(&ends.target, target, (&topic, lanes), patience).await;
+    Ok(found.map_err(RunError::Ledger)?)
 }
 
 struct Offsets {
@@ -268,6 +287,7 @@ struct Place<'a> {
     source: &'a Metadata,
     target: &'a Metadata,
     letters: &'a Letters,
+    delivered: &'a BTreeMap<LetterKey, Delivered>,
     mask: Mask,
 }
 
@@ -289,6 +309,7 @@ impl Place<'_> {
             source_start: 0,
             ranges: Vec::new(),
             letters: Arc::new(self.letters.of(&key, position, self.history)),
+            replays: Arc::new(replays_of(self.delivered, position)),
             mask: self.mask,
             counted: None,
             found: Found::default(),
@@ -334,6 +355,7 @@ impl Place<'_> {
             due_before: position.next_offset,
             gaps: self.gaps(&job, position),
             letters: Arc::clone(&job.letters),
+            replays: Arc::clone(&job.replays),
             mask: self.mask,
             is_compacted,
             with_create_time: self.config.delivery.log_append_time == LogAppendTime::CreateTime,

@@ -2,6 +2,7 @@
 
 use super::entry::{Digest, Entry, Mask, fingerprint};
 use super::letters::{Filed, OfPartition};
+use super::replays::Replays;
 use crate::batch::{BatchError, DecodedBatch, Place, RawBatch, RecordView, UNCOMPRESSED_BYTES_MAX};
 use std::collections::VecDeque;
 
@@ -13,7 +14,7 @@ pub(super) struct Feed {
     /// What the producers wrote, where the broker's own time is not to be compared.
     with_create_time: bool,
     mask: Mask,
-    /// Records that went to the dead letters instead, by their offsets: they are passed over.
+    /// Records that went to the dead letters instead, or came from them, by their offsets: they are passed over.
     letters: VecDeque<(i64, Vec<Filed>)>,
     /// Those that were passed over, to be judged.
     pub(super) passed: Vec<Passed>,
@@ -37,6 +38,8 @@ pub(super) struct Passed {
     pub(super) offset: i64,
     /// None: there is no such record.
     pub(super) digest: Option<Digest>,
+    /// The same without the ids of mapped schemas.
+    pub(super) masked: Option<Digest>,
     pub(super) filed: Vec<Filed>,
 }
 
@@ -73,6 +76,13 @@ impl Feed {
         }
     }
 
+    /// The same with places at the target.
+    pub(super) fn pass_over_replays(&mut self, replays: &Replays) {
+        if self.from < self.to {
+            self.letters = replays.range(self.from..self.to).map(|(offset, _)| (*offset, Vec::new())).collect();
+        }
+    }
+
     fn next_letter(&self) -> i64 {
         self.letters.front().map_or(i64::MAX, |it| it.0)
     }
@@ -87,7 +97,7 @@ impl Feed {
     pub(super) fn unmet(&mut self) -> Vec<Passed> {
         let is_read = self.is_ended && self.current.is_none() && self.batches.is_empty() && self.ahead.is_empty();
         let unmet = self.letters.drain(..).filter(|_| is_read);
-        unmet.map(|(offset, filed)| Passed { offset, digest: None, filed }).collect()
+        unmet.map(|(offset, filed)| Passed { offset, digest: None, masked: None, filed }).collect()
     }
 
     /// Of the records before an offset that were passed over; each comes once.
@@ -131,7 +141,11 @@ impl Feed {
                         if let Some((at, filed)) = self.letters.pop_front() {
                             let timestamp = stamp_of(batch, &record, self.with_create_time);
                             let digest = (at == offset).then(|| Digest::of(timestamp, &record));
-                            self.passed.push(Passed { offset: at, digest, filed });
+                            let masked = digest.map(|it| match self.mask {
+                                mask if mask == Mask::default() => it,
+                                mask => Digest::masked(timestamp, &record, mask),
+                            });
+                            self.passed.push(Passed { offset: at, digest, masked, filed });
                             if at == offset {
                                 self.passed_to = offset + 1;
                                 let key = self.mask.key(&record).map(|it| fingerprint(Some(&it)));

@@ -69,6 +69,9 @@ pub struct Counts {
     /// In the dead letters instead, once and as they are at the source.
     #[serde(default)]
     pub dead_lettered: u64,
+    /// Of dead letters, at the target behind what was copied, once and as they were replayed.
+    #[serde(default)]
+    pub replayed: u64,
 }
 
 impl Counts {
@@ -87,6 +90,7 @@ impl Counts {
         self.accepted += other.accepted;
         self.superseded += other.superseded;
         self.dead_lettered += other.dead_lettered;
+        self.replayed += other.replayed;
     }
 
     fn of(&mut self, kind: Kind) -> &mut u64 {

@@ -14,6 +14,7 @@ mod ids;
 mod letters;
 mod partition;
 mod proof;
+mod replays;
 mod report;
 mod resolve;
 mod state;
@@ -24,6 +25,7 @@ pub use found::{Counts, Difference, Kind};
 pub use letters::LettersError;
 pub(crate) use letters::{GONE, Letters, OfPartition, are_gone};
 pub(crate) use proof::produce;
+pub(crate) use replays::{Replays, replays_of};
 pub use report::{PartitionReport, Report};
 
 use crate::bridge::{Ends, RunError};

@@ -5,6 +5,7 @@ use super::cut::Job;
 use super::entry::{Digest, Mask};
 use super::found::{Difference, Found, Kind};
 use super::letters::Filed;
+use super::replays::Replayed;
 use crate::batch::{BatchError, RawBatch, UNCOMPRESSED_BYTES_MAX};
 use crate::bridge::Ends;
 use crate::reader::{ReadError, Stream};
@@ -27,6 +28,10 @@ pub(super) async fn resolve(ends: &Ends, job: &Job, found: &mut Found) -> Result
     let end = job.ranges.iter().map(|it| it.source.end).max().unwrap_or(0);
     let with_create_time = job.ranges.iter().any(|it| it.with_create_time);
     let (letters, mask) = (&job.letters, job.mask);
+    // With mapped ids the ledger's digests are of other bytes.
+    let is_masked = mask != Mask::default();
+    let replays: BTreeMap<Digest, &Replayed> =
+        job.replays.values().filter(|_| !is_masked).filter_map(|it| Some((it.digest?, it))).collect();
     let mut stream = Stream::open(ends.source.clone(), job.source.clone(), job.source_start, end);
     while let Some(part) = stream.next().await {
         let part = match part {
@@ -49,7 +54,16 @@ pub(super) async fn resolve(ends: &Ends, job: &Job, found: &mut Found) -> Result
             None => (Kind::Phantom, None, "the source has no such record"),
         };
         let dead_letter = source_offset.and_then(|it| letters.get(&it)?.first()).map(Filed::id);
-        let what = if dead_letter.is_some() { "in the dead letters, and copied too" } else { what }.to_owned();
+        let again =
+            replays.get(&lone.digest).filter(|it| source_offset.is_none_or(|offset| offset == it.source_offset));
+        let (kind, source_offset, dead_letter, what) = match (again, dead_letter) {
+            (Some(it), _) => {
+                (Kind::Doubled, Some(it.source_offset), Some(it.letter.to_string()), "replayed, and there once more")
+            }
+            (None, Some(id)) => (kind, source_offset, Some(id), "in the dead letters, and copied too"),
+            (None, None) => (kind, source_offset, None, what),
+        };
+        let what = what.to_owned();
         let target_offset = Some(lone.offset);
         found.difference(Difference { kind, source_offset, target_offset, dead_letter, what });
     }

@@ -3,11 +3,13 @@
 mod counted;
 mod events;
 mod grown;
+mod interrupted;
 mod judge;
 mod looked_into;
 mod named;
 mod poison;
 mod registries;
+mod replayed;
 mod verified;
 
 use libtest_mimic::Trial;
@@ -21,6 +23,8 @@ pub(super) fn trials() -> Vec<Trial> {
         grown::trials(),
         looked_into::trials(),
         named::trials(),
+        replayed::trials(),
+        interrupted::trials(),
     ];
     suites.into_iter().flatten().collect()
 }

@@ -263,11 +263,12 @@ fn mapped() -> Result<()> {
 }
 
 fn translates() -> Result<()> {
-    translates_exactly(&copied(None)?)
+    translates_exactly(&copied(None)?, &BTreeSet::new())
 }
 
 /// What a reader reads next at the target is the copy of what it would read next at the source, of what is copied.
-pub(super) fn translates_exactly(scene: &Copied) -> Result<()> {
+/// `replayed`: places at the target that hold no copies.
+pub(super) fn translates_exactly(scene: &Copied, replayed: &BTreeSet<(i32, i64)>) -> Result<()> {
     let (mut source, mut target) = (scene.source.client(), scene.target.client());
     let mut random = fastrand::Rng::with_seed(SEED);
     let folder = scene.file.parent().context("a config is in a folder")?;
@@ -278,7 +279,9 @@ pub(super) fn translates_exactly(scene: &Copied) -> Result<()> {
         let is_copied = |it: &Rec| !scene.poisoned.contains_key(&(TOPIC.to_owned(), partition, it.offset));
         let end = source.offsets(TOPIC, partition)?.last_stable;
         ours.push((records.into_iter().filter(is_copied).collect::<Vec<_>>(), end));
-        theirs.push(target.read(TOPIC, partition, Isolation::ReadCommitted)?);
+        let mut copies = target.read(TOPIC, partition, Isolation::ReadCommitted)?;
+        copies.retain(|it| !replayed.contains(&(partition, it.offset)));
+        theirs.push(copies);
     }
     for number in 0..OFFSETS / PARTITIONS as usize {
         let (group, mut wanted) = (format!("group-{number}"), Vec::new());
