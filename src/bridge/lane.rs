@@ -14,7 +14,7 @@ use crate::group::Membership;
 use crate::ledger::{LaneLedger, Owner, PositionKey};
 use crate::schemas::{SchemaVerdict, TopicCheck};
 use crate::source::{self, Fetcher, FetcherSettings, LeaderView, StartAt};
-use crate::target::{self, AbortClass, Cause, Transactor, TransactorSettings};
+use crate::target::{self, AbortClass, Cause, Transactor, TransactorSettings, Trouble};
 use crate::types::{NodeId, TopicPartition};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -184,6 +184,8 @@ pub(super) struct Lane {
     /// When decisions were looked for last.
     pub(super) looked_at: Instant,
     aborts: u32,
+    /// Somebody else has written to a target partition between two looks at where its log ends.
+    pub(super) is_displaced: bool,
     pub(super) ownership: Ownership,
     /// None: all lanes are this process's.
     pub(super) membership: Option<Membership>,
@@ -227,6 +229,7 @@ impl Lane {
             not_before: now,
             looked_at: now,
             aborts: 0,
+            is_displaced: false,
             ownership: Ownership::default(),
             membership: None,
             wanted_protocol: None,
@@ -311,6 +314,7 @@ impl Lane {
         loop {
             // What one machine says may make the other speak: left until the next input, it might wait for ever.
             let spoke = self.drain_fetcher() | self.drain_transactor();
+            let spoke = self.place() | spoke;
             match self.due() {
                 Some(due) if due <= self.now => self.begin(),
                 _ if spoke => {}
@@ -446,6 +450,7 @@ impl Lane {
         let backoff = ABORT_BACKOFF_FIRST.saturating_mul(1 << self.aborts.min(8)).min(ABORT_BACKOFF_MAX);
         self.aborts = self.aborts.saturating_add(1);
         self.not_before = self.now + backoff;
+        self.is_displaced |= cause.trouble == Trouble::Displaced;
         self.rewind();
         let of = cause.partition.as_ref();
         let refused = self.streams.iter().find(|(_, stream)| Some(&stream.route.target) == of).map(|it| it.0.clone());

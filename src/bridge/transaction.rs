@@ -66,6 +66,8 @@ struct Part {
 
 pub(super) struct InFlight {
     pending: Pending,
+    /// Its position waits until it is known where the records have landed.
+    unplaced: Option<Vec<Change>>,
     parts: Vec<Part>,
     counts: Counts,
     since: Instant,
@@ -154,6 +156,7 @@ impl Lane {
             Some((target, it.position.target_offset?))
         };
         let promised = changes.iter().filter_map(promise).collect();
+        let unplaced = (self.is_displaced && !appends.is_empty()).then(|| changes.clone());
         let pending = match ledger.begin(self.settings.lane, changes, self.time_ms()) {
             Ok(pending) => pending,
             Err(error) => {
@@ -161,6 +164,19 @@ impl Lane {
                 return self.end(Event::Failed(error.to_string()));
             }
         };
+        let is_placed = unplaced.is_none();
+        self.in_flight = Some(InFlight { pending, unplaced, parts, counts, since, began: self.now });
+        // Only now: a lane that ends before its first Produce leaves no transaction open.
+        for (partition, it) in appends {
+            self.transact(target::Input::Append { partition, batch: it.batch, records: it.record_count });
+        }
+        if is_placed {
+            self.commit(promised);
+        }
+    }
+
+    fn commit(&mut self, promised: Vec<(TopicPartition, i64)>) {
+        let Some(InFlight { pending, .. }) = &self.in_flight else { return };
         // The group's fence (KIP-447). Without a group the producer's epoch is the one there is.
         let (generation_id, member_id, group_instance_id) = match &self.membership {
             Some(it) => (it.generation_id, Arc::clone(&it.member_id), it.instance_id.clone()),
@@ -172,12 +188,38 @@ impl Lane {
             offsets: Some(OffsetCommit { offset: pending.offset, generation_id, member_id, group_instance_id }),
             promised,
         };
-        self.in_flight = Some(InFlight { pending, parts, counts, since, began: self.now });
-        // Only now: a lane that ends before its first Produce leaves no transaction open.
-        for (partition, it) in appends {
-            self.transact(target::Input::Append { partition, batch: it.batch, records: it.record_count });
-        }
         self.transact(commit);
+    }
+
+    /// Where somebody else writes to the same partitions, no place can be promised: the records go first, and the position says
+    /// where they are. That costs a round trip, so it lasts only until nobody comes between any more.
+    /// True where it was waited for.
+    pub(super) fn place(&mut self) -> bool {
+        let is_waiting = self.in_flight.as_ref().is_some_and(|it| it.unplaced.is_some());
+        let Some(landed) = self.transactor.landed().filter(|_| is_waiting) else { return false };
+        let first = |partition: &TopicPartition| {
+            landed.iter().find(|(it, offset)| it == partition && *offset >= 0).map(|(_, offset)| *offset)
+        };
+        let mut changes = self.in_flight.as_mut().and_then(|it| it.unplaced.take()).unwrap_or_default();
+        self.is_displaced = false;
+        for Change { position, .. } in &mut changes {
+            let target = TopicPartition::new(Arc::clone(&position.target_topic), position.target_partition);
+            let found = first(&target).or(position.target_offset);
+            self.is_displaced |= position.target_offset.is_some_and(|it| Some(it) != found);
+            position.target_offset = found;
+            if let (Some(letters), Some(into)) = (&mut position.dead_letters, &self.settings.dead_letters) {
+                letters.target_offset = first(&into.partition).or(letters.target_offset);
+            }
+        }
+        let time_ms = self.time_ms();
+        if let (Some(ledger), Some(in_flight)) = (&self.ledger, &mut self.in_flight) {
+            // It was small enough with other offsets; if it is not now, the records are still where it counts them.
+            if let Ok(pending) = ledger.begin(self.settings.lane, changes, time_ms) {
+                in_flight.pending = pending;
+            }
+        }
+        self.commit(Vec::new());
+        true
     }
 
     /// The streams that have work, beginning with the one that was left out last.
