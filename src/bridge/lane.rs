@@ -123,14 +123,27 @@ pub(super) enum Output {
     Event(Event),
 }
 
+/// A partition's position in a lane that is taken, and what was done with it over the link's whole life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownPosition {
+    pub partition: TopicPartition,
+    pub target: TopicPartition,
+    pub next_offset: i64,
+    pub records: u64,
+    pub dead_letters: u64,
+}
+
+/// What a lane tells.
 #[derive(Debug)]
-pub(super) enum Event {
+pub enum Event {
     Taken {
         transaction: u64,
-        positions: usize,
+        positions: Vec<KnownPosition>,
     },
     Committed(Counts),
     Aborted(Cause),
+    /// The verdict was sent, and nobody knows whether it arrived: the ledger decides.
+    OutcomeUnknown(Cause),
     /// The target had left a transaction open; it was ended as it should have been.
     Mended {
         partitions: Vec<TopicPartition>,
@@ -433,7 +446,8 @@ impl Lane {
             }
             target::Event::Aborted { cause } => self.aborted(cause),
             target::Event::Fenced { .. } => self.fenced(),
-            target::Event::OutcomeUnknown { .. } => {
+            target::Event::OutcomeUnknown { cause } => {
+                self.output(Output::Event(Event::OutcomeUnknown(cause)));
                 self.forget();
                 self.take();
             }

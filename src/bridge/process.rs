@@ -202,6 +202,7 @@ impl Process {
                 "committed"
             }
             Event::Aborted(_) => "aborted",
+            Event::OutcomeUnknown(_) => "outcome unknown",
             Event::Unsettled(_) => "unsettled",
             Event::Mended { .. } => "mended",
             Event::Undecided(partition) => {

@@ -4,7 +4,9 @@ use super::gather::StreamState;
 use super::incident::IncidentKind;
 use super::lane::{Event, Lane, Mutant, Output, PASSED_INTERVAL, Phase};
 use super::screening::{Knowledge, Screening};
-use crate::batch::{MergeLimits, PrepareError, Prepared, Rules, Screen, UNCOMPRESSED_BYTES_MAX, prepare_screened};
+use crate::batch::{
+    MergeLimits, PrepareError, Prepared, PreparedBatches, Rules, Screen, UNCOMPRESSED_BYTES_MAX, prepare_screened,
+};
 use crate::ledger::{Change, Pending, Position};
 use crate::planted::{Bug, planted};
 use crate::source::Delivery;
@@ -19,17 +21,34 @@ const BATCHES_MAX: usize = 5_000;
 
 /// What one transaction copied.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Counts {
-    pub(super) records: u64,
+pub struct Counts {
+    pub records: u64,
     /// As they went to the target, compressed.
-    pub(super) bytes: u64,
-    pub(super) batches: u64,
+    pub bytes: u64,
+    pub batches: u64,
     /// By the reason's name.
-    pub(super) reencoded: BTreeMap<&'static str, u64>,
+    pub reencoded: BTreeMap<&'static str, u64>,
     /// Records that went to the dead letters instead, by reason.
-    pub(super) dead_lettered: BTreeMap<String, u64>,
+    pub dead_lettered: BTreeMap<String, u64>,
     /// From the first record's arrival to the commit.
-    pub(super) latency: Duration,
+    pub latency: Duration,
+    pub parts: Vec<PartCounts>,
+}
+
+/// What it did to one source partition. `read` is counted before the records are looked at, the others behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartCounts {
+    pub partition: TopicPartition,
+    pub target: TopicPartition,
+    pub next_offset: i64,
+    pub read: u64,
+    pub written: u64,
+    pub dead_lettered: u64,
+    /// As they came from the source, compressed, and as they went to the target.
+    pub bytes_read: u64,
+    pub bytes_written: u64,
+    /// The latest one of the records, in ms since 1970; None: there were none.
+    pub timestamp_ms: Option<i64>,
 }
 
 impl Counts {
@@ -53,6 +72,32 @@ struct Gathered {
     batches: Vec<Prepared>,
     letters: Vec<Prepared>,
     reasons: BTreeMap<String, u64>,
+    read: Read,
+}
+
+/// Of one partition.
+#[derive(Clone, Copy, Default)]
+struct Read {
+    records: u64,
+    bytes: u64,
+    timestamp_ms: Option<i64>,
+}
+
+impl Gathered {
+    fn counted(&self) -> PartCounts {
+        let records = |of: &[Prepared]| of.iter().map(|it| u64::from(it.record_count)).sum();
+        PartCounts {
+            partition: self.part.partition.clone(),
+            target: self.target.clone(),
+            next_offset: self.change.position.next_offset,
+            read: self.read.records,
+            written: records(&self.batches),
+            dead_lettered: records(&self.letters),
+            bytes_read: self.read.bytes,
+            bytes_written: self.batches.iter().map(|it| it.batch.bytes().len() as u64).sum(),
+            timestamp_ms: self.read.timestamp_ms,
+        }
+    }
 }
 
 /// A part of the open transaction that has to be copied again if it is aborted.
@@ -131,8 +176,9 @@ impl Lane {
             }
             let room = self.settings.transaction_bytes_max - bytes;
             let Some(gathered) = self.gather(&partition, room, BATCHES_MAX - appends.len()) else { continue };
-            let target = gathered.target;
             counts.count(&gathered.batches);
+            counts.parts.push(gathered.counted());
+            let target = gathered.target;
             for (reason, count) in gathered.reasons {
                 *counts.dead_lettered.entry(reason).or_default() += count;
             }
@@ -264,9 +310,9 @@ impl Lane {
             let reasons = screening.as_mut().map(|it| std::mem::take(&mut it.reasons)).unwrap_or_default();
             let letters = screening.take().map(|it| it.letters(self.settings.dead_letters.as_ref())).transpose()?;
             let letters = letters.filter(|_| !planted(Bug::LetterDropped));
-            Ok((prepared.batches, letters.unwrap_or_default(), reasons))
+            Ok((prepared, letters.unwrap_or_default(), reasons))
         });
-        let (batches, letters, reasons) = match screened {
+        let (PreparedBatches { batches, read: records, .. }, letters, reasons) = match screened {
             Ok(screened) => screened,
             Err(error) => {
                 let whole = batches_before(&deliveries, &error);
@@ -316,7 +362,10 @@ impl Lane {
         };
         let part =
             Part { partition: partition.clone(), deliveries, sent: before, leader_epoch: epoch_before, is_unrecorded };
-        Some(Gathered { part, change: Change { key, position }, target, batches, letters, reasons })
+        let headers = || part.deliveries.iter().flat_map(|it| &it.batches).map(|it| (it.header(), it.bytes().len()));
+        let timestamp_ms = headers().filter(|it| it.0.record_count > 0).map(|it| it.0.max_timestamp).max();
+        let read = Read { records, bytes: headers().map(|it| it.1 as u64).sum(), timestamp_ms };
+        Some(Gathered { part, change: Change { key, position }, target, batches, letters, reasons, read })
     }
 
     pub(super) fn committed(&mut self, landed: &[(TopicPartition, i64)]) {
