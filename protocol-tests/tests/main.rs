@@ -19,6 +19,7 @@ mod golden;
 mod harness;
 mod house;
 mod logging;
+mod monitor;
 mod pki;
 mod positions;
 mod registry;
@@ -72,6 +73,7 @@ fn main() -> ExitCode {
     trials.extend(house::trials());
     trials.extend(topics::trials());
     trials.extend(logging::trials());
+    trials.extend(monitor::trials());
     trials.extend(validation::trials());
     trials.extend(verify::trials());
     trials.extend(pki::trials());
