@@ -105,9 +105,8 @@ fn adds_up(source: (RawClient, End), target: End, folder: &Path, bug: Option<&'s
     console.until_status("/readyz", 200)?;
     let (_, link) = console.get("/api/link")?;
     let link: Value = serde_json::from_str(&link)?;
-    let sum = |key: &str| {
-        link["partitions"].as_array().into_iter().flatten().filter_map(|it| it[key].as_f64()).sum::<f64>()
-    };
+    let sum =
+        |key: &str| link["partitions"].as_array().into_iter().flatten().filter_map(|it| it[key].as_f64()).sum::<f64>();
     ensure!((sum("records"), sum("dead_letters"), sum("read")) == (wanted - unfit, unfit, 0.0), "{link:#}");
     ensure!(again.terminate(LIMIT)? == 0, "the bridge did not end well:\n{}", again.log());
     Ok(())
