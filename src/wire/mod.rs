@@ -19,10 +19,11 @@ mod tests;
 #[cfg(test)]
 mod transitions;
 
-pub use certificate::Certificate;
+pub use certificate::{Certificate, EXPIRY_WARNING_DAYS, Signed, Strength, Usage};
 pub use connection::{Connection, ConnectionSettings};
 pub use error::WireError;
 pub use network::{Connecting, Network, Stream, Tcp};
+pub use pem::{PemError, PemFile};
 pub use release::release;
 pub use secured::Secured;
 pub use security::{Peer, Security, SecurityError, Session};

@@ -1,7 +1,7 @@
 //! How connections to one cluster are secured.
 
 use super::certificate::Certificate;
-use super::pem::{self, PemError};
+use super::pem::{PemError, PemFile};
 use crate::config::TlsFiles;
 use std::fmt;
 use std::path::PathBuf;
@@ -76,7 +76,7 @@ impl Security {
         };
         let mut roots = RootCertStore::empty();
         for (index, certificate) in
-            pem::certificates(&files.ca_file).map_err(of(&files.ca_file))?.into_iter().enumerate()
+            PemFile::read(&files.ca_file).and_then(PemFile::chain).map_err(of(&files.ca_file))?.into_iter().enumerate()
         {
             let wrong = |error| SecurityError::Root { file: files.ca_file.clone(), number: index + 1, error };
             roots.add(certificate).map_err(wrong)?;
@@ -90,8 +90,8 @@ impl Security {
         let config = match &files.client {
             None => builder.with_no_client_auth(),
             Some(client) => {
-                let chain = pem::certificates(&client.cert_file).map_err(of(&client.cert_file))?;
-                let key = pem::private_key(&client.key_file).map_err(of(&client.key_file))?;
+                let chain = PemFile::read(&client.cert_file).and_then(PemFile::chain).map_err(of(&client.cert_file))?;
+                let key = PemFile::read(&client.key_file).and_then(PemFile::key).map_err(of(&client.key_file))?;
                 certificate = chain.first().and_then(|it| Certificate::parse(it));
                 builder.with_client_auth_cert(chain, key).map_err(|error| SecurityError::Client {
                     cert_file: client.cert_file.clone(),

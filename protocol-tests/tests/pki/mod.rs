@@ -1,6 +1,8 @@
 //! `pki/mint.sh`: what is there stays as it is, and what is wrong is told. That real brokers and the bridge take what it makes is
 //! shown by the scripts in `chaos/`.
 
+mod inspect;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -29,6 +31,11 @@ pub(super) fn trials() -> Vec<Trial> {
         ),
         trial("pki", "what_is_not_as_wanted_is_told", what_is_not_as_wanted_is_told),
         trial("pki", "wrong_usage_makes_nothing", wrong_usage_makes_nothing),
+        trial(
+            "pki",
+            "inspect_shows_what_was_minted_and_what_is_wrong",
+            inspect::inspect_shows_what_was_minted_and_what_is_wrong,
+        ),
     ];
     // In CI they fail where it is missing, as those do that need Kafka.
     if has_openssl || is_required() {
