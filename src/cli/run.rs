@@ -3,8 +3,9 @@
 use super::exit::Exit;
 use super::logging;
 use super::progress::Progress;
-use crate::bridge;
+use crate::bridge::{self, Reload};
 use crate::config::Config;
+use std::convert::Infallible;
 use std::io::Write;
 use std::path::Path;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -14,13 +15,16 @@ pub(super) fn run(file: &Path) -> anyhow::Result<Exit> {
     logging::start(&config.log);
     let ends = bridge::Ends::new(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let reload = ends.reload();
     let mut progress = Progress::new(config.link.as_str(), config.log.format);
     let ended = runtime.block_on(async {
         let (mut terminated, mut interrupted) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let mut hung_up = signal(SignalKind::hangup())?;
         let ended = tokio::select! {
             ended = bridge::run(&config, ends, &mut progress, first(&mut terminated, &mut interrupted)) => Some(ended),
             // Only from the second signal on: the first one is `run`'s, which drains.
             () = impatient() => None,
+            never = hang_ups(&mut hung_up, &reload) => match never {},
         };
         anyhow::Ok(ended)
     })?;
@@ -41,6 +45,15 @@ async fn first(terminated: &mut Signal, interrupted: &mut Signal) {
         _ = terminated.recv() => {}
         _ = interrupted.recv() => {}
     }
+}
+
+/// Certificates have changed.
+async fn hang_ups(hung_up: &mut Signal, reload: &Reload) -> Infallible {
+    while hung_up.recv().await.is_some() {
+        tracing::info!("SIGHUP: certificates, keys and CA files are read again");
+        reload.ask();
+    }
+    std::future::pending().await
 }
 
 /// The second signal: whoever sends it does not want to wait for the drain.

@@ -4,6 +4,7 @@
 
 mod certificate;
 mod connection;
+mod contents;
 mod error;
 mod in_flight;
 mod network;
@@ -21,6 +22,7 @@ mod transitions;
 
 pub use certificate::{Certificate, EXPIRY_WARNING_DAYS, Signed, Strength, Usage};
 pub use connection::{Connection, ConnectionSettings};
+pub use contents::{Fingerprint, TlsContents};
 pub use error::WireError;
 pub use network::{Connecting, Network, Stream, Tcp};
 pub use pem::{PemError, PemFile};

@@ -2,6 +2,7 @@
 //! shown by the scripts in `chaos/`.
 
 mod inspect;
+mod reload;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -38,10 +39,12 @@ pub(super) fn trials() -> Vec<Trial> {
         ),
     ];
     // In CI they fail where it is missing, as those do that need Kafka.
-    if has_openssl || is_required() {
-        return trials;
-    }
-    trials.into_iter().map(|it| it.with_kind("openssl is not installed").with_ignored_flag(true)).collect()
+    let is_ignored = !has_openssl && !is_required();
+    let with_openssl = trials.into_iter().map(|it| match is_ignored {
+        true => it.with_kind("openssl is not installed").with_ignored_flag(true),
+        false => it,
+    });
+    with_openssl.chain(reload::trials()).collect()
 }
 
 fn mint(out: &Path, arguments: &[&str]) -> Result<Output> {

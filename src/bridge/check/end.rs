@@ -21,7 +21,7 @@ pub(super) async fn look(cluster: &Cluster, config: &EndConfig) -> End {
     let metadata = cluster.metadata(None).await;
     let mut report = EndReport {
         bootstrap_servers: config.bootstrap_servers.iter().map(ToString::to_string).collect(),
-        principal: principal(cluster.security().certificate().map(|it| it.subject.as_str())),
+        principal: principal(cluster.security().certificate().as_ref().map(|it| it.subject.as_str())),
         security: security(cluster.security(), None),
         ..EndReport::default()
     };
@@ -71,7 +71,7 @@ fn security(security: &Security, reached: Option<&Connection>) -> SecurityReport
     SecurityReport {
         kind,
         version: session.map(|it| it.version),
-        client_certificate: security.certificate().map(certificate),
+        client_certificate: security.certificate().as_ref().map(certificate),
         broker_certificate: session.and_then(|it| it.peer.as_ref()).map(certificate),
     }
 }
