@@ -36,7 +36,7 @@ const AFTER_HELP: &str = "Exit codes: 0 done and all well; 1 failed, found a dif
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run the link until SIGTERM or Ctrl-C, then finish what is open.
+    /// Run the link until SIGTERM or Ctrl-C, then finish what is open. SIGHUP reads certificates, keys and CA files again.
     #[command(after_help = "Example:\n  kafka-bridge run --config bridge.toml")]
     Run {
         /// The link's configuration.

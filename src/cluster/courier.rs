@@ -160,12 +160,15 @@ async fn dial(
         };
         cluster.dial(node, usage).await
     };
-    let end = cluster.end();
     match tokio::time::timeout(request_timeout, dialed).await {
         Ok(dialed) => dialed,
         Err(_) => {
-            let error = WireError::ConnectTimeout { address: "".into(), within: request_timeout };
-            Err(ClusterError::Wire { end, error })
+            let address = match &address {
+                Address::Node(node) => format!("broker {node}").into(),
+                Address::Coordinator(_, key) => format!("the coordinator of {key}").into(),
+            };
+            let error = WireError::ConnectTimeout { address, within: request_timeout };
+            Err(ClusterError::Wire { end: cluster.end(), error })
         }
     }
 }

@@ -263,6 +263,10 @@ fn kafkas_certificates_are_rotated_under_load() -> Result<()> {
     load.until_more(RECORDS, LIMIT)?;
     bridge.bridge.process().wait_for_log("all lanes are taken", LIMIT)?;
 
+    at_target.hold(&pair.source.pki().context("a cluster with TLS has certificates")?.client)?;
+    replace(&at_target.client.key, b"-----BEGIN PRIVATE KEY-----\n")?;
+    bridge.refuse("bridge.key: is not PEM", &load)?;
+
     // The brokers trust both authorities, and the bridge takes what the new one has signed.
     let mut others = Vec::new();
     for (index, (cluster, files)) in ends().enumerate() {
