@@ -3,6 +3,7 @@
 
 use super::{ClusterError, Open};
 use crate::clock;
+use crate::planted::{Bug, planted};
 use crate::wire::Connection;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
@@ -14,6 +15,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const POLL: Duration = Duration::from_millis(10);
 /// After a dial that failed: the broker's truststore may be renewed a little later than our certificate.
 pub(super) const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// Twice as long after each that follows: every lane has connections of its own, and all of them try.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 
 pub(super) type Dialed = Result<Connection, ClusterError>;
 
@@ -22,6 +25,7 @@ pub(super) struct Renewal {
     dialing: JoinSet<Dialed>,
     next: Option<Connection>,
     retry_at: Option<Instant>,
+    failed: u32,
     has_waited: bool,
 }
 
@@ -36,11 +40,11 @@ impl Renewal {
         if self.next.is_none() {
             return;
         }
-        if !current.is_idle() && !self.has_waited {
+        if !may_close(&current) && !self.has_waited {
             self.has_waited = true;
             let _ = tokio::time::timeout(PATIENCE, idle(&current)).await;
         }
-        if current.is_idle() {
+        if may_close(&current) {
             self.take_over(open);
         }
     }
@@ -95,7 +99,10 @@ impl Renewal {
                 if let Some(Err(error)) = failed {
                     tracing::debug!(%error, "no connection with the new certificates yet: the older one is used on");
                 }
-                self.retry_at = Some(clock::now() + RETRY_AFTER);
+                let after = RETRY_AFTER.saturating_mul(1 << self.failed.min(6)).min(RETRY_AFTER_MAX);
+                self.failed += 1;
+                // Not all at once.
+                self.retry_at = Some(clock::now() + after.mul_f64(0.5 + fastrand::f64() / 2.0));
             }
         }
     }
@@ -109,8 +116,12 @@ impl Renewal {
     }
 }
 
+fn may_close(connection: &Connection) -> bool {
+    connection.is_idle() || planted(Bug::HastyRenewal)
+}
+
 async fn idle(connection: &Connection) {
-    while !connection.is_idle() {
+    while !may_close(connection) {
         tokio::time::sleep(POLL).await;
     }
 }

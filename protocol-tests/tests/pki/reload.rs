@@ -16,6 +16,7 @@ use protocol_tests::load::{Load, create_topics};
 use protocol_tests::pair::{Pair, differences, until_none};
 use protocol_tests::pki::{Authority, CertificateFiles, Purpose, Validity};
 use protocol_tests::sockets::{established, until_replaced};
+use tempfile::TempDir;
 
 use crate::{real, trial};
 
@@ -24,10 +25,13 @@ const LIMIT: Duration = Duration::from_secs(90);
 const SEED: u64 = 20_261_129;
 const RECORDS: usize = 100;
 const UNAVAILABLE: i32 = 69;
+/// What a courier says of a request whose connection was closed.
+const UNANSWERED: &str = "a request got no answer";
 
 pub(super) fn trials() -> Vec<Trial> {
     vec![
         trial("pki", "certificates_are_rotated_under_load", certificates_are_rotated_under_load),
+        trial("pki", "a_connection_that_is_closed_in_haste_is_seen", a_connection_that_is_closed_in_haste_is_seen),
         real(
             "pki",
             "kafka_3_9_2_to_4_4_0_certificates_are_rotated_under_load",
@@ -85,6 +89,8 @@ fn replace(file: &Path, bytes: &[u8]) -> Result<()> {
 /// A running bridge, and how often it has said that it uses new files.
 struct Rotated {
     bridge: Bridge,
+    /// The tables whose files change.
+    tables: &'static [&'static str],
     told: usize,
 }
 
@@ -105,8 +111,8 @@ impl Rotated {
         self.bridge.process().signal("HUP")?;
         self.told += 1;
         let told = self.told;
-        for end in ["source", "target"] {
-            let text = format!("{end}.tls: new certificates are in use: CN=");
+        for table in self.tables {
+            let text = format!("{table}: new certificates are in use: CN=");
             self.until(|it| it.said(&text) == told, &text)?;
         }
         Ok(before)
@@ -118,11 +124,13 @@ impl Rotated {
         load.until_more(RECORDS, LIMIT)
     }
 
-    /// SIGHUP, and this is told; nothing else changes.
-    fn refuse(&mut self, says: &str, load: &Load) -> Result<()> {
+    /// SIGHUP, and this is told of the table; nothing else changes.
+    fn refuse(&mut self, table: &str, says: &str, load: &Load) -> Result<()> {
         let before = established(self.bridge.id())?;
         self.bridge.process().signal("HUP")?;
-        self.until(|it| it.said(says) == 1, says)?;
+        let refusal = format!("{table}: the certificates in use stay: ");
+        let is_told = |line: &str| line.contains(&refusal) && line.contains(says);
+        self.until(|it| it.bridge.log().lines().filter(|line| is_told(line)).count() == 1, says)?;
         load.until_more(RECORDS, LIMIT)?;
         let now = established(self.bridge.id())?;
         // Questions beside the lanes have short connections of their own.
@@ -153,34 +161,91 @@ impl Rotated {
 fn config(source: End, target: End) -> Config {
     let mut config = Config::new("rotated", source, target, &["rotated-*"]);
     config.delivery = "accept_weak = [\"target_min_insync_replicas\"]\nlanes = 4\n".to_owned();
+    config.tables = "\n[log]\nlevel = \"debug\"\n".to_owned();
     config
 }
 
-fn certificates_are_rotated_under_load() -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let clusters = [EmbeddedCluster::start(Settings::nodes(1))?, EmbeddedCluster::start(Settings::nodes(1))?];
-    let [source, target] = &clusters;
-    let topics = create_topics(&mut source.client(), "rotated", 1)?;
-    let files = [Files::new(folder.path(), "source")?, Files::new(folder.path(), "target")?];
-    let ends = || clusters.iter().zip(&files);
-    for (cluster, files) in ends() {
-        files.trust(&[cluster.pki().authority.ca_file()])?;
-        files.hold(&cluster.pki().client)?;
-    }
-    let [at_source, at_target] = &files;
-    let config = config(at_source.end(source.tls_bootstrap()), at_target.end(target.tls_bootstrap()));
-    let mut bridge = Rotated { bridge: Bridge::run(&config.write(folder.path(), "bridge")?)?, told: 0 };
-    let load = Load::start(source.client(), &topics, SEED);
-    load.until_more(RECORDS, LIMIT)?;
-    bridge.bridge.process().wait_for_log("all lanes are taken", LIMIT)?;
+/// Two embedded clusters, and the files of a bridge between them.
+struct Stage {
+    clusters: [EmbeddedCluster; 2],
+    files: [Files; 2],
+    topics: Vec<String>,
+    folder: TempDir,
+}
 
-    // Certificates of both ends, under the same authorities.
-    let mut renewed = Vec::new();
-    for (cluster, files) in ends() {
-        let client = cluster.pki().authority.issue("renewed", Purpose::Client, Validity::Now)?;
-        files.hold(&client)?;
-        renewed.push(client);
+impl Stage {
+    fn new() -> Result<Stage> {
+        let folder = tempfile::tempdir()?;
+        let clusters = [EmbeddedCluster::start(Settings::nodes(1))?, EmbeddedCluster::start(Settings::nodes(1))?];
+        let topics = create_topics(&mut clusters[0].client(), "rotated", 1)?;
+        let files = [Files::new(folder.path(), "source")?, Files::new(folder.path(), "target")?];
+        for (cluster, files) in clusters.iter().zip(&files) {
+            files.trust(&[cluster.pki().authority.ca_file()])?;
+            files.hold(&cluster.pki().client)?;
+        }
+        Ok(Stage { clusters, files, topics, folder })
     }
+
+    /// A member of a group, so that its coordinator has a connection too, beside a registry that nobody asks.
+    fn config(&self) -> Config {
+        let [source, target] = &self.clusters;
+        let [at_source, at_target] = &self.files;
+        let mut config = config(at_source.end(source.tls_bootstrap()), at_target.end(target.tls_bootstrap()));
+        config.delivery += "sharing = \"group\"\n";
+        let CertificateFiles { chain, key, .. } = &at_source.client;
+        config.source.extra = format!(
+            "registry = {{ urls = [\"https://localhost:1\"], tls = {{ ca_file = {:?}, cert_file = {chain:?}, key_file = {key:?} }} }}",
+            at_source.ca
+        );
+        config
+    }
+
+    /// A bridge in the midst of a load.
+    fn running(&self, start: impl FnOnce(&Path) -> Result<Bridge>) -> Result<(Rotated, Load)> {
+        let bridge = start(&self.config().write(self.folder.path(), "bridge")?)?;
+        let tables = &["source.tls", "source.registry.tls", "target.tls"];
+        let mut bridge = Rotated { bridge, tables, told: 0 };
+        bridge.bridge.process().wait_for_log("now works lanes", LIMIT)?;
+        let load = Load::start(self.clusters[0].client(), &self.topics, SEED);
+        load.until_more(RECORDS, LIMIT)?;
+        Ok((bridge, load))
+    }
+
+    fn ends(&self) -> impl Iterator<Item = (&EmbeddedCluster, &Files)> {
+        self.clusters.iter().zip(&self.files)
+    }
+
+    /// New certificates at both ends, under the same authorities.
+    fn renew(&self) -> Result<Vec<CertificateFiles>> {
+        let mut renewed = Vec::new();
+        for (cluster, files) in self.ends() {
+            let client = cluster.pki().authority.issue("renewed", Purpose::Client, Validity::Now)?;
+            files.hold(&client)?;
+            renewed.push(client);
+        }
+        Ok(renewed)
+    }
+}
+
+/// The control beside it is the trial above, where no request is without an answer.
+fn a_connection_that_is_closed_in_haste_is_seen() -> Result<()> {
+    let stage = Stage::new()?;
+    let (mut bridge, load) = stage.running(|config| Bridge::run_with_bug("hasty_renewal", config))?;
+    ensure!(bridge.said(UNANSWERED) == 0, "{}", bridge.bridge.log());
+    stage.renew()?;
+    bridge.reload(&load)?;
+    bridge.until(|it| it.said(UNANSWERED) > 0, "every request was answered")?;
+    load.stop().map(|_| ())
+}
+
+fn certificates_are_rotated_under_load() -> Result<()> {
+    let stage = Stage::new()?;
+    let (mut bridge, load) = stage.running(Bridge::run)?;
+    let Stage { clusters, files, topics, folder } = &stage;
+    let ([source, target], [at_source, at_target]) = (clusters, files);
+    let ends = || stage.ends();
+
+    let renewed = stage.renew()?;
     bridge.reload(&load)?;
     for ((cluster, _), client) in ends().zip(&renewed) {
         let (old, new) = (cluster.door().let_in(&cluster.pki().client)?, cluster.door().let_in(client)?);
@@ -189,15 +254,14 @@ fn certificates_are_rotated_under_load() -> Result<()> {
 
     // A key of another certificate, a file that is cut off, and one that has expired.
     at_target.hold(&CertificateFiles { key: renewed[0].key.clone(), ..renewed[1].clone() })?;
-    bridge.refuse("target.tls: the certificates in use stay: ", &load)?;
-    ensure!(bridge.said("bridge.key do not work together") == 1, "{}", bridge.bridge.log());
+    bridge.refuse("target.tls", "bridge.key do not work together", &load)?;
     at_target.hold(&renewed[1])?;
     replace(&at_source.ca, &fs::read(&at_source.ca)?[..100])?;
-    bridge.refuse("ca.pem: is not PEM", &load)?;
+    bridge.refuse("source.tls", "ca.pem: is not PEM", &load)?;
     at_source.trust(&[source.pki().authority.ca_file()])?;
     let expired = source.pki().authority.issue("expired", Purpose::Client, Validity::Expired)?;
     at_source.hold(&expired)?;
-    bridge.refuse("CN=expired has expired on 2021-01-01", &load)?;
+    bridge.refuse("source.tls", "CN=expired has expired on 2021-01-01", &load)?;
     ensure!(source.door().let_in(&expired)? == 0 && source.door().refused() == 0, "it was shown to the source");
     at_source.hold(&renewed[0])?;
 
@@ -227,11 +291,12 @@ fn certificates_are_rotated_under_load() -> Result<()> {
         files.trust(&[other.ca_file()])?;
     }
     bridge.reload(&load)?;
+    ensure!(bridge.said(UNANSWERED) == 0, "{}", bridge.bridge.log());
     load.stop()?;
     let (mut source_client, mut target_client) = (source.client(), target.client());
-    until_none(LIMIT, || differences(&mut source_client, &mut target_client, &topics))
+    until_none(LIMIT, || differences(&mut source_client, &mut target_client, topics))
         .with_context(|| bridge.bridge.log())?;
-    target_client.no_transaction_hangs(&topics)?;
+    target_client.no_transaction_hangs(topics)?;
     bridge.finish()
 }
 
@@ -258,14 +323,14 @@ fn kafkas_certificates_are_rotated_under_load() -> Result<()> {
     }
     let [at_source, at_target] = &files;
     let config = config(at_source.end(pair.source.bootstrap()), at_target.end(pair.target.bootstrap()));
-    let mut bridge = Rotated { bridge: pair.run(&config, "bridge")?, told: 0 };
+    let mut bridge = Rotated { bridge: pair.run(&config, "bridge")?, tables: &["source.tls", "target.tls"], told: 0 };
     let load = Load::start(pair.source.client(), &topics, SEED);
     load.until_more(RECORDS, LIMIT)?;
     bridge.bridge.process().wait_for_log("all lanes are taken", LIMIT)?;
 
     at_target.hold(&pair.source.pki().context("a cluster with TLS has certificates")?.client)?;
     replace(&at_target.client.key, b"-----BEGIN PRIVATE KEY-----\n")?;
-    bridge.refuse("bridge.key: is not PEM", &load)?;
+    bridge.refuse("target.tls", "bridge.key: is not PEM", &load)?;
 
     // The brokers trust both authorities, and the bridge takes what the new one has signed.
     let mut others = Vec::new();
@@ -287,6 +352,7 @@ fn kafkas_certificates_are_rotated_under_load() -> Result<()> {
         files.trust(&[other.ca_file()])?;
     }
     bridge.reload(&load)?;
+    ensure!(bridge.said(UNANSWERED) == 0, "{}", bridge.bridge.log());
     // To cut those to the target would abort what is open there; from the source there is only read.
     pair.source_proxies.iter().for_each(protocol_tests::proxy::Proxy::cut_all);
     load.until_more(RECORDS, LIMIT)?;
