@@ -21,6 +21,7 @@ pub mod group;
 pub mod incidents;
 pub mod latest;
 pub mod ledger;
+pub mod monitor;
 #[cfg(not(debug_assertions))]
 mod planted;
 #[cfg(debug_assertions)]

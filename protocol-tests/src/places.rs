@@ -3,6 +3,7 @@
 use std::sync::{Condvar, Mutex, PoisonError};
 
 pub struct Places {
+    count: usize,
     free: Mutex<usize>,
     given_back: Condvar,
 }
@@ -11,7 +12,7 @@ pub struct Place<'a>(&'a Places);
 
 impl Places {
     pub const fn new(count: usize) -> Places {
-        Places { free: Mutex::new(count), given_back: Condvar::new() }
+        Places { count, free: Mutex::new(count), given_back: Condvar::new() }
     }
 
     /// Waits for one; dropping it gives it back, also where a trial panics.
@@ -20,6 +21,11 @@ impl Places {
         let mut free = self.given_back.wait_while(free, |free| *free == 0).unwrap_or_else(PoisonError::into_inner);
         *free -= 1;
         Place(self)
+    }
+
+    /// Waits for every one, taking each as it becomes free. Only one caller at a time may.
+    pub fn take_all(&self) -> Vec<Place<'_>> {
+        (0..self.count).map(|_| self.take()).collect()
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! An ordinary test harness would answer that filter with "0 passed" and success, because a Rust test's name cannot hold a hyphen.
 
+mod again;
 mod bad_input;
 mod chaos;
 mod check;
@@ -18,6 +19,7 @@ mod golden;
 mod harness;
 mod house;
 mod logging;
+mod monitor;
 mod pki;
 mod positions;
 mod registry;
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(THREADS);
     let mut trials = harness::trials();
+    trials.extend(again::trials());
     trials.extend(bad_input::trials());
     trials.extend(chaos::trials());
     trials.extend(check::trials());
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
     trials.extend(house::trials());
     trials.extend(topics::trials());
     trials.extend(logging::trials());
+    trials.extend(monitor::trials());
     trials.extend(validation::trials());
     trials.extend(verify::trials());
     trials.extend(pki::trials());
@@ -101,17 +105,9 @@ fn trial(suite: &str, case: &str, run: impl FnOnce() -> anyhow::Result<()> + Sen
 }
 
 /// A trial on real brokers of these versions; ignored with the reason where Java or Maven is missing.
-fn real(
-    suite: &str,
-    case: &str,
-    versions: &[&str],
-    run: impl FnOnce() -> anyhow::Result<()> + Send + 'static,
-) -> Trial {
+fn real(suite: &str, case: &str, versions: &[&str], run: impl Fn() -> anyhow::Result<()> + Send + 'static) -> Trial {
     let named = name(suite, case);
-    beside(suite, case, versions, move || {
-        let _place = REAL.take();
-        timed(&named, run)
-    })
+    beside(suite, case, versions, move || again::once_more(&named, &REAL, || timed(&named, &run)))
 }
 
 /// One that only waits: others run meanwhile.

@@ -137,6 +137,8 @@ pub struct PreparedBatches {
     pub batches: Vec<Prepared>,
     /// The position behind everything that was given, emptied batches included.
     pub next_position: i64,
+    /// Records at and behind the position that was given, whatever became of them.
+    pub read: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -191,7 +193,7 @@ pub fn prepare_screened(
     mut screen: Option<&mut dyn Screen>,
 ) -> Result<PreparedBatches, PrepareError> {
     let mut prepared = Vec::with_capacity(batches.len());
-    let mut next_position = rules.position;
+    let (mut next_position, mut read) = (rules.position, 0);
     let mut end = i64::MIN;
     for batch in batches {
         let header = batch.header();
@@ -212,15 +214,16 @@ pub fn prepare_screened(
         }
         let reason = reason(&batch, rules);
         if reason.is_some() || screen.is_some() {
-            unpack(batch, rules, reason, &mut screen, &mut prepared)?;
+            read += unpack(batch, rules, reason, &mut screen, &mut prepared)?;
         } else {
+            read += u64::from(header.record_count.unsigned_abs());
             prepared.push(Prepared::as_it_is(batch));
         }
     }
     if let Some(limits) = rules.merge {
         prepared = merge(prepared, rules, limits);
     }
-    Ok(PreparedBatches { batches: prepared, next_position })
+    Ok(PreparedBatches { batches: prepared, next_position, read })
 }
 
 fn reason(batch: &RawBatch, rules: &Rules) -> Option<ReencodeReason> {

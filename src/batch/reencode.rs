@@ -12,24 +12,25 @@ struct Moving<'a> {
     replaced: Option<Payload>,
 }
 
-/// `reason`: why it cannot pass as it is, whatever its records are.
+/// `reason`: why it cannot pass as it is, whatever its records are. How many records were looked at.
 pub(super) fn unpack(
     batch: RawBatch,
     rules: &Rules,
     reason: Option<ReencodeReason>,
     screen: &mut Option<&mut dyn Screen>,
     into: &mut Vec<Prepared>,
-) -> Result<(), PrepareError> {
+) -> Result<u64, PrepareError> {
     batch.verify_crc()?;
     let decoded = batch.decode(rules.uncompressed_bytes_max)?;
     let (mut moving, mut undecided) = (Vec::new(), None);
-    let (mut is_diverted, mut is_replaced) = (false, false);
+    let (mut is_diverted, mut is_replaced, mut read) = (false, false, 0);
     for record in decoded.records() {
         let record = record?;
         let offset = decoded.offset(&record);
         if offset < rules.position {
             continue;
         }
+        read += 1;
         let timestamp = match rules.log_append_time {
             LogAppendTimePolicy::KeepAppendTime => decoded.timestamp(&record),
             LogAppendTimePolicy::KeepCreateTime => decoded.create_time(&record),
@@ -62,7 +63,7 @@ pub(super) fn unpack(
     if reasons.is_empty() {
         drop(moving);
         into.push(Prepared::as_it_is(batch));
-        return Ok(());
+        return Ok(read);
     }
     // Depth first, left before right: the pieces come out in the order of their offsets.
     let mut pieces = vec![&moving[..]];
@@ -86,7 +87,7 @@ pub(super) fn unpack(
     if let Some(last) = into[first..].last_mut() {
         last.next_offset = decoded.header().next_offset();
     }
-    Ok(())
+    Ok(read)
 }
 
 /// None: too large, and can be divided.

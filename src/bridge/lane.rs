@@ -14,7 +14,7 @@ use crate::group::Membership;
 use crate::ledger::{LaneLedger, Owner, PositionKey};
 use crate::schemas::{SchemaVerdict, TopicCheck};
 use crate::source::{self, Fetcher, FetcherSettings, LeaderView, StartAt};
-use crate::target::{self, AbortClass, Cause, Transactor, TransactorSettings};
+use crate::target::{self, AbortClass, Cause, Transactor, TransactorSettings, Trouble};
 use crate::types::{NodeId, TopicPartition};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -123,14 +123,27 @@ pub(super) enum Output {
     Event(Event),
 }
 
+/// A partition's position in a lane that is taken, and what was done with it over the link's whole life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownPosition {
+    pub partition: TopicPartition,
+    pub target: TopicPartition,
+    pub next_offset: i64,
+    pub records: u64,
+    pub dead_letters: u64,
+}
+
+/// What a lane tells.
 #[derive(Debug)]
-pub(super) enum Event {
+pub enum Event {
     Taken {
         transaction: u64,
-        positions: usize,
+        positions: Vec<KnownPosition>,
     },
     Committed(Counts),
     Aborted(Cause),
+    /// The verdict was sent, and nobody knows whether it arrived: the ledger decides.
+    OutcomeUnknown(Cause),
     /// The target had left a transaction open; it was ended as it should have been.
     Mended {
         partitions: Vec<TopicPartition>,
@@ -184,6 +197,8 @@ pub(super) struct Lane {
     /// When decisions were looked for last.
     pub(super) looked_at: Instant,
     aborts: u32,
+    /// Somebody else has written to a target partition between two looks at where its log ends.
+    pub(super) is_displaced: bool,
     pub(super) ownership: Ownership,
     /// None: all lanes are this process's.
     pub(super) membership: Option<Membership>,
@@ -227,6 +242,7 @@ impl Lane {
             not_before: now,
             looked_at: now,
             aborts: 0,
+            is_displaced: false,
             ownership: Ownership::default(),
             membership: None,
             wanted_protocol: None,
@@ -311,6 +327,7 @@ impl Lane {
         loop {
             // What one machine says may make the other speak: left until the next input, it might wait for ever.
             let spoke = self.drain_fetcher() | self.drain_transactor();
+            let spoke = self.place() | spoke;
             match self.due() {
                 Some(due) if due <= self.now => self.begin(),
                 _ if spoke => {}
@@ -429,7 +446,8 @@ impl Lane {
             }
             target::Event::Aborted { cause } => self.aborted(cause),
             target::Event::Fenced { .. } => self.fenced(),
-            target::Event::OutcomeUnknown { .. } => {
+            target::Event::OutcomeUnknown { cause } => {
+                self.output(Output::Event(Event::OutcomeUnknown(cause)));
                 self.forget();
                 self.take();
             }
@@ -446,6 +464,7 @@ impl Lane {
         let backoff = ABORT_BACKOFF_FIRST.saturating_mul(1 << self.aborts.min(8)).min(ABORT_BACKOFF_MAX);
         self.aborts = self.aborts.saturating_add(1);
         self.not_before = self.now + backoff;
+        self.is_displaced |= cause.trouble == Trouble::Displaced;
         self.rewind();
         let of = cause.partition.as_ref();
         let refused = self.streams.iter().find(|(_, stream)| Some(&stream.route.target) == of).map(|it| it.0.clone());

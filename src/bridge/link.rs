@@ -1,6 +1,7 @@
 //! A running link: its lanes start and end as the roster says, and what they tell is counted and logged.
 
 use super::error::RunError;
+use super::event::LinkEvent;
 use super::lane::{Event, LaneSettings};
 use super::report::{Summary, Watcher};
 use super::roster::{REVOCATION_PATIENCE, Roster};
@@ -10,7 +11,6 @@ use crate::clock;
 use crate::cluster::ClusterError;
 use crate::group::{self, Round, Trouble};
 use crate::target::AbortClass;
-use crate::types::TopicPartition;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -117,6 +117,7 @@ impl<'a, S: Fn(u32) -> LaneSettings> Link<'a, S> {
     }
 
     pub(super) fn drain(&mut self) {
+        self.tell(&LinkEvent::Draining);
         self.is_draining = true;
         self.silent_until = None;
         self.doubted.clear();
@@ -159,6 +160,10 @@ impl<'a, S: Fn(u32) -> LaneSettings> Link<'a, S> {
                     self.start(*lane);
                 }
                 self.own = lanes;
+                if is_new {
+                    let own = self.own.clone();
+                    self.tell(&LinkEvent::Assigned { lanes: &own, generation_id });
+                }
                 self.taken.retain(|lane| self.own.contains(lane));
                 self.doubted.retain(|lane, _| self.own.contains(lane));
                 self.asked.retain(|lane| self.own.contains(lane));
@@ -182,7 +187,7 @@ impl<'a, S: Fn(u32) -> LaneSettings> Link<'a, S> {
                 }
             }
             group::Event::Lost { reason } => {
-                tracing::warn!(link = %self.name, reason, "all lanes are given up; the bridge joins its group again");
+                self.tell(&LinkEvent::Lost { reason });
                 self.working.stop_all();
                 self.expect_lanes();
                 self.own.clear();
@@ -216,37 +221,21 @@ impl<'a, S: Fn(u32) -> LaneSettings> Link<'a, S> {
         }
     }
 
-    fn introduce(&self, generation_id: i32, round: Option<Round>) {
-        let members = round.map(|it| format!(", {} members", it.members)).unwrap_or_default();
-        let total = self.lanes;
-        if self.own.is_empty() && round.is_some_and(|it| it.is_unfit) {
-            tracing::info!(
-                link = %self.name,
-                "stands by: no lane of {total} goes to a bridge that the source does not answer; generation \
-                 {generation_id}{members}"
-            );
-        } else if self.own.is_empty() {
-            tracing::info!(link = %self.name, "stands by: no lane of {total} is free; generation {generation_id}{members}");
-        } else {
-            let own: Vec<_> = self.own.iter().map(ToString::to_string).collect();
-            let own = own.join(",");
-            tracing::info!(link = %self.name, "now works lanes {own} of {total}; generation {generation_id}{members}");
-        }
+    fn introduce(&mut self, generation_id: i32, round: Option<Round>) {
+        let (own, of) = (self.own.clone(), self.lanes);
+        let (members, is_unfit) = (round.map(|it| it.members), round.is_some_and(|it| it.is_unfit));
+        self.tell(&LinkEvent::Settled { lanes: &own, of, generation_id, members, is_unfit });
     }
 
     fn due(&mut self) {
         let now = clock::now();
         if self.silent_until.is_some_and(|until| until <= now) {
             self.silent_until = Some(now + SILENCE_MAX);
-            tracing::warn!(
-                link = %self.name,
-                "the group has given no lane for {SILENCE_MAX:?}: its coordinator does not answer, or another member does not \
-                 give its lanes back; it is asked on"
-            );
+            self.tell(&LinkEvent::Silent { since: SILENCE_MAX });
         }
         let late: Vec<_> = self.revoked.iter().filter(|(_, until)| **until <= now).map(|(lane, _)| *lane).collect();
         for lane in late {
-            tracing::warn!(lane, "did not end within {REVOCATION_PATIENCE:?} of its revocation, and is dropped");
+            self.tell(&LinkEvent::Overdue { lane, patience: REVOCATION_PATIENCE });
             self.working.stop(lane);
             self.revoked.remove(&lane);
             self.roster.ended(lane);
@@ -262,7 +251,7 @@ impl<'a, S: Fn(u32) -> LaneSettings> Link<'a, S> {
     fn take_back(&mut self) {
         for lane in std::mem::take(&mut self.asked) {
             if self.own.contains(&lane) && !self.working.works(lane) {
-                tracing::info!(lane, "the group confirms that the lane is this bridge's: it is taken back");
+                self.tell(&LinkEvent::TakenBack { lane });
                 self.start(lane);
             }
         }
@@ -285,7 +274,7 @@ impl<'a, S: Fn(u32) -> LaneSettings> Link<'a, S> {
             0 => Duration::ZERO,
             _ => RETAKE_BACKOFF_FIRST.saturating_mul(1 << count.min(8)).min(RETAKE_BACKOFF_MAX),
         };
-        tracing::warn!(lane, ?backoff, "the lane was fenced; the group is asked whose it is");
+        self.tell(&LinkEvent::Doubted { lane, backoff });
         self.doubted.insert(lane, now + backoff);
     }
 
@@ -294,61 +283,37 @@ impl<'a, S: Fn(u32) -> LaneSettings> Link<'a, S> {
         let is_all = self.taken.len() == self.own.len();
         if is_all && !self.is_told && self.own.len() == self.lanes as usize {
             self.is_told = true;
-            let ms = (clock::now() - self.began).as_millis();
-            tracing::info!(link = %self.name, lanes = self.lanes, ms, "all lanes are taken");
+            self.tell(&LinkEvent::AllTaken { lanes: self.lanes, elapsed: clock::now() - self.began });
         }
     }
 
     fn happened(&mut self, lane: u32, event: Event) -> Result<(), RunError> {
+        let is_told = match &event {
+            Event::Incident(incident) => self.summary.incident(incident.clone()),
+            _ => true,
+        };
+        if is_told {
+            self.tell(&LinkEvent::Lane { lane, event: &event });
+        }
         match event {
-            Event::Taken { transaction, positions } => {
-                tracing::debug!(lane, transaction, positions, "taken");
-                self.taken(lane);
-            }
-            Event::Committed(counts) => {
-                tracing::debug!(lane, records = counts.records, bytes = counts.bytes, latency = ?counts.latency, "committed");
-                self.summary.committed(&counts);
-            }
+            Event::Taken { .. } => self.taken(lane),
+            Event::Committed(counts) => self.summary.committed(&counts),
             Event::Aborted(cause) => {
-                tracing::warn!(lane, %cause, "a transaction was aborted, its records are copied again");
                 self.summary.aborted += 1;
                 if cause.class == AbortClass::OwnershipLost {
                     self.roster.doubt();
                 }
             }
-            Event::Mended { partitions, commit } => {
-                let (partitions, verdict) = (names(&partitions), if commit { "committed" } else { "aborted" });
-                tracing::warn!(
-                    lane,
-                    partitions,
-                    verdict,
-                    "the target had left out the markers of a transaction that it calls complete; they are written now"
-                );
-            }
-            Event::Unsettled(partitions) => tracing::warn!(
-                lane,
-                partitions = names(&partitions),
-                "the target does not say whether the last transaction is decided there; until it does, the lane waits"
-            ),
-            Event::Undecided(partition) => tracing::warn!(
-                lane,
-                %partition,
-                "another program's transaction is open there: until it ends, read_committed readers get nothing behind it; \
-                 kafka-transactions.sh find-hanging names it, and abort ends it"
-            ),
-            Event::Incident(incident) => {
-                if self.summary.incident(incident.clone()) {
-                    let (kind, partition) = (incident.kind.name(), &incident.partition);
-                    let (next_offset, (first_lost, last_lost)) = (incident.next_offset, incident.lost());
-                    tracing::error!(kind, %partition, next_offset, first_lost, last_lost, "incident: {incident}");
-                }
-            }
+            Event::OutcomeUnknown(_)
+            | Event::Mended { .. }
+            | Event::Unsettled(_)
+            | Event::Undecided(_)
+            | Event::Incident(_) => {}
             Event::TakenOver(owner) => {
                 return Err(RunError::TakenOver { link: self.name.clone(), owner: Box::new(owner) });
             }
             Event::Fenced => self.fenced(lane),
             Event::Failed(reason) => {
-                tracing::error!(lane, %reason, "the lane has stopped; the others go on");
                 self.summary.failed_lanes.insert(lane, reason.clone());
                 if self.revoked.remove(&lane).is_some() {
                     self.roster.ended(lane);
@@ -365,8 +330,9 @@ impl<'a, S: Fn(u32) -> LaneSettings> Link<'a, S> {
         }
         Ok(())
     }
-}
 
-fn names(partitions: &[TopicPartition]) -> String {
-    partitions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    fn tell(&mut self, event: &LinkEvent<'_>) {
+        event.log(&self.name);
+        self.watcher.happened(event);
+    }
 }

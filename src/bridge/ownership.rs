@@ -6,9 +6,10 @@
 
 use super::gather::Stream;
 use super::incident::Incident;
-use super::lane::{Event, Lane, Output, Phase};
+use super::lane::{Event, KnownPosition, Lane, Output, Phase};
 use crate::ledger::{LaneLedger, Owner};
 use crate::target;
+use crate::types::TopicPartition;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
@@ -81,7 +82,7 @@ impl Lane {
         self.ownership.has_signed = false;
         self.ownership.suspected.clear();
         self.is_unsigned = true;
-        let (transaction, positions) = (ledger.transaction(), ledger.positions().len());
+        let (transaction, positions) = (ledger.transaction(), self.held(&ledger));
         ledger.take(self.settings.owner.clone());
         self.ledger = Some(ledger);
         self.phase = Phase::Copying;
@@ -92,6 +93,19 @@ impl Lane {
         if let Some(protocol) = self.wanted_protocol.take() {
             self.transact(target::Input::SetProtocol(protocol));
         }
+    }
+
+    /// Those of this source.
+    fn held(&self, ledger: &LaneLedger) -> Vec<KnownPosition> {
+        let own = ledger.positions().iter().filter(|(key, _)| key.cluster_id == self.settings.source_cluster_id);
+        let held = own.map(|(key, it)| KnownPosition {
+            partition: key.topic_partition(),
+            target: TopicPartition::new(it.target_topic.clone(), it.target_partition),
+            next_offset: it.next_offset,
+            records: it.records,
+            dead_letters: it.dead_letters.as_ref().map_or(0, |it| it.records),
+        });
+        held.collect()
     }
 
     pub(super) fn has_owned(&self) -> bool {

@@ -145,6 +145,8 @@ impl Process {
             return;
         }
         self.is_draining |= matches!(input, Input::Drain);
+        // For every third its records never land where they are expected.
+        self.lane.is_displaced |= self.number.is_multiple_of(3);
         self.lane.handle(now, input);
         while let Some(output) = self.lane.poll_output() {
             self.output(output);
@@ -200,6 +202,7 @@ impl Process {
                 "committed"
             }
             Event::Aborted(_) => "aborted",
+            Event::OutcomeUnknown(_) => "outcome unknown",
             Event::Unsettled(_) => "unsettled",
             Event::Mended { .. } => "mended",
             Event::Undecided(partition) => {

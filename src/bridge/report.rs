@@ -1,5 +1,6 @@
 //! What a running link tells its operator.
 
+use super::event::{Beginning, LinkEvent};
 use super::incident::Incident;
 use super::transaction::Counts;
 use std::collections::BTreeMap;
@@ -86,4 +87,8 @@ pub trait Watcher {
     /// Between two `tell`s.
     fn interval(&self) -> Duration;
     fn tell(&mut self, summary: &Summary);
+    /// Once, before anything happens.
+    fn begins(&mut self, _: Beginning<'_>) {}
+    /// On the link's own task: whoever takes long holds it up.
+    fn happened(&mut self, _: &LinkEvent<'_>) {}
 }

@@ -2,6 +2,7 @@
 
 use super::ends::{Ends, PATIENCE, Surroundings};
 use super::error::RunError;
+use super::event::Beginning;
 use super::lane::{DeadLetterBox, LaneSettings};
 use super::link::Link;
 use super::planner::{DISCOVERY_INTERVAL, Planner};
@@ -72,6 +73,14 @@ pub async fn run(
         protocol: config.delivery.transaction_protocol,
     };
     introduce(config, &planner, &source.cluster_id, &target.cluster_id, &ends);
+    let free = Arc::clone(&shared.budget);
+    watcher.begins(Beginning {
+        source: &source_metadata,
+        target: &target_metadata,
+        protocol: worker::protocol(&ends.target, config.delivery.transaction_protocol).0,
+        free_bytes: Box::new(move || free.available_permits()),
+        budget_bytes,
+    });
     let mut planning = JoinSet::new();
     let answers = source_metadata.watch();
     planning.spawn(planner.follow(source_metadata, target_metadata, publish));
@@ -98,7 +107,6 @@ pub async fn run(
             },
         }
     }
-    tracing::info!(link = %link.name, "draining: open transactions are finished");
     link.drain();
     let finished = tokio::time::timeout(config.delivery.drain_timeout, link.drained()).await;
     if let Ok(ended) = finished {

@@ -4,7 +4,9 @@ use super::gather::StreamState;
 use super::incident::IncidentKind;
 use super::lane::{Event, Lane, Mutant, Output, PASSED_INTERVAL, Phase};
 use super::screening::{Knowledge, Screening};
-use crate::batch::{MergeLimits, PrepareError, Prepared, Rules, Screen, UNCOMPRESSED_BYTES_MAX, prepare_screened};
+use crate::batch::{
+    MergeLimits, PrepareError, Prepared, PreparedBatches, Rules, Screen, UNCOMPRESSED_BYTES_MAX, prepare_screened,
+};
 use crate::ledger::{Change, Pending, Position};
 use crate::planted::{Bug, planted};
 use crate::source::Delivery;
@@ -19,17 +21,34 @@ const BATCHES_MAX: usize = 5_000;
 
 /// What one transaction copied.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Counts {
-    pub(super) records: u64,
+pub struct Counts {
+    pub records: u64,
     /// As they went to the target, compressed.
-    pub(super) bytes: u64,
-    pub(super) batches: u64,
+    pub bytes: u64,
+    pub batches: u64,
     /// By the reason's name.
-    pub(super) reencoded: BTreeMap<&'static str, u64>,
+    pub reencoded: BTreeMap<&'static str, u64>,
     /// Records that went to the dead letters instead, by reason.
-    pub(super) dead_lettered: BTreeMap<String, u64>,
+    pub dead_lettered: BTreeMap<String, u64>,
     /// From the first record's arrival to the commit.
-    pub(super) latency: Duration,
+    pub latency: Duration,
+    pub parts: Vec<PartCounts>,
+}
+
+/// What it did to one source partition. `read` is counted before the records are looked at, the others behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartCounts {
+    pub partition: TopicPartition,
+    pub target: TopicPartition,
+    pub next_offset: i64,
+    pub read: u64,
+    pub written: u64,
+    pub dead_lettered: u64,
+    /// As they came from the source, compressed, and as they went to the target.
+    pub bytes_read: u64,
+    pub bytes_written: u64,
+    /// The latest one of the records, in ms since 1970; None: there were none.
+    pub timestamp_ms: Option<i64>,
 }
 
 impl Counts {
@@ -53,6 +72,32 @@ struct Gathered {
     batches: Vec<Prepared>,
     letters: Vec<Prepared>,
     reasons: BTreeMap<String, u64>,
+    read: Read,
+}
+
+/// Of one partition.
+#[derive(Clone, Copy, Default)]
+struct Read {
+    records: u64,
+    bytes: u64,
+    timestamp_ms: Option<i64>,
+}
+
+impl Gathered {
+    fn counted(&self) -> PartCounts {
+        let records = |of: &[Prepared]| of.iter().map(|it| u64::from(it.record_count)).sum();
+        PartCounts {
+            partition: self.part.partition.clone(),
+            target: self.target.clone(),
+            next_offset: self.change.position.next_offset,
+            read: self.read.records,
+            written: records(&self.batches),
+            dead_lettered: records(&self.letters),
+            bytes_read: self.read.bytes,
+            bytes_written: self.batches.iter().map(|it| it.batch.bytes().len() as u64).sum(),
+            timestamp_ms: self.read.timestamp_ms,
+        }
+    }
 }
 
 /// A part of the open transaction that has to be copied again if it is aborted.
@@ -66,6 +111,8 @@ struct Part {
 
 pub(super) struct InFlight {
     pending: Pending,
+    /// Its position waits until it is known where the records have landed.
+    unplaced: Option<Vec<Change>>,
     parts: Vec<Part>,
     counts: Counts,
     since: Instant,
@@ -129,8 +176,9 @@ impl Lane {
             }
             let room = self.settings.transaction_bytes_max - bytes;
             let Some(gathered) = self.gather(&partition, room, BATCHES_MAX - appends.len()) else { continue };
-            let target = gathered.target;
             counts.count(&gathered.batches);
+            counts.parts.push(gathered.counted());
+            let target = gathered.target;
             for (reason, count) in gathered.reasons {
                 *counts.dead_lettered.entry(reason).or_default() += count;
             }
@@ -154,6 +202,7 @@ impl Lane {
             Some((target, it.position.target_offset?))
         };
         let promised = changes.iter().filter_map(promise).collect();
+        let unplaced = (self.is_displaced && !appends.is_empty()).then(|| changes.clone());
         let pending = match ledger.begin(self.settings.lane, changes, self.time_ms()) {
             Ok(pending) => pending,
             Err(error) => {
@@ -161,6 +210,19 @@ impl Lane {
                 return self.end(Event::Failed(error.to_string()));
             }
         };
+        let is_placed = unplaced.is_none();
+        self.in_flight = Some(InFlight { pending, unplaced, parts, counts, since, began: self.now });
+        // Only now: a lane that ends before its first Produce leaves no transaction open.
+        for (partition, it) in appends {
+            self.transact(target::Input::Append { partition, batch: it.batch, records: it.record_count });
+        }
+        if is_placed {
+            self.commit(promised);
+        }
+    }
+
+    fn commit(&mut self, promised: Vec<(TopicPartition, i64)>) {
+        let Some(InFlight { pending, .. }) = &self.in_flight else { return };
         // The group's fence (KIP-447). Without a group the producer's epoch is the one there is.
         let (generation_id, member_id, group_instance_id) = match &self.membership {
             Some(it) => (it.generation_id, Arc::clone(&it.member_id), it.instance_id.clone()),
@@ -172,12 +234,38 @@ impl Lane {
             offsets: Some(OffsetCommit { offset: pending.offset, generation_id, member_id, group_instance_id }),
             promised,
         };
-        self.in_flight = Some(InFlight { pending, parts, counts, since, began: self.now });
-        // Only now: a lane that ends before its first Produce leaves no transaction open.
-        for (partition, it) in appends {
-            self.transact(target::Input::Append { partition, batch: it.batch, records: it.record_count });
-        }
         self.transact(commit);
+    }
+
+    /// Where somebody else writes to the same partitions, no place can be promised: the records go first, and the position says
+    /// where they are. That costs a round trip, so it lasts only until nobody comes between any more.
+    /// True where it was waited for.
+    pub(super) fn place(&mut self) -> bool {
+        let is_waiting = self.in_flight.as_ref().is_some_and(|it| it.unplaced.is_some());
+        let Some(landed) = self.transactor.landed().filter(|_| is_waiting) else { return false };
+        let first = |partition: &TopicPartition| {
+            landed.iter().find(|(it, offset)| it == partition && *offset >= 0).map(|(_, offset)| *offset)
+        };
+        let mut changes = self.in_flight.as_mut().and_then(|it| it.unplaced.take()).unwrap_or_default();
+        self.is_displaced = false;
+        for Change { position, .. } in &mut changes {
+            let target = TopicPartition::new(Arc::clone(&position.target_topic), position.target_partition);
+            let found = first(&target).or(position.target_offset);
+            self.is_displaced |= position.target_offset.is_some_and(|it| Some(it) != found);
+            position.target_offset = found;
+            if let (Some(letters), Some(into)) = (&mut position.dead_letters, &self.settings.dead_letters) {
+                letters.target_offset = first(&into.partition).or(letters.target_offset);
+            }
+        }
+        let time_ms = self.time_ms();
+        if let (Some(ledger), Some(in_flight)) = (&self.ledger, &mut self.in_flight) {
+            // It was small enough with other offsets; if it is not now, the records are still where it counts them.
+            if let Ok(pending) = ledger.begin(self.settings.lane, changes, time_ms) {
+                in_flight.pending = pending;
+            }
+        }
+        self.commit(Vec::new());
+        true
     }
 
     /// The streams that have work, beginning with the one that was left out last.
@@ -222,9 +310,9 @@ impl Lane {
             let reasons = screening.as_mut().map(|it| std::mem::take(&mut it.reasons)).unwrap_or_default();
             let letters = screening.take().map(|it| it.letters(self.settings.dead_letters.as_ref())).transpose()?;
             let letters = letters.filter(|_| !planted(Bug::LetterDropped));
-            Ok((prepared.batches, letters.unwrap_or_default(), reasons))
+            Ok((prepared, letters.unwrap_or_default(), reasons))
         });
-        let (batches, letters, reasons) = match screened {
+        let (PreparedBatches { batches, read: records, .. }, letters, reasons) = match screened {
             Ok(screened) => screened,
             Err(error) => {
                 let whole = batches_before(&deliveries, &error);
@@ -274,7 +362,10 @@ impl Lane {
         };
         let part =
             Part { partition: partition.clone(), deliveries, sent: before, leader_epoch: epoch_before, is_unrecorded };
-        Some(Gathered { part, change: Change { key, position }, target, batches, letters, reasons })
+        let headers = || part.deliveries.iter().flat_map(|it| &it.batches).map(|it| (it.header(), it.bytes().len()));
+        let timestamp_ms = headers().filter(|it| it.0.record_count > 0).map(|it| it.0.max_timestamp).max();
+        let read = Read { records, bytes: headers().map(|it| it.1 as u64).sum(), timestamp_ms };
+        Some(Gathered { part, change: Change { key, position }, target, batches, letters, reasons, read })
     }
 
     pub(super) fn committed(&mut self, landed: &[(TopicPartition, i64)]) {

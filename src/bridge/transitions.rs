@@ -149,6 +149,7 @@ fn told(output: &Output) -> Option<String> {
             Event::Taken { .. } => "TAKEN",
             Event::Committed(_) => "COMMITTED",
             Event::Aborted(_) => "ABORTED",
+            Event::OutcomeUnknown(_) => "OUTCOME UNKNOWN",
             Event::Unsettled(_) => "UNSETTLED",
             Event::Mended { .. } => "MENDED",
             Event::Undecided(_) => "UNDECIDED",

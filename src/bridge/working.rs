@@ -92,7 +92,7 @@ impl Working {
                             self.lanes.remove(&lane);
                         }
                         // What a worker that was stopped has done is done; that it ended is nobody's end.
-                        Event::Committed(_) | Event::Aborted(_) => {}
+                        Event::Committed(_) | Event::Aborted(_) | Event::OutcomeUnknown(_) => {}
                         _ if !is_current => continue,
                         _ => {}
                     }

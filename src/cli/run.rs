@@ -5,6 +5,7 @@ use super::logging;
 use super::progress::Progress;
 use crate::bridge;
 use crate::config::Config;
+use crate::monitor::{Monitor, Server};
 use std::io::Write;
 use std::path::Path;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -14,11 +15,17 @@ pub(super) fn run(file: &Path) -> anyhow::Result<Exit> {
     logging::start(&config.log);
     let ends = bridge::Ends::new(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let mut progress = Progress::new(config.link.as_str(), config.log.format);
+    let progress = Progress::new(config.link.as_str(), config.log.format);
+    let monitor = Monitor::new(&config);
+    let mut watcher = monitor.beside(progress);
     let ended = runtime.block_on(async {
         let (mut terminated, mut interrupted) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let _server = match &config.console {
+            Some(console) => Some(Server::start(console, monitor, ends.clone()).await?),
+            None => None,
+        };
         let ended = tokio::select! {
-            ended = bridge::run(&config, ends, &mut progress, first(&mut terminated, &mut interrupted)) => Some(ended),
+            ended = bridge::run(&config, ends, &mut watcher, first(&mut terminated, &mut interrupted)) => Some(ended),
             // Only from the second signal on: the first one is `run`'s, which drains.
             () = impatient() => None,
         };

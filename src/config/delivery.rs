@@ -1,11 +1,10 @@
-//! `[delivery]`, `[log]` and `[console]`: how the link works; everything has a default.
+//! `[delivery]` and `[log]`: how the link works; everything has a default.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::endpoint::HostPort;
 use super::pattern::{is_internal, topic_name_fault};
 use super::reader::{Reader, Section, join};
 
@@ -299,17 +298,4 @@ impl Log {
             level: reader.choice(&section, "level", &LogLevel::ALL).unwrap_or(LogLevel::Info),
         }
     }
-}
-
-/// `[console] listen`: read and checked, so that files written for the console stay valid; nothing listens there yet.
-pub(super) fn read_console(reader: &mut Reader<'_>, root: &Section<'_>) -> Option<HostPort> {
-    let section = reader.section(root, "console");
-    reader.refuse_unknown(&section);
-    let value = reader.string(&section, "listen")?;
-    let parsed = value.text.parse();
-    if let Err(error) = &parsed {
-        let error: &super::endpoint::HostPortError = error;
-        reader.wrong(&value, error, "write `host:port`, as \"127.0.0.1:8080\"");
-    }
-    parsed.ok()
 }

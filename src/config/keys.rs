@@ -77,6 +77,8 @@ pub const KEYS: &[&str] = &[
     "log.level",
     "console",
     "console.listen",
+    "console.hosts",
+    "console.allow_public",
 ];
 
 /// What to do about `key`, which the table `section` (list positions left out, empty at the top) does not know.

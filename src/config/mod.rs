@@ -2,6 +2,7 @@
 //!
 //! A [`Config`] cannot be wrong: every name, pattern, address and number in it has been checked, once, here.
 
+mod console;
 mod delivery;
 mod endpoint;
 mod environment;
@@ -26,6 +27,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
+pub use console::Console;
 pub use delivery::{Delivery, Log, LogAppendTime, LogFormat, LogLevel, ProtocolChoice, Sharing, Weakness};
 pub use endpoint::{ClientFiles, EndConfig, HostPort, HostPortError, TlsFiles};
 pub use environment::Environment;
@@ -122,8 +124,8 @@ pub struct Config {
     pub topics: Vec<TopicRule>,
     pub delivery: Delivery,
     pub log: Log,
-    /// Reserved: nothing listens there yet.
-    pub console_listen: Option<HostPort>,
+    /// None: nothing is served.
+    pub console: Option<Console>,
     file: PathBuf,
     places: BTreeMap<String, Place>,
 }
@@ -177,7 +179,7 @@ impl Config {
             reader.problem(&(start..start + 1), key, what, "choose another name");
         }
         let log = Log::read(reader, &root);
-        let console_listen = delivery::read_console(reader, &root);
+        let console = Console::read(reader, &root);
 
         let problems = std::mem::take(&mut reader.problems);
         let places = std::mem::take(&mut reader.places);
@@ -185,7 +187,7 @@ impl Config {
             (Some(link), Some(source), Some(end)) if problems.is_empty() => {
                 let target = TargetConfig { end, replication_factor };
                 let file = file.to_owned();
-                Ok(Self { link, source, target, topics, delivery, log, console_listen, file, places })
+                Ok(Self { link, source, target, topics, delivery, log, console, file, places })
             }
             _ => Err(ConfigError::new(problems)),
         }

@@ -4,8 +4,9 @@
 use std::fmt;
 
 use super::{
-    Config, EndConfig, Framing, LogAppendTime, LogFormat, OnInvalid, OnRegistryDown, OnUnknownSchema, ProtocolChoice,
-    RegistryConfig, RegistryCredentials, Rename, SchemaIds, SchemaSource, Sharing, TlsFiles, TopicRule, Validation,
+    Config, Console, EndConfig, Framing, LogAppendTime, LogFormat, OnInvalid, OnRegistryDown, OnUnknownSchema,
+    ProtocolChoice, RegistryConfig, RegistryCredentials, Rename, SchemaIds, SchemaSource, Sharing, TlsFiles, TopicRule,
+    Validation,
 };
 use std::path::Path;
 
@@ -57,10 +58,12 @@ impl fmt::Display for Config {
             LogFormat::Json => "json",
         };
         writeln!(f, "\n[log]\nformat = {format:?}\nlevel = {:?}", self.log.level.as_str())?;
-        match &self.console_listen {
-            Some(listen) => writeln!(f, "\n[console]\nlisten = \"{listen}\""),
-            None => Ok(()),
+        if let Some(Console { listen, hosts, allow_public }) = &self.console {
+            let hosts: Vec<_> = hosts.iter().map(|it| quoted(it)).collect();
+            writeln!(f, "\n[console]\nlisten = \"{listen}\"\nhosts = [{}]", hosts.join(", "))?;
+            writeln!(f, "allow_public = {allow_public}")?;
         }
+        Ok(())
     }
 }
 

@@ -35,7 +35,7 @@ fn the_readmes_blocks_are_valid_configs() {
         "link = \"l\"\n[target]\nbootstrap_servers = [\"t:1\"]\n[source]\nbootstrap_servers = [\"s:1\"]\n";
     let blocks: Vec<_> = README.split("```toml\n").skip(1).filter_map(|it| it.split("```").next()).collect();
     let (whole, parts): (Vec<_>, Vec<_>) = blocks.into_iter().partition(|it| it.starts_with("link = "));
-    assert_eq!((whole.len(), parts.len()), (1, 1));
+    assert_eq!((whole.len(), parts.len()), (1, 2));
     let environment = |name: &str| (name == "REGISTRY_PASSWORD").then(|| "p".to_owned());
     let parse = |text: &str| {
         Config::parse(Path::new("conf/bridge.toml"), text, &environment).unwrap_or_else(|error| panic!("{error}"))
@@ -131,7 +131,9 @@ session_timeout_ms = 9000
 format = "json"
 level = "debug"
 [console]
-listen = "127.0.0.1:8080"
+listen = "0.0.0.0:8080"
+hosts = ["console.example.org"]
+allow_public = true
 "#;
     let config = parse(full).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(config.source.bootstrap_servers[0].to_string(), "kafka-env:9093");
@@ -260,6 +262,8 @@ fn wrong_shapes() {
         ("[delivery]\ntransaction_bytes_max = 70_000_000", "is more than memory_bytes_max"),
         ("[log]\nlevel = \"verbose\"", "log.level: \"verbose\" is not known here"),
         ("[console]\nlisten = \"8080\"", "console.listen: \"8080\" has no port"),
+        ("[console]\nlisten = \"0.0.0.0:8080\"", "console.listen: \"0.0.0.0:8080\" can be reached from other hosts"),
+        ("[console]\nlisten = \"localhost:8080\"\nhosts = [\"https://a\"]", "\"https://a\" is no name of a host"),
     ] {
         let error = error(text);
         assert!(error.contains(expected), "{text}: missing: {expected}\n---\n{error}");

@@ -16,10 +16,6 @@ use crate::types::TopicPartition;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-/// Where somebody else writes all the time, nothing would ever be copied: after so many in a row a transaction is committed
-/// wherever it has landed.
-const DISPLACED_MAX: u32 = 3;
-
 enum Offsets {
     /// v1: AddOffsetsToTxn waits until AddPartitionsToTxn is through, or each would answer the other 51.
     Unregistered,
@@ -83,14 +79,9 @@ impl Committing {
             }
         }
         if matches!(self.offsets, Offsets::Acknowledged) && self.body.is_acknowledged() {
-            match self.displaced() {
-                None => context.displaced = 0,
-                Some(partition) if context.displaced < DISPLACED_MAX => {
-                    context.displaced += 1;
-                    let cause = Cause { partition: Some(partition), ..Cause::new(Trouble::Displaced) };
-                    return self.abort(context, cause, Then::GoOn);
-                }
-                Some(_) => {}
+            if let Some(partition) = self.displaced() {
+                let cause = Cause { partition: Some(partition), ..Cause::new(Trouble::Displaced) };
+                return self.abort(context, cause, Then::GoOn);
             }
             return Ending::start(context, &self.body);
         }

@@ -54,8 +54,6 @@ pub(super) struct Context {
     /// Where the log of each partition that is settled ends.
     pub(super) stable: BTreeMap<TopicPartition, i64>,
     pub(super) transactions: u64,
-    /// Transactions in a row that did not land where they were to.
-    pub(super) displaced: u32,
     pub(super) now: Instant,
     next_request: u64,
     outputs: VecDeque<Output>,
@@ -136,7 +134,6 @@ impl Transactor {
             undecided: BTreeSet::new(),
             stable: BTreeMap::new(),
             transactions: 0,
-            displaced: 0,
             now,
             next_request: 0,
             outputs: VecDeque::new(),

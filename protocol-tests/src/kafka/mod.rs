@@ -335,7 +335,7 @@ impl KafkaCluster {
             "org.apache.zookeeper.server.quorum.QuorumPeerMain",
             &[&config.to_string_lossy()],
         );
-        // Without waiting: a broker retries its connection for 18 s, and both JVMs start at the same time.
+        // Without waiting: a broker tries to connect until it can, and both JVMs start at the same time.
         self.zookeeper = Some(Process::start(&mut command, &folder.join("log.txt"))?);
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{KafkaCluster, Mode, Node, SESSION_TIMEOUT_MS};
+use super::{KafkaCluster, Mode, Node, SESSION_TIMEOUT_MS, START_LIMIT};
 
 impl KafkaCluster {
     /// The lines of a node's `server.properties`, for a quick start and for few threads.
@@ -43,6 +43,8 @@ impl KafkaCluster {
                 ("listeners", listeners),
                 ("zookeeper.connect", format!("127.0.0.1:{}", self.zookeeper_port)),
                 ("zookeeper.session.timeout.ms", SESSION_TIMEOUT_MS.to_string()),
+                // It starts at the same time, and on a loaded machine not within the 18 s after which a broker exits.
+                ("zookeeper.connection.timeout.ms", START_LIMIT.as_millis().to_string()),
             ]),
             Mode::KRaft => {
                 let voter = |node: &Node| format!("{}@127.0.0.1:{}", node.id, node.controller_port);

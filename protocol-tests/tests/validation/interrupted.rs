@@ -28,6 +28,8 @@ const LETTERS: i64 = 2_000;
 /// Of each partition, while letters are replayed.
 const BESIDE: i64 = 400;
 const KILLS: u64 = 3;
+/// How long a replay runs between two looks at what it has done.
+const GLANCE: Duration = Duration::from_millis(10);
 
 pub(super) fn trials() -> Vec<Trial> {
     vec![
@@ -68,6 +70,28 @@ fn start(config: &Path, log: &str) -> Result<Process> {
     let mut program = Command::new(binary()?);
     program.args(["dead-letters", "replay", "--all", "--config"]).arg(config);
     Process::start(&mut program, &config.with_file_name(log))
+}
+
+/// Waits until a replay that runs has brought one more letter to the target; false where it has ended. It stands still while
+/// it is looked at, or a slow machine would find it done.
+fn until_more(
+    replay: &mut Process,
+    target: &mut RawClient,
+    before: usize,
+    mut meanwhile: impl FnMut() -> Result<()>,
+) -> Result<bool> {
+    let begun = Instant::now();
+    loop {
+        replay.signal("STOP")?;
+        let found = delivered(target)?;
+        replay.signal("CONT")?;
+        if found > before || replay.exit_code()?.is_some() {
+            return Ok(replay.exit_code()?.is_none());
+        }
+        ensure!(begun.elapsed() < LIMIT, "nothing is replayed:\n{}", replay.log());
+        meanwhile()?;
+        std::thread::sleep(GLANCE);
+    }
 }
 
 /// To every partition.
@@ -129,11 +153,7 @@ fn killed(clients: (RawClient, RawClient), ends: (End, End), folder: &Path) -> R
     let mut before = 0;
     for kill in 0..KILLS {
         let mut replay = start(&mild, &format!("replay-{kill}.log"))?;
-        let begun = Instant::now();
-        while delivered(&mut target)? <= before {
-            ensure!(begun.elapsed() < LIMIT, "nothing is replayed:\n{}", replay.log());
-            write(&mut source, id, &mut written, 2)?;
-        }
+        until_more(&mut replay, &mut target, before, || write(&mut source, id, &mut written, 2))?;
         // Another moment each time.
         std::thread::sleep(Duration::from_millis(3 * kill));
         replay.kill();
@@ -146,11 +166,9 @@ fn killed(clients: (RawClient, RawClient), ends: (End, End), folder: &Path) -> R
     }
     // One that is told to end finishes its transaction, and leaves nothing open.
     let mut told = start(&mild, "told.log")?;
-    let begun = Instant::now();
-    while delivered(&mut target)? <= before && told.exit_code()?.is_none() {
-        ensure!(begun.elapsed() < LIMIT, "nothing is replayed:\n{}", told.log());
+    if until_more(&mut told, &mut target, before, || Ok(()))? {
+        told.signal("TERM")?;
     }
-    told.signal("TERM")?;
     let code = told.wait(LIMIT)?;
     let all = delivered(&mut target)? == letters;
     ensure!(

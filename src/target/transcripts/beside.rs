@@ -33,28 +33,6 @@ fn what_landed_elsewhere_than_the_ledger_says_is_not_committed() {
 }
 
 #[test]
-fn where_somebody_writes_all_the_time_it_goes_on_all_the_same() {
-    let mut s = Script::ready(TransactionProtocol::V2);
-    for round in 0..3 {
-        lands(&mut s, 1 + 4 * round, 90, "false");
-        let told = "Aborted: somebody else wrote to the partition meanwhile for t-0";
-        let epoch = 8 + round as i16;
-        s.answer(4 + 4 * round, end(0, Some(epoch)), &[told, &format!("Ready({epoch})")]);
-    }
-    lands(&mut s, 13, 90, "true");
-    let committed = "Committed 4 [(link.ledger-3, 55), (t-0, 100)]";
-    s.answer(16, end(0, Some(11)), &[committed, "Ready(11)"]);
-    // Nor is the next one, as long as he goes on.
-    lands(&mut s, 17, 90, "true");
-    let committed = "Committed 5 [(link.ledger-3, 55), (t-0, 100)]";
-    s.answer(20, end(0, Some(12)), &[committed, "Ready(12)"]);
-    lands(&mut s, 21, 100, "true");
-    let committed = "Committed 6 [(link.ledger-3, 55), (t-0, 100)]";
-    s.answer(24, end(0, Some(13)), &[committed, "Ready(13)"]);
-    lands(&mut s, 25, 90, "false");
-}
-
-#[test]
 fn without_an_offset_the_group_is_not_asked() {
     for protocol in [TransactionProtocol::V1, TransactionProtocol::V2] {
         let mut s = Script::ready(protocol);

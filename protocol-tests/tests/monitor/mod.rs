@@ -1,0 +1,108 @@
+//! What a running link tells of itself: health, metrics that add up, and lag held against the truth.
+
+mod adds_up;
+mod lag;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use libtest_mimic::Trial;
+use protocol_tests::ports;
+
+const LIMIT: Duration = Duration::from_secs(90);
+const POLL: Duration = Duration::from_millis(50);
+const ANSWER_LIMIT: Duration = Duration::from_secs(20);
+
+pub(super) fn trials() -> Vec<Trial> {
+    let mut trials = adds_up::trials();
+    trials.extend(lag::trials());
+    trials
+}
+
+/// Where a bridge serves it.
+struct Console {
+    port: u16,
+}
+
+impl Console {
+    fn new() -> Result<Console> {
+        Ok(Console { port: ports::free()? })
+    }
+
+    /// For the end of a config.
+    fn table(&self) -> String {
+        format!("[console]\nlisten = \"127.0.0.1:{}\"\n", self.port)
+    }
+
+    /// Status and body.
+    fn get(&self, path: &str) -> Result<(u16, String)> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
+        stream.set_read_timeout(Some(ANSWER_LIMIT))?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let status = answer.split(' ').nth(1).and_then(|it| it.parse().ok()).context("no status")?;
+        let (_, body) = answer.split_once("\r\n\r\n").context("no body")?;
+        // The server says how long a body is, or sends it in chunks; it is whole when the connection ends.
+        Ok((status, body.to_owned()))
+    }
+
+    fn metrics(&self) -> Result<Metrics> {
+        let (status, text) = self.get("/metrics")?;
+        ensure!(status == 200, "/metrics: {status}: {text}");
+        Ok(Metrics(text))
+    }
+
+    /// Waits until it is so; an error names the metrics as they were.
+    fn until(&self, what: &str, mut is: impl FnMut(&Metrics) -> bool) -> Result<Metrics> {
+        let start = Instant::now();
+        loop {
+            match self.metrics() {
+                Ok(metrics) if is(&metrics) => return Ok(metrics),
+                Ok(metrics) => ensure!(start.elapsed() < LIMIT, "{what}: not after {LIMIT:?}:\n{}", metrics.0),
+                Err(error) => ensure!(start.elapsed() < LIMIT, "{what}: {error:#}"),
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+
+    fn until_status(&self, path: &str, wanted: u16) -> Result<String> {
+        let start = Instant::now();
+        loop {
+            let found = self.get(path);
+            if let Ok((status, body)) = &found
+                && *status == wanted
+            {
+                return Ok(body.clone());
+            }
+            ensure!(start.elapsed() < LIMIT, "{path} never answered {wanted}: {found:?}");
+            std::thread::sleep(POLL);
+        }
+    }
+}
+
+struct Metrics(String);
+
+impl Metrics {
+    /// Of one name, those whose labels hold this text.
+    fn values<'a>(&'a self, name: &'a str, label: &'a str) -> impl Iterator<Item = f64> + 'a {
+        self.0.lines().filter_map(move |line| {
+            let (series, value) = line.rsplit_once(' ')?;
+            let (of, labels) = series.split_once('{')?;
+            if of != name || !labels.contains(label) {
+                return None;
+            }
+            if value == "+Inf" { Some(f64::INFINITY) } else { value.parse().ok() }
+        })
+    }
+
+    fn sum(&self, name: &str, label: &str) -> f64 {
+        self.values(&format!("kafka_bridge_{name}"), label).sum()
+    }
+
+    fn max(&self, name: &str, label: &str) -> Option<f64> {
+        self.values(&format!("kafka_bridge_{name}"), label).reduce(f64::max)
+    }
+}
