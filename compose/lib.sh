@@ -74,8 +74,14 @@ target_version() {
     if has_profile target-zookeeper; then echo "$SOURCE_VERSION"; else echo "$TARGET_VERSION"; fi
 }
 
-# container SERVICE: its name.
+project() {
+    setting COMPOSE_PROJECT_NAME kafka-bridge
+}
+
+# container SERVICE: its name, also of one that is down. By the labels that both kinds of compose give: compose takes seconds to say it.
 container() {
-    local id
-    id=$(compose ps -q "$1") && [ -n "$id" ] && docker inspect --format '{{slice .Name 1}}' "$id"
+    local name
+    name=$(docker ps --all --filter "label=com.docker.compose.project=$(project)" --filter "label=com.docker.compose.service=$1" \
+        --filter label=com.docker.compose.oneoff=False --format '{{.Names}}' | head -n 1)
+    [ -n "$name" ] && echo "$name"
 }

@@ -17,7 +17,6 @@ Fills proxy/nginx.conf.template in, from the environment:
   PROXY_RATE, PROXY_BURST   requests per address: 20r/s, and 40 above it at once
   PROXY_STREAMS          event streams per address (8)
   PROXY_BODY_MAX         the largest request's body (64k)
-  PROXY_CONTENT_POLICY   the console's Content-Security-Policy
   PROXY_UPSTREAM_HOST    the name that consoles are asked by (localhost)
   PROXY_KAFKA_UI         HOST:PORT of a Kafka UI, to be shown at /kafka-ui/; none without
   PROXY_TMP              the folder that nginx writes to (/tmp)
@@ -65,8 +64,6 @@ take PROXY_RATE "$number(r/s|r/m)" 20r/s
 take PROXY_BURST "$number" 40
 take PROXY_STREAMS "$number" 8
 take PROXY_BODY_MAX "${number}[km]?" 64k
-take PROXY_CONTENT_POLICY "[A-Za-z0-9 ;:'*/._+=-]+" \
-    "default-src 'self'; img-src 'self' data:; object-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
 take PROXY_UPSTREAM_HOST "$host" localhost
 take PROXY_TMP "$path" /tmp
 take PROXY_ACCESS_LOG "$path|off" /dev/stdout
@@ -93,7 +90,7 @@ if [ -n "${PROXY_KAFKA_UI:-}" ]; then
 fi
 
 text=$(<"$(dirname "${BASH_SOURCE[0]}")/nginx.conf.template")
-for it in PROXY_TMP PROXY_ACCESS_LOG PROXY_BODY_MAX PROXY_RATE PROXY_BURST PROXY_STREAMS PROXY_CERT_FILE PROXY_KEY_FILE PROXY_CONTENT_POLICY \
+for it in PROXY_TMP PROXY_ACCESS_LOG PROXY_BODY_MAX PROXY_RATE PROXY_BURST PROXY_STREAMS PROXY_CERT_FILE PROXY_KEY_FILE \
     PROXY_HEALTH_LISTEN PROXY_HTTP_LISTEN PROXY_HTTPS_LISTEN PROXY_HOSTS PROXY_UPSTREAM_HOST UPSTREAM_SERVERS PUBLIC_PORT LOGIN KAFKA_UI; do
     text=${text//"\${$it}"/"${!it}"}
 done

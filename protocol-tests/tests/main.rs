@@ -20,6 +20,7 @@ mod harness;
 mod house;
 mod logging;
 mod monitor;
+mod nginx;
 mod pki;
 mod positions;
 mod registry;
@@ -74,6 +75,7 @@ fn main() -> ExitCode {
     trials.extend(topics::trials());
     trials.extend(logging::trials());
     trials.extend(monitor::trials());
+    trials.extend(nginx::trials());
     trials.extend(validation::trials());
     trials.extend(verify::trials());
     trials.extend(pki::trials());
