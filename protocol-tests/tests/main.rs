@@ -6,6 +6,7 @@ mod again;
 mod bad_input;
 mod chaos;
 mod check;
+mod compose;
 mod conformance;
 mod copy;
 mod demo;
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
     trials.extend(bad_input::trials());
     trials.extend(chaos::trials());
     trials.extend(check::trials());
+    trials.extend(compose::trials());
     trials.extend(conformance::trials());
     trials.extend(copy::trials());
     trials.extend(demo::trials());
