@@ -18,11 +18,13 @@ pub fn static_binary(folder: &Path) -> Result<PathBuf> {
     binary()?;
     let (mut cargo, target) = bridge::cargo()?;
     let output = cargo.arg("--message-format=json").output().context("cannot run cargo")?;
-    let libraries: Vec<Value> = output.stdout.split(|it| *it == b'\n').filter_map(|it| serde_json::from_slice(it).ok()).collect();
+    let libraries: Vec<Value> =
+        output.stdout.split(|it| *it == b'\n').filter_map(|it| serde_json::from_slice(it).ok()).collect();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("protocol-tests has no parent")?;
     let linked = folder.join("kafka-bridge");
     let mut rustc = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
-    rustc.args(["--edition", "2024", "--crate-name", "kafka_bridge_static", "-C", "target-feature=+crt-static"]).arg(root.join("src/main.rs"));
+    rustc.args(["--edition", "2024", "--crate-name", "kafka_bridge_static", "-C", "target-feature=+crt-static"]);
+    rustc.arg(root.join("src/main.rs"));
     for name in NAMED {
         let is_it = |it: &&Value| it["target"]["name"] == name && it["target"]["kind"][0] == "lib";
         let files = libraries.iter().find(is_it).and_then(|it| it["filenames"].as_array());

@@ -17,6 +17,8 @@ const LIMIT: Duration = Duration::from_secs(1200);
 const END_LIMIT: Duration = Duration::from_secs(90);
 /// What the scripts end with where something is missing.
 const MISSING: i32 = 69;
+/// In its own words.
+const SHOWN: [&str; 5] = ["isolated", "is told", "accounted", "verdict", "is left"];
 const PROGRAMS: [&str; 7] = ["docker", "dockerd", "docker-compose", "debootstrap", "iptables", "nft", "ip"];
 
 pub(super) fn trials() -> Vec<Trial> {
@@ -52,8 +54,8 @@ fn in_containers() -> Result<()> {
         return Ok(());
     }
     ensure!(code == 0, "compose/self-test.sh ended with {code}:\n{}", process.log());
-    // What it shows, in its own words.
-    for line in process.log().lines().filter(|it| ["isolated", "is told", "accounted", "verdict", "is left"].iter().any(|word| it.contains(word))) {
+    let log = process.log();
+    for line in log.lines().filter(|line| SHOWN.iter().any(|it| line.contains(it))) {
         println!("{line}");
     }
     Ok(())

@@ -52,9 +52,7 @@ fn is_installed(program: &str) -> bool {
 fn versions() -> Result<()> {
     let upstream = Upstream::start()?;
     let proxy = Proxy::start(&[upstream.address], &[])?;
-    for (only, expected) in
-        [(&version::TLS12, ProtocolVersion::TLSv1_2), (&version::TLS13, ProtocolVersion::TLSv1_3)]
-    {
+    for (only, expected) in [(&version::TLS12, ProtocolVersion::TLSv1_2), (&version::TLS13, ProtocolVersion::TLSv1_3)] {
         let tls = proxy.connect(Some(only), false)?;
         ensure!(tls.version() == Some(expected), "{:?}", tls.version());
         let answer = tls.ask(&format!("{GREETING}{LOGIN}\r\n"))?;
@@ -105,7 +103,9 @@ fn passwords() -> Result<()> {
     let upstream = Upstream::start()?;
     let proxy = Proxy::start(&[upstream.address], &[])?;
     // `operator` with another password, and somebody else with the right one.
-    for wrong in ["", "Authorization: Basic b3BlcmF0b3I6d3Jvbmc=\r\n", "Authorization: Basic cm9vdDpjb3JyZWN0IGhvcnNl\r\n"] {
+    for wrong in
+        ["", "Authorization: Basic b3BlcmF0b3I6d3Jvbmc=\r\n", "Authorization: Basic cm9vdDpjb3JyZWN0IGhvcnNl\r\n"]
+    {
         for path in ["/", "/metrics", "/api/link", "/api/events", "/healthz", "/console.js"] {
             let answer = proxy.ask(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{wrong}"))?;
             ensure!(answer.status == 401 && !answer.header("www-authenticate").is_empty(), "{path}: {answer:?}");
@@ -122,7 +122,9 @@ fn passwords() -> Result<()> {
     ensure!(proxy.get("/")?.status == 401, "who was removed is let in");
     succeeds("proxy/login.sh", &[], &["--file", &file, "operator"], PASSWORD)?;
     ensure!(proxy.get("/")?.status == 200, "who was added is refused");
-    for (arguments, password, code) in [(["--file", &file, "operator"], "short", 1), (["--file", &file, "a:b"], PASSWORD, 2)] {
+    for (arguments, password, code) in
+        [(["--file", &file, "operator"], "short", 1), (["--file", &file, "a:b"], PASSWORD, 2)]
+    {
         let output = script("proxy/login.sh", &[], &arguments, password)?;
         ensure!(output.status.code() == Some(code), "{arguments:?}: {output:?}");
     }
@@ -145,7 +147,11 @@ fn headers() -> Result<()> {
     let proxy = Proxy::start(&[upstream.address], &[])?;
     let nothing = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
     // What the console says of its own page counts; the rest is the proxy's.
-    let asked = [(proxy.get("/")?, 200, "default-src 'self'"), (proxy.get("/nothing")?, 404, nothing), (proxy.ask(GREETING)?, 401, nothing)];
+    let asked = [
+        (proxy.get("/")?, 200, "default-src 'self'"),
+        (proxy.get("/nothing")?, 404, nothing),
+        (proxy.ask(GREETING)?, 401, nothing),
+    ];
     for (answer, status, policy) in asked {
         ensure!(answer.status == status, "{answer:?}");
         for (name, value) in [
@@ -213,11 +219,14 @@ fn refused() -> Result<()> {
     // It is asked much at once.
     let proxy = Proxy::start(&[upstream.address], &[("PROXY_RATE", "1000r/s"), ("PROXY_BURST", "1000")])?;
     for method in ["TRACE", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"] {
-        let answer = proxy.ask(&format!("{method} / HTTP/1.1\r\nHost: localhost\r\n{LOGIN}\r\nContent-Length: 0\r\n"))?;
+        let answer =
+            proxy.ask(&format!("{method} / HTTP/1.1\r\nHost: localhost\r\n{LOGIN}\r\nContent-Length: 0\r\n"))?;
         ensure!(answer.status == 405, "{method}: {answer:?}");
     }
     let paths = ["/.env", "/.git/config", "/api/.env", "/assets/.htpasswd", "/nginx.conf", "/nothing", "/api", "/api/"];
-    for path in paths.into_iter().chain(["/api/../metrics/x", "/assets/../../etc/passwd", "/%2e%2e/etc/passwd", "/kafka-ui/"]) {
+    for path in
+        paths.into_iter().chain(["/api/../metrics/x", "/assets/../../etc/passwd", "/%2e%2e/etc/passwd", "/kafka-ui/"])
+    {
         let answer = proxy.get(path)?;
         ensure!(matches!(answer.status, 400 | 404), "{path}: {answer:?}");
     }
@@ -257,7 +266,12 @@ fn other_bridge() -> Result<()> {
 fn settings() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("nginx.conf").display().to_string();
-    let good = [("PROXY_UPSTREAMS", "127.0.0.1:1"), ("PROXY_CERT_FILE", "/a"), ("PROXY_KEY_FILE", "/b"), ("PROXY_LOGIN_FILE", "/c")];
+    let good = [
+        ("PROXY_UPSTREAMS", "127.0.0.1:1"),
+        ("PROXY_CERT_FILE", "/a"),
+        ("PROXY_KEY_FILE", "/b"),
+        ("PROXY_LOGIN_FILE", "/c"),
+    ];
     let render = |more: &[(&str, &str)]| {
         let all: Vec<_> = good.iter().chain(more).map(|(name, value)| (*name, (*value).to_owned())).collect();
         script("proxy/render.sh", &all, &[&file], "")
