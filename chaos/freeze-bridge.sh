@@ -46,7 +46,7 @@ while [ $# -gt 0 ]; do
 done
 
 times_given_up() {
-    grep -c 'all lanes are given up' "$LAB/logs/$victim.log" || true
+    grep -c 'all lanes are given up' "$(log_of "$victim")" || true
 }
 
 has_given_way() {
@@ -78,6 +78,6 @@ given_up=$(times_given_up)
 signal_process "$victim" CONT
 healed "$victim goes on after $(seconds_since "$frozen_ms") s, and believes that it works lanes $had"
 until_true "$RECOVERY_LIMIT" "$victim gives way" has_given_way || no_fault "$victim gave nothing up"
-say "$victim gave way $(seconds_since "$HEALED_MS") s after it went on: $(grep 'all lanes are given up' "$LAB/logs/$victim.log" |
+say "$victim gave way $(seconds_since "$HEALED_MS") s after it went on: $(grep 'all lanes are given up' "$(log_of "$victim")" |
     tail -n 1 | sed 's/.*reason="\([^"]*\)".*/\1/')"
 judge

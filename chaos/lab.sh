@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # A lab that stays, to look at and to try several faults in.
 set -euo pipefail
+# Whatever else runs.
+BACKEND=lab
 # shellcheck source=chaos/lib/scenario.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib/scenario.sh"
 

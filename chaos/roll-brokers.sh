@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Restarts every broker of the target, one after the other, as for an upgrade.
 set -euo pipefail
+# The compose project has one broker at its target.
+BACKEND=lab
 # shellcheck source=chaos/lib/scenario.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib/scenario.sh"
 

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Shows that the verdicts of the other scripts can be bad ones: each check is given what it must not let pass.
 set -euo pipefail
+# Whatever else runs.
+BACKEND=lab
 # shellcheck source=chaos/lib/scenario.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib/scenario.sh"
 

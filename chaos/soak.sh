@@ -111,6 +111,8 @@ running="" done_count=0
 say "seed $seed"
 scenario_begin
 trap 'code=$?; end_running; scenario_end "$code"' EXIT
+place=(--lab "$LAB")
+[ "$BACKEND" = lab ] || place=(--compose)
 began_ms=$(now_ms)
 RANDOM=$seed
 while (($(now_ms) - began_ms < minutes * 60000)); do
@@ -118,7 +120,7 @@ while (($(now_ms) - began_ms < minutes * 60000)); do
     done_count=$((done_count + 1))
     say "fault $done_count: chaos/${fault[*]}"
     code=0
-    "$CHAOS/${fault[0]}" "${fault[@]:1}" --lab "$LAB" &
+    "$CHAOS/${fault[0]}" "${fault[@]:1}" "${place[@]}" &
     running=$!
     wait "$running" || code=$?
     running=""

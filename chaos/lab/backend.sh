@@ -1,11 +1,11 @@
 # shellcheck shell=bash
 # The lab as the scripts use it. Another place to run the same faults in has the same functions:
 #
-#   backend_up, backend_attach, backend_down     all of it; LAB is its folder
+#   backend_up, backend_attach, backend_detach CODE, backend_down     all of it; LAB is its folder
 #   network_is_isolated, can_connect ZONE HOST
 #   network_cut DIRECTION..., network_heal, packets cut DIRECTION
 #   brokers SIDE, broker_start NAME, broker_wait NAME, bytes_at SIDE, under_replicated
-#   bridge_start NAME, lanes_of NAME, lanes_are_shared NAME..., link_command, link_mark, link_has_reached, link_is_caught_up
+#   bridge_start NAME, log_of NAME, lanes_of NAME, lanes_are_shared NAME..., link_command, link_mark, link_has_reached, link_is_caught_up
 #   load_start, load_stop, stray_record
 #   pid_of NAME, state_of NAME, is_gone NAME, signal_process NAME SIGNAL
 
@@ -65,6 +65,11 @@ backend_attach() {
     [ -e "$1/target-nodes" ] || wrong_usage "--lab $1: there is no lab"
     LAB=$(realpath "$1")
     TARGET_NODES=$(<"$LAB/target-nodes")
+}
+
+# Somebody else's: it stays as it is.
+backend_detach() {
+    :
 }
 
 # backend_down KEEP: stops all of it; its folder stays when KEEP is yes.

@@ -50,7 +50,7 @@ bridge_start() {
 # The lanes that a bridge says last it works, as 0,3,5.
 lanes_of() {
     sed -n 's/.*now works lanes \([0-9,]*\) of .*/\1/p; s/.*stands by: no lane.*//p; s/.*all lanes are given up.*//p; s/^-- a new process$//p' \
-        "$LAB/logs/$1.log" 2>/dev/null | tail -n 1
+        "$(log_of "$1")" 2>/dev/null | tail -n 1
 }
 
 count_lanes() {
@@ -64,7 +64,7 @@ lanes_are_shared() {
     local it all="" least=$LANES most=0 count
     for it in "$@"; do
         if is_gone "$it"; then
-            say "FAILED: $it has ended: $(tail -n 1 "$LAB/logs/$it.log")"
+            say "FAILED: $it has ended: $(tail -n 1 "$(log_of "$it")")"
             exit "$EXIT_DIFFERENT"
         fi
         all+=",$(lanes_of "$it")"

@@ -38,6 +38,10 @@ state_of() {
     pid=$(pid_of "$1") && sed -n 's/^State:[[:space:]]*\(.\).*/\1/p' "/proc/$pid/status"
 }
 
+log_of() {
+    echo "$LAB/logs/$1.log"
+}
+
 # signal_process NAME SIGNAL
 signal_process() {
     local pid

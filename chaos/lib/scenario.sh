@@ -4,8 +4,33 @@
 CHAOS=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=chaos/lib/terminal.sh
 . "$CHAOS/lib/terminal.sh"
-# shellcheck source=chaos/lab/backend.sh
-. "$CHAOS/lab/backend.sh"
+
+# The place to run in: the compose project where it runs, else a lab; unless an option, or the script, says which.
+choose_backend() {
+    local it
+    for it in "$@"; do
+        case $it in
+            --compose) BACKEND=compose ;;
+            --lab | --target-nodes | --help | -h) BACKEND=lab ;;
+        esac
+        [ -z "$BACKEND" ] || return 0
+    done
+    BACKEND=lab
+    if command -v docker >/dev/null && [ -n "$(docker ps --quiet --filter label=com.docker.compose.service=bridge-1 \
+        --filter "label=com.docker.compose.project=${COMPOSE_PROJECT_NAME:-kafka-bridge}" 2>/dev/null)" ]; then
+        BACKEND=compose
+    fi
+}
+
+BACKEND=${BACKEND:-}
+[ -n "$BACKEND" ] || choose_backend "$@"
+if [ "$BACKEND" = compose ]; then
+    # shellcheck source=chaos/compose/backend.sh
+    . "$CHAOS/compose/backend.sh"
+else
+    # shellcheck source=chaos/lab/backend.sh
+    . "$CHAOS/lab/backend.sh"
+fi
 
 # Generous, for a machine that does much else: they end what hangs, and measure nothing.
 RECOVERY_LIMIT=120
@@ -15,7 +40,8 @@ ATTACHED=no
 KEEP=no
 TAKEN=0
 
-COMMON_OPTIONS="  --lab DIR           in a lab that runs already (chaos/lab.sh up), instead of one of its own
+COMMON_OPTIONS="  --compose           on the compose project that runs (compose/up); so it is without any option too, where it runs
+  --lab DIR           in a lab that runs already (chaos/lab.sh up), instead of one of its own
   --target-nodes 1|3  brokers of the target, in a lab of its own
   --keep              keep the lab's logs and data, also when all went well
   --help              this text"
@@ -35,6 +61,7 @@ common_option() {
             exit 0
             ;;
         --keep) KEEP=yes ;;
+        --compose) [ "$BACKEND" = compose ] || wrong_usage "--compose: this is for a lab" ;;
         --lab | --target-nodes)
             need_value "$@"
             TAKEN=2
@@ -104,6 +131,7 @@ scenario_begin() {
         require_machine
         return
     fi
+    # To the compose project it is attached by this.
     backend_up
 }
 
@@ -116,6 +144,7 @@ scenario_end() {
         for it in "${BRIDGES[@]}"; do
             if [ "$(state_of "$it" || true)" = T ]; then signal_process "$it" CONT; fi
         done
+        backend_detach "$code"
         exit "$code"
     fi
     if [ "$code" -ne 0 ]; then

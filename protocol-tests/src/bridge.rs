@@ -184,6 +184,16 @@ pub fn program(name: &str) -> Result<PathBuf> {
 
 /// Gives the folder they are in.
 fn build() -> Result<PathBuf> {
+    let (mut cargo, folder) = cargo()?;
+    let output = cargo.output().context("cannot run cargo")?;
+    if !output.status.success() {
+        bail!("cargo build failed:\n{}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(folder)
+}
+
+/// What builds them, and where to.
+pub(crate) fn cargo() -> Result<(Command, PathBuf)> {
     // A test is …/target/<profile>/deps/protocol_tests-<hash>, a program of this package …/target/<profile>/<name>.
     let executable = env::current_exe()?;
     let folder = executable.parent().context("the test is not in a target folder")?;
@@ -206,9 +216,5 @@ fn build() -> Result<PathBuf> {
     if folder.ends_with("release") {
         cargo.arg("--release");
     }
-    let output = cargo.output().context("cannot run cargo")?;
-    if !output.status.success() {
-        bail!("cargo build failed:\n{}", String::from_utf8_lossy(&output.stderr));
-    }
-    Ok(folder.to_owned())
+    Ok((cargo, folder.to_owned()))
 }

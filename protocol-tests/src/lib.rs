@@ -15,6 +15,7 @@ pub mod jars;
 pub mod java;
 pub mod kafka;
 pub mod ledger;
+pub mod linked;
 pub mod load;
 pub mod orders;
 pub mod pair;

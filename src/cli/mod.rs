@@ -13,6 +13,7 @@ mod pki;
 mod positions;
 mod produce;
 mod progress;
+mod ready;
 mod replay;
 mod run;
 mod schema;
@@ -53,6 +54,13 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Say whether the bridge that runs with this config works: for the health check of a container.
+    #[command(after_help = ready::HELP)]
+    Ready {
+        /// The link's configuration.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
     /// Show lanes, owners and positions; translate offsets and consumer groups of the source to the target.
     #[command(after_help = positions::HELP)]
     Positions(positions::PositionsArguments),
@@ -91,6 +99,7 @@ pub fn main() -> ExitCode {
     let done = match arguments.command {
         Command::Run { config } => run::run(&config),
         Command::Check { config, json } => check::check(&config, json),
+        Command::Ready { config } => ready::ready(&config),
         Command::Positions(arguments) => positions::positions(&arguments),
         Command::Incidents(arguments) => incidents::incidents(&arguments),
         Command::DeadLetters(arguments) => dead_letters::dead_letters(&arguments),
