@@ -38,6 +38,8 @@ pub(crate) enum Bug {
     LetterDropped,
     /// Records pass unchecked while the schema registry does not answer, though the config says to wait.
     UncheckedWhileDown,
+    /// A connection with older certificates is closed though requests wait on it.
+    HastyRenewal,
 }
 
 #[cfg(not(debug_assertions))]
@@ -81,7 +83,7 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 
 #[cfg(debug_assertions)]
 impl Bug {
-    const ALL: [Self; 16] = [
+    const ALL: [Self; 17] = [
         Self::PositionOutsideTransaction,
         Self::PositionOffByOne,
         Self::AbortedKept,
@@ -98,6 +100,7 @@ impl Bug {
         Self::LetterOutsideTransaction,
         Self::LetterDropped,
         Self::UncheckedWhileDown,
+        Self::HastyRenewal,
     ];
 
     fn named(name: &str) -> Option<Self> {
@@ -122,6 +125,7 @@ impl Bug {
             Bug::LetterOutsideTransaction => "letter_outside_transaction",
             Bug::LetterDropped => "letter_dropped",
             Bug::UncheckedWhileDown => "unchecked_while_down",
+            Bug::HastyRenewal => "hasty_renewal",
         }
     }
 }

@@ -1,14 +1,17 @@
 //! Who may ask, and who answers.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use anyhow::{Context, Result, ensure};
 use kafka_bridge::config::{ClientFiles, RegistryConfig, RegistryCredentials, Secret, TlsFiles};
 use kafka_bridge::demo::registry::{Access, RegistryServer, Settings};
 use kafka_bridge::registry::RegistryError;
 use libtest_mimic::Trial;
+use protocol_tests::door::Door;
 use protocol_tests::embedded::{Clients, server_tls};
 use protocol_tests::kafka::{ClusterPki, mint};
+use protocol_tests::pki::{Purpose, Validity};
 
 use super::{TIMEOUT, client_of, config, text_of, within};
 use crate::trial;
@@ -17,6 +20,7 @@ pub(super) fn trials() -> Vec<Trial> {
     vec![
         trial("registry", "speaks_tls_and_trusts_its_ca_alone", || within(tls)),
         trial("registry", "speaks_mutual_tls", || within(mutual)),
+        trial("registry", "takes_new_certificates", || within(renewed)),
         trial("registry", "names_itself", || within(credentials)),
         trial("registry", "plaintext_and_tls_are_told_apart", || within(mixed)),
     ]
@@ -62,6 +66,27 @@ async fn mutual() -> Result<()> {
     let told = told.err().context("a foreign certificate was taken")?;
     let file = text_of(&foreign.client.chain);
     ensure!(told.to_string().contains(&format!("The registry refuses the client certificate {file}")), "{told}");
+    Ok(())
+}
+
+/// As a bridge renews them, for the requests from then on.
+async fn renewed() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let own = mint(&folder.path().join("own"))?;
+    let door = Door::new(&own.server, &[own.authority.ca_file()])?;
+    let server = RegistryServer::start(Settings { tls: Some(Arc::new(door.config()?)), ..Settings::default() }).await?;
+    let client = client_of(&secured(&server, &own, Some(&own))?, TIMEOUT)?;
+    client.register("s", "\"int\"", &[]).await?;
+    let first = own.authority.issue("first", Purpose::Client, Validity::Now)?;
+    std::fs::copy(&own.client.chain, &first.chain)?;
+    let next = own.authority.issue("next", Purpose::Client, Validity::Now)?;
+    std::fs::copy(&next.chain, &own.client.chain)?;
+    std::fs::copy(&next.key, &own.client.key)?;
+    ensure!(door.let_in(&next)? == 0 && door.let_in(&first)? > 0, "nobody came with the first certificate");
+    let contents = client.security().changes().context("the files have changed")?;
+    client.security().renew(contents, SystemTime::now())?;
+    client.register("s", "\"long\"", &[]).await?;
+    ensure!(door.let_in(&next)? > 0, "nobody came with the new certificate");
     Ok(())
 }
 
