@@ -55,15 +55,16 @@ engine_up() {
     setsid nsenter --net="/run/netns/$NAMESPACE" dockerd --data-root "$WORK/data" --exec-root "$WORK/run" --pidfile "$WORK/pid" \
         --host "$DOCKER_HOST" >"$WORK/dockerd.log" 2>&1 </dev/null &
     engine=$!
-    until_true "$ENGINE_LIMIT" "the engine answers" engine_answers || {
+    until_true "$ENGINE_LIMIT" "the engine answers" engine_has_answered || true
+    if ! docker version >/dev/null 2>&1; then
         grep -E 'level=(error|fatal)|failed to' "$WORK/dockerd.log" | tail -n 3 >&2
         stop_with "$EXIT_MISSING" "no container engine can be started here"
-    }
+    fi
 }
 
-engine_answers() {
-    [ -d "/proc/$engine" ] || return 0
-    docker version >/dev/null 2>&1
+# Or has ended, as it does where the kernel lacks something.
+engine_has_answered() {
+    engine_is_gone || docker version >/dev/null 2>&1
 }
 
 end() {
