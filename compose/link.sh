@@ -42,7 +42,10 @@ if [[ ${1:-} == [a-z]* ]]; then
     shift
 fi
 # What the bridge is given it has too; a name of its own, though no command but run joins the group.
-docker inspect --format '{{range .Config.Env}}{{println .}}{{end}}' "$beside" | grep -E '^(BRIDGE_LOG_LEVEL|CONSOLE_LISTEN)=' >"$BUILD/link.env"
+settings=(--env BRIDGE_INSTANCE=operator)
+while read -r it; do settings+=(--env "$it"); done < <(
+    docker inspect --format '{{range .Config.Env}}{{println .}}{{end}}' "$beside" | grep -E '^(BRIDGE_LOG_LEVEL|CONSOLE_LISTEN)='
+)
 exec docker run --rm --network "container:$beside" --volumes-from "$beside:ro" --user "$(docker inspect --format '{{.Config.User}}' "$beside")" \
-    --read-only --cap-drop ALL --security-opt no-new-privileges --memory 1g --env-file "$BUILD/link.env" --env BRIDGE_INSTANCE=operator \
+    --read-only --cap-drop ALL --security-opt no-new-privileges --memory 1g "${settings[@]}" \
     kafka-bridge/bridge:local "${words[@]}" --config /etc/kafka-bridge/bridge.toml "$@"
