@@ -7,6 +7,7 @@ mod bad_input;
 mod chaos;
 mod check;
 mod conformance;
+mod console;
 mod copy;
 mod demo;
 mod embedded;
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
     trials.extend(chaos::trials());
     trials.extend(check::trials());
     trials.extend(conformance::trials());
+    trials.extend(console::trials());
     trials.extend(copy::trials());
     trials.extend(demo::trials());
     trials.extend(embedded::trials());

@@ -70,7 +70,7 @@ export function show(link) {
   const standing = link.incidents.filter((it) => it.stands).length + Object.keys(link.lanes.failed).length;
   write(by("incident-count"), standing);
   mark(by("incident-count"), "hidden", standing > 0 ? null : "");
-  mark(by("incident-count"), "aria-label", `${standing} standing still`);
+  mark(by("incident-count"), "title", `${standing} standing still`);
   write(by("foot"), `kafka-bridge ${link.version} · running since ${time(link.started_ms)} (${duration((link.now_ms - link.started_ms) / 1000)}) · times in the zone of this browser`);
   const told = link.ready.is_well ? `link ${link.link} is ready` : `link ${link.link} is not ready: ${link.ready.problems.join("; ")}`;
   announce(standing > 0 ? `${told}; ${count(standing, "partition stands", "partitions stand")} still` : told);

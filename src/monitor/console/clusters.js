@@ -65,7 +65,7 @@ function end(name, it) {
   return el("section", { "aria-labelledby": id },
     el("h2", { id }, name),
     el("p", { class: "mono muted" }, `cluster ${it.cluster_id}`),
-    el("div", { class: "scroll" }, el("table", {}, head(["Broker", "num"], ["Address"], ["Kafka"], ["Leads", "num"], ["State"]), el("tbody", {}, rows))),
+    el("div", { class: "scroll" }, el("table", {}, head(["Broker"], ["Address"], ["Kafka"], ["Leads", "num"], ["State"]), el("tbody", {}, rows))),
     el("p", { class: "note" }, "The release is a guess from the versions of a broker's APIs. Leads: partitions of the link's topics."));
 }
 
@@ -133,7 +133,7 @@ function layout(it) {
     el("th", { scope: "row", class: "num" }, partition),
     it.source_topic ? cells(source.get(partition), "source") : [],
     cells(target.get(partition), "target")));
-  const names = [["Partition", "num"], ...(it.source_topic ? [["Leader, source", "num"], ["In sync, source", "num"]] : []), ["Leader, target", "num"], ["In sync, target", "num"]];
+  const names = [["Partition"], ...(it.source_topic ? [["Leader, source", "num"], ["In sync, source", "num"]] : []), ["Leader, target", "num"], ["In sync, target", "num"]];
   return el("div", { class: "scroll" }, el("table", {}, head(...names), el("tbody", {}, rows)));
 }
 

@@ -25,24 +25,26 @@ function zone(heading, kind, names) {
 function pipe(label) {
   const records = el("span", { class: "num strong" }, UNKNOWN);
   const volume = el("span", { class: "num muted" }, UNKNOWN);
+  const letters = state("off", "");
   const node = el("div", { class: "pipe", role: "group", "aria-label": label },
-    el("span", { class: "over" }, records), el("span", { class: "wire", "aria-hidden": "true" }), el("span", { class: "under" }, volume));
-  return { node, records, volume };
+    el("span", { class: "over" }, records), el("span", { class: "wire", "aria-hidden": "true" }), el("span", { class: "under" }, volume, letters));
+  letters.hidden = true;
+  return { node, records, volume, letters };
 }
 
-function tile(label) {
+function tile(label, wide) {
   const value = el("span", { class: "value num" }, UNKNOWN);
   const note = state("off", "");
-  return { node: el("div", { class: "tile" }, el("dt", {}, label), el("dd", {}, value, note)), value, note };
+  return { node: el("div", { class: wide ? "tile wide" : "tile" }, el("dt", {}, label), el("dd", {}, value, note)), value, note };
 }
 
 export function mount(root) {
-  const source = zone("Source zone", "source", [["brokers", "brokers"], ["partitions", "partitions"], ["open", "held by open transactions"]]);
-  const bridge = zone("kafka-bridge", "bridge", [["lanes", "lanes"], ["latency", "commit latency p50 / p99"], ["memory", "memory"], ["members", "bridges"]]);
+  const source = zone("Source zone", "source", [["brokers", "brokers"], ["partitions", "partitions"], ["open", "offsets held by open transactions"]]);
+  const bridge = zone("kafka-bridge", "bridge", [["lanes", "lanes"], ["latency", "commits within, p50 / p99"], ["memory", "memory"], ["members", "bridges"]]);
   const target = zone("Target zone", "target", [["brokers", "brokers"], ["protocol", "transaction protocol"], ["copied", "copied, over the link's life"], ["letters", "dead letters, over its life"]]);
   const read = pipe("From the source to the bridge");
   const written = pipe("From the bridge to the target");
-  const tiles = { lag: tile("Lag"), headroom: tile("Retention headroom"), sum: tile("Read = written + dead-lettered"), transactions: tile("Transactions"), letters: tile("Dead letters"), incidents: tile("Incidents") };
+  const tiles = { lag: tile("Lag"), headroom: tile("Retention headroom"), sum: tile("Read = written + dead-lettered", true), transactions: tile("Transactions"), letters: tile("Dead letters"), incidents: tile("Incidents") };
   const problems = el("ul", { class: "problems", hidden: true });
   const picture = el("div", { class: "picture" }, source.node, read.node, bridge.node, written.node, target.node);
   const table = partitions();
@@ -73,7 +75,7 @@ export function mount(root) {
     const failed = Object.keys(lanes.failed).length;
     write(bridge.values.lanes, `${lanes.taken.length} of ${lanes.count}${failed > 0 ? `, ${failed} stopped` : ""}`);
     mark(bridge.values.lanes, "title", `works lanes ${ranges(lanes.taken) || "none"}`);
-    const ms = (it) => (it === null ? UNKNOWN : `≤ ${duration(it)}`);
+    const ms = (it) => (it === null ? UNKNOWN : duration(it));
     write(bridge.values.latency, `${ms(totals.latency_p50_seconds)} / ${ms(totals.latency_p99_seconds)}`);
     write(bridge.values.memory, link.memory ? `${bytes(link.memory.bytes_used)} of ${bytes(link.memory.bytes_max)}` : UNKNOWN);
     write(bridge.values.members, lanes.generation_id === null ? "1, sharing is off" : `${number(lanes.members)}, generation ${lanes.generation_id}`);
@@ -81,10 +83,12 @@ export function mount(root) {
     write(target.values.protocol, link.transaction_protocol === null ? UNKNOWN : `v${link.transaction_protocol}`);
     write(target.values.copied, number(sum((it) => it.records)));
     write(target.values.letters, number(sum((it) => it.dead_letters)));
-    write(read.records, `${rate(rates?.read)} records`);
+    write(read.records, rate(rates?.read, "records"));
     write(read.volume, `${bytes(rates?.bytes_read)}${rates ? "/s" : ""}`);
-    write(written.records, `${rate(rates?.written)} records`);
+    write(written.records, rate(rates?.written, "records"));
     write(written.volume, `${bytes(rates?.bytes_written)}${rates ? "/s" : ""}`);
+    written.letters.hidden = !(rates?.dead_lettered > 0);
+    restate(written.letters, "warn", rate(rates?.dead_lettered, "dead letters"));
     mark(read.node, "data-flowing", rates?.read > 0 ? "yes" : null);
     mark(written.node, "data-flowing", rates?.written > 0 ? "yes" : null);
 

@@ -9,9 +9,9 @@ export function number(value) {
   return value === null || value === undefined ? UNKNOWN : whole.format(value);
 }
 
-export function rate(value) {
+export function rate(value, what = "") {
   if (value === null || value === undefined) return UNKNOWN;
-  return `${value > 0 && value < 10 ? tenths.format(value) : whole.format(value)}/s`;
+  return `${value > 0 && value < 10 ? tenths.format(value) : whole.format(value)}${what && ` ${what}`}/s`;
 }
 
 const SIZES = ["B", "KB", "MB", "GB", "TB"];

@@ -51,16 +51,19 @@ function compare(column, isDown) {
 }
 
 function spark() {
-  const line = svg("polyline", { class: "spark-line" });
-  return { line, node: svg("svg", { class: "spark", width: SPARK_WIDTH, height: SPARK_HEIGHT, viewBox: `0 0 ${SPARK_WIDTH} ${SPARK_HEIGHT}`, "aria-hidden": "true" }, line) };
+  const [area, line] = [svg("polygon", { class: "spark-area" }), svg("polyline", { class: "spark-line" })];
+  return { area, line, node: svg("svg", { class: "spark", width: SPARK_WIDTH, height: SPARK_HEIGHT, viewBox: `0 0 ${SPARK_WIDTH} ${SPARK_HEIGHT}`, "aria-hidden": "true" }, area, line) };
 }
 
-function draw(line, rates) {
+function draw({ area, line }, rates) {
   const most = Math.max(1, ...rates);
   const step = SPARK_WIDTH / 59;
   const start = SPARK_WIDTH - (rates.length - 1) * step;
   const points = rates.map((it, at) => `${(start + at * step).toFixed(1)},${(SPARK_HEIGHT - 1 - (it / most) * (SPARK_HEIGHT - 2)).toFixed(1)}`);
   mark(line, "points", points.join(" "));
+  // From zero up: a line alone could be at any height.
+  const floor = SPARK_HEIGHT - 0.5;
+  mark(area, "points", points.length > 1 ? `${start.toFixed(1)},${floor} ${points.join(" ")} ${SPARK_WIDTH},${floor}` : null);
 }
 
 function line() {
@@ -73,21 +76,22 @@ function line() {
   const node = el("tr", {},
     el("th", { scope: "row" }, parts.name, parts.to),
     el("td", { "data-label": "State" }, parts.state),
-    cell("next", "Source offset", parts.next, parts.end),
+    cell("next", "Source", el("span", {}, parts.next, parts.end)),
     cell("lane", "Lane"),
-    cell("target", "Target end"),
+    cell("target", "Target"),
     cell("lag", "Lag"),
-    cell("seconds", "Lag, time"),
+    cell("seconds", "Lag time"),
     cell("headroom", "Headroom"),
-    cell("sum", "Read = written + dead-lettered", parts.sum),
-    el("td", { "data-label": "Records/s", class: "num" }, el("span", { class: "spark-cell" }, parts.spark.node, parts.rate)));
+    cell("sum", "Adds up", parts.sum),
+    el("td", { "data-label": "Rate", class: "num" }, el("span", { class: "spark-cell" }, parts.spark.node, parts.rate)));
   return { node, update({ row, name, kind, word }) {
     write(parts.name, name);
     const to = `${row.target_topic}-${row.target_partition}`;
     write(parts.to, to === name ? "" : ` → ${to}`);
     restate(parts.state, kind, word);
     write(parts.next, number(row.next_offset));
-    write(parts.end, row.source ? ` of ${number(row.source.last_stable)}` : "");
+    // The end was looked at up to two seconds ago; what is copied was there.
+    write(parts.end, row.source ? ` of ${number(Math.max(row.source.last_stable, row.next_offset))}` : "");
     write(cells.lane, row.lane);
     write(cells.target, number(row.target?.last_stable));
     write(cells.lag, number(row.lag_records));
@@ -97,7 +101,7 @@ function line() {
     write(parts.sum, `${number(row.read)} ${addsUp ? "=" : "≠"} ${number(row.written)} + ${number(row.dead_lettered)}`);
     mark(parts.sum, "data-state", addsUp ? null : "bad");
     write(parts.rate, rate(last(row.rates)));
-    draw(parts.spark.line, row.rates);
+    draw(parts.spark, row.rates);
   } };
 }
 

@@ -145,7 +145,7 @@ function row(page, it, isSource) {
   const letter = it.dead_letter;
   return el("tr", {},
     el("th", { scope: "row", class: "num" }, el("span", { class: "strong" }, `${it.partition}@${number(it.offset)}`), follow, outcome),
-    el("td", { class: "num nowrap", "data-label": "Time" }, el("time", { datetime: instant(it.timestamp_ms) }, time(it.timestamp_ms))),
+    el("td", { class: "tabular nowrap", "data-label": "Time" }, el("time", { datetime: instant(it.timestamp_ms) }, time(it.timestamp_ms))),
     el("td", { "data-label": "Key" }, shown(it.key)),
     el("td", { "data-label": "Value" },
       letter ? el("p", { class: "letter" }, state("warn", letter.reason), ` ${letter.path ? `${letter.path}: ` : ""}${letter.error} · from `, link("source", letter.topic, letter.partition, letter.offset)) : null,
