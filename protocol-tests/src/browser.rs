@@ -70,7 +70,8 @@ impl Browser {
             }
         });
         let session = String::new();
-        let mut browser = Browser { _process: process, to, from, sent: 0, session, complaints: Vec::new(), _folder: folder };
+        let mut browser =
+            Browser { _process: process, to, from, sent: 0, session, complaints: Vec::new(), _folder: folder };
         let target = browser.ask("Target.createTarget", json!({ "url": "about:blank" }))?;
         let attach = json!({ "targetId": target["targetId"], "flatten": true });
         let attached = browser.ask("Target.attachToTarget", attach)?;
@@ -78,6 +79,8 @@ impl Browser {
         for domain in ["Page", "Runtime", "Log"] {
             browser.ask(&format!("{domain}.enable"), json!({}))?;
         }
+        // Keys go to the page though no window has the focus.
+        browser.ask("Emulation.setFocusEmulationEnabled", json!({ "enabled": true }))?;
         Ok(browser)
     }
 
@@ -113,7 +116,9 @@ impl Browser {
             Some("Runtime.consoleAPICalled") if details["type"] == "error" || details["type"] == "warning" => {
                 self.complaints.push(details["args"].to_string());
             }
-            Some("Log.entryAdded") if details["entry"]["level"] == "error" || details["entry"]["level"] == "warning" => {
+            Some("Log.entryAdded")
+                if details["entry"]["level"] == "error" || details["entry"]["level"] == "warning" =>
+            {
                 let entry = &details["entry"];
                 self.complaints.push(format!("{}: {} ({})", entry["source"], entry["text"], entry["url"]));
             }
@@ -128,10 +133,25 @@ impl Browser {
         Ok(std::mem::take(&mut self.complaints))
     }
 
+    /// A page that only differs in its fragment is loaded anew too.
+    pub fn open_anew(&mut self, url: &str) -> Result<()> {
+        self.open("about:blank")?;
+        self.open(url)
+    }
+
     pub fn open(&mut self, url: &str) -> Result<()> {
         let opened = self.ask("Page.navigate", json!({ "url": url }))?;
         ensure!(opened["errorText"].is_null(), "{url}: {}", opened["errorText"]);
         Ok(())
+    }
+
+    /// Runs a script in each page before the page's own, until it is given up by the name that this gives.
+    pub fn before_all(&mut self, script: &str) -> Result<Value> {
+        self.ask("Page.addScriptToEvaluateOnNewDocument", json!({ "source": script }))
+    }
+
+    pub fn give_up(&mut self, script: Value) -> Result<()> {
+        self.ask("Page.removeScriptToEvaluateOnNewDocument", script).map(|_| ())
     }
 
     /// Runs a script in the page; a promise is waited for.

@@ -345,13 +345,7 @@ fn produce(options: &Options, all: Vec<Producer>, producing: &channel::Receiver<
 }
 
 /// Runs the bridge until `stop`, and again whenever it is killed. A kill drops it where it stands: nothing is finished.
-async fn keep_alive(
-    config: Config,
-    monitor: Monitor,
-    lives: Lives,
-    kill: Arc<Notify>,
-    stop: channel::Receiver<bool>,
-) {
+async fn keep_alive(config: Config, monitor: Monitor, lives: Lives, kill: Arc<Notify>, stop: channel::Receiver<bool>) {
     loop {
         lives.with().starts += 1;
         let (mut stop, mut watcher) = (stop.clone(), monitor.beside(lives.clone()));

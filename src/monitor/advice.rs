@@ -26,14 +26,12 @@ pub(super) const fn of(kind: &str) -> Advice {
             "the source lost records that were copied: an unclean leader election",
             "compare both ends before going on",
         ),
-        b"recreated" => accept(
-            "the source's topic was deleted and created again",
-            "a new link, with `rename` or an emptied target",
-        ),
-        b"target_recreated" => accept(
-            "the target's topic was, and what was copied is gone",
-            "take a new link to copy everything again",
-        ),
+        b"recreated" => {
+            accept("the source's topic was deleted and created again", "a new link, with `rename` or an emptied target")
+        }
+        b"target_recreated" => {
+            accept("the target's topic was, and what was copied is gone", "take a new link to copy everything again")
+        }
         b"no_position" => accept(
             "the target's partition holds records, and the ledger does not know it",
             "delete the target topic, rename it, or restore the ledger",

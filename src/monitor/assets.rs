@@ -42,7 +42,15 @@ mod tests {
             let forbidden: &[&str] = match asset.media_type {
                 HTML => &["<style", "style=", "onclick", "onload", "http:", "https:", "=\"/", "javascript:"],
                 CSS => &["@import", "http:", "https:", "url("],
-                SCRIPT => &["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function", "https:"],
+                SCRIPT => &[
+                    "innerHTML",
+                    "outerHTML",
+                    "insertAdjacentHTML",
+                    "document.write",
+                    "eval(",
+                    "new Function",
+                    "https:",
+                ],
                 _ => &["<script"],
             };
             for it in forbidden {

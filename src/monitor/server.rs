@@ -83,12 +83,7 @@ impl Server {
         }
     }
 
-    async fn listen(
-        console: &Console,
-        config: Arc<Config>,
-        monitor: Monitor,
-        ends: Ends,
-    ) -> Result<Self, ServerError> {
+    async fn listen(console: &Console, config: Arc<Config>, monitor: Monitor, ends: Ends) -> Result<Self, ServerError> {
         let address = console.listen.to_string();
         let bound = match TcpListener::bind((console.listen.host.as_str(), console.listen.port)).await {
             Ok(listener) => listener.local_addr().map(|it| (listener, it)),

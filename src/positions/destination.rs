@@ -20,16 +20,33 @@ const FOLLOWED_MAX: i64 = 100_000;
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Destination {
     /// Held against the source's record: key, value, headers and timestamp are the same.
-    Copied { target_topic: String, target_partition: i32, target_offset: i64 },
-    DeadLetter { dead_letter_topic: String, id: LetterId, replayed: Option<Replayed> },
+    Copied {
+        target_topic: String,
+        target_partition: i32,
+        target_offset: i64,
+    },
+    DeadLetter {
+        dead_letter_topic: String,
+        id: LetterId,
+        replayed: Option<Replayed>,
+    },
     /// Passed over by an operator's decision.
-    LeftOut { from_offset: i64, next_offset: i64, reason: String },
+    LeftOut {
+        from_offset: i64,
+        next_offset: i64,
+        reason: String,
+    },
     /// The copy stands before it.
-    NotCopied { next_offset: i64 },
+    NotCopied {
+        next_offset: i64,
+    },
     /// A marker, a record that was aborted, or one that was compacted away.
     NoRecord,
     /// Of a compacted topic: the target has a later record of its key alone.
-    Compacted { target_topic: String, target_partition: i32 },
+    Compacted {
+        target_topic: String,
+        target_partition: i32,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

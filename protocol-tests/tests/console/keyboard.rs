@@ -6,11 +6,23 @@ use serde_json::Value;
 
 use super::stage::{HOSTILE, Stage, get, pictures, unharmed};
 
+/// In the place of the bridge's stream: what `window.invented` is.
+const STREAM: &str = "window.EventSource = class extends EventTarget {
+    static OPEN = 1;
+    static CLOSED = 2;
+    readyState = 1;
+    constructor() {
+        super();
+        const tell = () => this.dispatchEvent(new MessageEvent('link', { data: JSON.stringify(window.invented) }));
+        setInterval(() => window.invented && tell(), 200);
+    }
+    close() {}
+};";
+
 /// A link that no cluster could have: many partitions, names that Kafka would not take, and incidents.
 fn invented() -> String {
     format!(
         "(async () => {{
-            const {{ show }} = await import('./app.js');
             const link = await (await fetch('api/link')).json();
             const like = link.partitions[0];
             const of = (topic, partition) => ({{ ...like, topic, target_topic: topic, partition, target_partition: partition,
@@ -21,13 +33,10 @@ fn invented() -> String {
             link.lanes.failed = {{ 3: {HOSTILE:?} }};
             link.totals.dead_letter_reasons = {{ [{HOSTILE:?}]: 7 }};
             link.incidents = ['retention', 'invalid'].map((kind, it) => ({{ id: `${{kind}}:odd-7:1200`, kind, topic: 'odd',
-                partition: 7 + 2 * it, target: 'odd-7', next_offset: 1200, first_lost: 1200, last_lost: 1349, time_ms: 1750000000000,
-                text: {HOSTILE:?}, stands: true, happened: 'the source deleted `records`', remedy: 'accept the gap',
-                is_acceptable: it === 0 }}));
+                partition: 7 + 2 * it, target: 'odd-7', next_offset: 1200, first_lost: 1200, last_lost: 1349,
+                time_ms: 1750000000000, text: {HOSTILE:?}, stands: true, happened: 'the source deleted `records`',
+                remedy: 'accept the gap', is_acceptable: it === 0 }}));
             window.invented = link;
-            // The stream goes on; what is looked at next must be this.
-            const again = () => {{ show(link); window.showing = requestAnimationFrame(again); }};
-            again();
         }})()"
     )
 }
@@ -57,28 +66,39 @@ fn contents_stay(stage: &Stage, browser: &mut Browser) -> Result<()> {
 }
 
 fn by_keyboard(stage: &Stage, browser: &mut Browser) -> Result<()> {
-    browser.open(&stage.url("flow"))?;
-    browser.until("a page", "document.querySelector('table.partitions tbody tr') !== null")?;
+    let stream = browser.before_all(STREAM)?;
+    browser.open_anew(&stage.url("flow"))?;
+    browser.until("a page", "document.querySelector('table.partitions') !== null")?;
     // The first Tab leads to the link that skips the head; it is seen then.
     browser.press("Tab")?;
     ensure!(browser.evaluate("document.activeElement.id")? == "skip", "the first thing is not the skip link");
     browser.press("Enter")?;
     ensure!(browser.evaluate("document.activeElement.id")? == "main", "the skip link leads elsewhere");
     browser.evaluate(&invented())?;
-    browser.until("a thousand", "document.getElementById('partitions-summary').innerText.startsWith('1,001 partitions')")?;
+    browser.until(
+        "a thousand",
+        "document.getElementById('partitions-summary').innerText.startsWith('1,001 partitions')",
+    )?;
     let rows = "document.querySelectorAll('table.partitions tbody tr').length";
     ensure!(browser.evaluate(rows)? == 50, "more rows than a page has");
     browser.press("Tab")?;
     ensure!(browser.evaluate("document.activeElement.id")? == "filter", "the filter does not come next");
     browser.write("odd-9")?;
-    browser.until("those that match", "document.getElementById('partitions-summary').innerText.startsWith('56 of 1,001')")?;
+    browser.until(
+        "those that match",
+        "document.getElementById('partitions-summary').innerText.startsWith('56 of 1,001')",
+    )?;
     browser.picture(&pictures().join("thousand.png"))?;
     // Past the choice of what is shown, to the heads of the columns; the sixth is the lag.
     for _ in 0..7 {
         browser.press("Tab")?;
     }
-    let focused = browser.evaluate("document.activeElement.innerText + getComputedStyle(document.activeElement).outlineStyle")?;
-    ensure!(focused.as_str().is_some_and(|it| it.starts_with("Lag") && it.ends_with("solid")), "no visible focus: {focused}");
+    let focused =
+        browser.evaluate("document.activeElement.innerText + getComputedStyle(document.activeElement).outlineStyle")?;
+    ensure!(
+        focused.as_str().is_some_and(|it| it.starts_with("Lag") && it.ends_with("solid")),
+        "no visible focus: {focused}"
+    );
     browser.press("Enter")?;
     let first = "document.querySelector('table.partitions tbody th').innerText.trim()";
     browser.until("the largest lag first", &format!("{first} === 'odd-999'"))?;
@@ -90,20 +110,26 @@ fn by_keyboard(stage: &Stage, browser: &mut Browser) -> Result<()> {
         browser.evaluate(&format!("location.hash = '#/{page}'"))?;
         browser.until(page, &format!("document.querySelector('nav a[aria-current]').dataset.page === '{page}'"))?;
         if page == "incidents" {
-            let told = browser.until("incidents", "document.querySelectorAll('.incident').length === 3 && document.querySelector('main').innerText")?;
+            let told = browser.until(
+                "incidents",
+                "document.querySelectorAll('.incident').length === 3 && document.querySelector('main').innerText",
+            )?;
             let told = told.as_str().unwrap_or_default();
             let accept = "kafka-bridge incidents accept retention:odd-7:1200 --reason \"…\" --config bridge.toml";
-            for wanted in [accept, "It cannot be accepted", "source offsets 1,200 to 1,349, 150 offsets", "<img src=x"] {
+            for wanted in [accept, "It cannot be accepted", "source offsets 1,200 to 1,349, 150 offsets", "<img src=x"]
+            {
                 ensure!(told.contains(wanted), "no incident says {wanted:?}:\n{told}");
             }
             browser.picture(&pictures().join("incidents-invented.png"))?;
         }
     }
-    unharmed(browser, "an invented link")
+    unharmed(browser, "an invented link")?;
+    browser.give_up(stream)
 }
 
 fn comes_back(stage: &mut Stage, browser: &mut Browser) -> Result<()> {
-    browser.evaluate("cancelAnimationFrame(window.showing)")?;
+    browser.open_anew(&stage.url("flow"))?;
+    browser.until("live", "document.getElementById('fresh').innerText.startsWith('live')")?;
     stage.bridge.kill();
     browser.until("stale", "document.getElementById('stale').innerText.includes('Stale since')")?;
     browser.picture(&pictures().join("stale.png"))?;
@@ -111,18 +137,28 @@ fn comes_back(stage: &mut Stage, browser: &mut Browser) -> Result<()> {
     browser.complaints()?;
     ensure!(get(stage.port, "/healthz").is_err(), "somebody else listens there");
     stage.restart()?;
-    browser.until("live again", "document.getElementById('stale').hidden && document.getElementById('fresh').innerText.startsWith('live')")?;
-    browser.until("all partitions", "document.getElementById('partitions-summary').innerText.startsWith('4 partitions')")?;
+    browser.until(
+        "live again",
+        "document.getElementById('stale').hidden && document.getElementById('fresh').innerText.startsWith('live')",
+    )?;
+    browser.until(
+        "all partitions",
+        "document.getElementById('partitions-summary').innerText.startsWith('4 partitions')",
+    )?;
     browser.complaints().map(|_| ())
 }
 
 /// A trial whose checks see nothing would find nothing.
 fn complains(browser: &mut Browser) -> Result<()> {
-    browser.evaluate("document.body.append(Object.assign(document.createElement('script'), { textContent: 'window.harmed = 1' }))")?;
+    browser.evaluate(
+        "document.body.append(Object.assign(document.createElement('script'), { textContent: 'window.harmed = 1' }))",
+    )?;
     let complaints = browser.complaints()?.join("\n");
     ensure!(complaints.contains("Content Security Policy"), "an inline script is not complained of: {complaints}");
     ensure!(browser.evaluate("window.harmed === undefined")? == Value::Bool(true), "an inline script ran");
-    browser.evaluate("document.querySelector('main').append(Object.assign(document.createElement('b'), { id: 'planted' }))")?;
+    browser.evaluate(
+        "document.querySelector('main').append(Object.assign(document.createElement('b'), { id: 'planted' }))",
+    )?;
     ensure!(unharmed(browser, "a page that was harmed").is_err(), "harm is not seen");
     Ok(())
 }

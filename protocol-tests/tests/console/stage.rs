@@ -23,7 +23,8 @@ const POLL: Duration = Duration::from_millis(50);
 pub(super) const ORDERS: &str = "orders";
 /// As near to markup as Kafka's names come.
 pub(super) const MARKUP: &str = "img-src-x.onerror_alert-1-";
-pub(super) const HOSTILE: &str = "<img src=x onerror=\"window.harmed=1\"><script>window.harmed=1</script><b id=planted>bold</b>";
+pub(super) const HOSTILE: &str =
+    "<img src=x onerror=\"window.harmed=1\"><script>window.harmed=1</script><b id=planted>bold</b>";
 pub(super) const PARTITIONS: i32 = 3;
 /// Of each partition of the orders; every tenth is cut off.
 pub(super) const RECORDS: i64 = 60;
@@ -47,8 +48,8 @@ impl Stage {
         let (folder, registry, port) = (tempfile::tempdir()?, Registry::plaintext()?, ports::free()?);
         write(&source, registry.register("orders-value", orders::SCHEMA)?)?;
         let mut config = Config::new("seen", source.end(), target.end(), &[ORDERS]);
-        config.source.extra = registry.table("source").lines().skip(1).fold("registry = { ".to_owned(), |all, line| all + line)
-            + " }\n";
+        config.source.extra =
+            registry.table("source").lines().skip(1).fold("registry = { ".to_owned(), |all, line| all + line) + " }\n";
         config.topics_extra = "value_schema = \"registry:{topic}-value\"\n".to_owned();
         config.delivery = "accept_weak = [\"target_min_insync_replicas\"]\nlanes = 4\n".to_owned();
         let records = if shows_records { "records = true\n" } else { "" };
@@ -141,7 +142,8 @@ pub(super) fn pictures() -> PathBuf {
 
 /// Nothing on the page came out of a record, and it has complained of nothing.
 pub(super) fn unharmed(browser: &mut Browser, at: &str) -> Result<()> {
-    let harmed = browser.evaluate("window.harmed === 1 || document.querySelector('#planted, main img, main script') !== null")?;
+    let harmed = browser
+        .evaluate("window.harmed === 1 || document.querySelector('#planted, main img, main script') !== null")?;
     ensure!(harmed == Value::Bool(false), "{at}: what a record holds has become part of the page");
     let complaints = browser.complaints()?;
     ensure!(complaints.is_empty(), "{at}: {complaints:#?}");

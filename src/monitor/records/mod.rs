@@ -20,7 +20,8 @@ use tokio::sync::Semaphore;
 const QUESTIONS_MAX: usize = 2;
 /// The longest answers are those that walk from an anchor of the offset map.
 const DEADLINE: Duration = Duration::from_secs(20);
-const HOW_TO_ALLOW: &str = "contents of records are not shown: write `records = true` into [console], and restart the bridge";
+const HOW_TO_ALLOW: &str =
+    "contents of records are not shown: write `records = true` into [console], and restart the bridge";
 
 pub(super) struct Records {
     config: Arc<Config>,

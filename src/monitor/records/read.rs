@@ -106,7 +106,9 @@ pub(super) async fn page(cluster: &Cluster, question: &Question, decoder: &Decod
         Some(number) if known.contains(&number) => vec![number],
         Some(number) => {
             let (topic, count) = (&question.topic, known.len());
-            return Err(Refusal::wrong(format!("{topic} has {count} partitions at this end, and none numbered {number}")));
+            return Err(Refusal::wrong(format!(
+                "{topic} has {count} partitions at this end, and none numbered {number}"
+            )));
         }
         None => known.iter().copied().take(PARTITIONS_MAX).collect(),
     };

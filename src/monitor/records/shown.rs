@@ -169,9 +169,7 @@ impl<'a> Decoder<'a> {
         };
         match found {
             Some(Decoded { schema_id, json: Ok(value) }) => Shown { schema_id, ..json("avro", &value, it.length) },
-            Some(Decoded { schema_id, json: Err(fault) }) => {
-                Shown { schema_id, fault: Some(fault), ..plain(&it) }
-            }
+            Some(Decoded { schema_id, json: Err(fault) }) => Shown { schema_id, fault: Some(fault), ..plain(&it) },
             None => plain(&it),
         }
     }
