@@ -70,6 +70,17 @@ impl<T: Clone> Latest<T> {
         self.shared.state().value.clone()
     }
 
+    /// Which counts as seen then.
+    pub fn look(&mut self) -> T {
+        let state = self.shared.state();
+        self.seen = state.version;
+        state.value.clone()
+    }
+
+    pub fn has_changed(&self) -> bool {
+        self.shared.state().version != self.seen
+    }
+
     /// As if nothing had been seen: the next `changed` gives what there is.
     #[must_use]
     pub fn unseen(mut self) -> Self {

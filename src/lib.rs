@@ -1,7 +1,7 @@
 //! Copies topics between two isolated Kafka clusters, each record exactly once.
 //!
 //! Layers, lowest first; each may use those above it in this list, never those below:
-//! `types`, `clock`, `latest` and `planted`, `shape`, `wire`, `cluster`, `registry`, `batch`, `source`, `target` and `group` (pure state
+//! `types`, `clock`, `latest` and `planted`, `shape`, `wire`, `cluster` and `pki`, `registry`, `batch`, `source`, `target` and `group` (pure state
 //! machines), `reader` and `dead_letters`, `ledger`, `topics` and `avro`, `schemas`, `bridge`, `verify`, `positions`, `incidents`, `monitor`,
 //! `produce`, `undelivered`, `consume`, `demo`, `cli`.
 //! `broker`, the in-process demo cluster, stands beside them: it uses `types`, `shape` and `batch` alone.
@@ -22,6 +22,7 @@ pub mod incidents;
 pub mod latest;
 pub mod ledger;
 pub mod monitor;
+pub mod pki;
 #[cfg(not(debug_assertions))]
 mod planted;
 #[cfg(debug_assertions)]

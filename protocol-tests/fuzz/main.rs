@@ -6,6 +6,7 @@
 
 mod avro;
 mod batches;
+mod certificates;
 mod frames;
 mod mutate;
 mod run;

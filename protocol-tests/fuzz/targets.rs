@@ -3,7 +3,7 @@
 use kafka_bridge::batch::Compression;
 
 use crate::mutate::mutated;
-use crate::{avro, batches, frames, values};
+use crate::{avro, batches, certificates, frames, values};
 
 /// Whether the input was taken for something, or refused; or why it is a failure. Where hardly any is taken, the fuzzing
 /// stays at the surface.
@@ -37,7 +37,7 @@ const fn plain(name: &'static str, corpus: fn() -> Vec<Vec<u8>>, run: fn(&[u8]) 
     Target { name, corpus, mutate: |random, corpus| mutated(random, corpus, &[]), run }
 }
 
-pub(crate) const TARGETS: [Target; 13] = [
+pub(crate) const TARGETS: [Target; 14] = [
     plain("answers", frames::answers_corpus, frames::answers),
     plain("requests", frames::requests_corpus, frames::requests),
     Target { name: "batch", corpus: batches::corpus, mutate: batches::input, run: batches::batch },
@@ -60,6 +60,7 @@ pub(crate) const TARGETS: [Target; 13] = [
     },
     Target { name: "datum", corpus: avro::datums, mutate: avro::input, run: avro::datum },
     plain("framing", avro::values, avro::framing),
+    plain("certificate", certificates::corpus, certificates::certificate),
     Target {
         name: "schema",
         corpus: avro::schema_corpus,

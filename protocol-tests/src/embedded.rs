@@ -15,6 +15,7 @@ use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
 use crate::bridge::End;
+use crate::door::Door;
 use crate::kafka::{ClusterPki, mint};
 use crate::raw::RawClient;
 
@@ -29,6 +30,7 @@ pub struct EmbeddedCluster {
     plaintext: Vec<String>,
     tls: Vec<String>,
     pki: ClusterPki,
+    door: Door,
     _runtime: Runtime,
     _folder: TempDir,
 }
@@ -46,7 +48,8 @@ impl EmbeddedCluster {
         let settings = Settings { cluster_id, ..settings };
         let folder = tempfile::tempdir()?;
         let pki = mint(folder.path())?;
-        let security = ServerSecurity::Tls(Arc::new(server_tls(&pki, Clients::Verified)?));
+        let door = Door::new(&pki.server, &[pki.authority.ca_file()])?;
+        let security = ServerSecurity::Tls(Arc::new(door.config()?));
         let nodes: Vec<i32> = settings.nodes.keys().copied().collect();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let (mut plaintext, mut tls) = (vec![], vec![]);
@@ -61,7 +64,7 @@ impl EmbeddedCluster {
             }
             anyhow::Ok(server)
         })?;
-        Ok(EmbeddedCluster { server, plaintext, tls, pki, _runtime: runtime, _folder: folder })
+        Ok(EmbeddedCluster { server, plaintext, tls, pki, door, _runtime: runtime, _folder: folder })
     }
 
     pub fn client(&self) -> RawClient {
@@ -75,6 +78,19 @@ impl EmbeddedCluster {
     /// For the bridge's configuration: mutual TLS.
     pub fn end(&self) -> End {
         End::with(self.tls.clone(), Some(&self.pki))
+    }
+
+    pub fn tls_bootstrap(&self) -> Vec<String> {
+        self.tls.clone()
+    }
+
+    pub fn pki(&self) -> &ClusterPki {
+        &self.pki
+    }
+
+    /// Who comes in through the TLS listeners.
+    pub fn door(&self) -> &Door {
+        &self.door
     }
 
     /// An operation on the machine itself.

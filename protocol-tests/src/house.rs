@@ -12,7 +12,7 @@ const LAYERS: &[&[&str]] = &[
     &["types", "clock", "latest", "planted", "testing"],
     &["config", "shape"],
     &["wire"],
-    &["cluster"],
+    &["cluster", "pki"],
     &["registry"],
     &["batch"],
     &["source", "target", "group"],

@@ -1,5 +1,6 @@
 //! Both clusters of a link, connected, and what else a bridge has around it.
 
+use super::certificates::{Reload, Watched};
 use super::error::RunError;
 use crate::clock::{self, WallClock};
 use crate::cluster::{Backoff, Cluster, ClusterError, ClusterSettings, Metadata};
@@ -49,6 +50,8 @@ pub struct Ends {
     pub checks: Arc<Checks>,
     pub schemas: Finder,
     pub(super) surroundings: Surroundings,
+    pub(super) watched: Vec<Watched>,
+    pub(super) reload: Reload,
 }
 
 impl Ends {
@@ -63,8 +66,18 @@ impl Ends {
         let checks = Arc::new(Checks::load(config)?);
         let at_source = registry("source", &config.source, timeout, &surroundings.source)?;
         let at_target = registry("target", &config.target.end, timeout, &surroundings.target)?;
+        let registries = [("source.registry.tls", &at_source), ("target.registry.tls", &at_target)];
+        let registries = registries.into_iter().filter_map(|(key, it)| Some((key, it.as_ref()?.security())));
+        let clusters = [("source.tls", source.security()), ("target.tls", target.security())];
+        let secured = clusters.into_iter().chain(registries).filter(|(_, it)| !matches!(it, Security::Plaintext));
+        let watched = secured.map(|(key, security)| Watched::new(key, security)).collect();
         let schemas = Finder::new(at_source, at_target);
-        Ok(Self { source, target, checks, schemas, surroundings })
+        Ok(Self { source, target, checks, schemas, surroundings, watched, reload: Reload::default() })
+    }
+
+    /// For whoever knows that certificates have changed.
+    pub fn reload(&self) -> Reload {
+        self.reload.clone()
     }
 
     /// The first metadata of both.

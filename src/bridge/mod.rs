@@ -3,6 +3,7 @@
 mod age;
 #[cfg(test)]
 mod auditor;
+mod certificates;
 pub mod check;
 mod decisions;
 mod deliveries;
@@ -49,6 +50,7 @@ mod working;
 mod world;
 
 pub use age::Oldest;
+pub use certificates::Reload;
 pub use ends::{Ends, Surroundings, open_end};
 pub use error::RunError;
 pub use event::{Beginning, LinkEvent};

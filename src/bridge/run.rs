@@ -1,5 +1,6 @@
 //! Starts a link, listens to its lanes, and ends it.
 
+use super::certificates;
 use super::ends::{Ends, PATIENCE, Surroundings};
 use super::error::RunError;
 use super::event::Beginning;
@@ -49,6 +50,12 @@ pub async fn run(
     watcher: &mut (dyn Watcher + Send),
     stop: impl Future<Output = ()>,
 ) -> Result<Summary, RunError> {
+    let mut renewing = JoinSet::new();
+    // A simulation has none, and must not meet a timer that it did not plan.
+    if !ends.watched.is_empty() {
+        let wall = ends.surroundings.wall.clone();
+        renewing.spawn(certificates::watch(ends.watched.clone(), ends.reload(), wall));
+    }
     let mut planner = Planner::new(config, &ends);
     let Begun { source, target, dead_letters } = prepared(config, &ends, &mut planner).await?;
 

@@ -9,6 +9,7 @@ mod exit;
 mod incidents;
 mod logging;
 mod output;
+mod pki;
 mod positions;
 mod produce;
 mod progress;
@@ -35,7 +36,7 @@ const AFTER_HELP: &str = "Exit codes: 0 done and all well; 1 failed, found a dif
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run the link until SIGTERM or Ctrl-C, then finish what is open.
+    /// Run the link until SIGTERM or Ctrl-C, then finish what is open. SIGHUP reads certificates, keys and CA files again.
     #[command(after_help = "Example:\n  kafka-bridge run --config bridge.toml")]
     Run {
         /// The link's configuration.
@@ -64,6 +65,9 @@ enum Command {
     /// Prove the copy: read both clusters, and compare them record by record.
     #[command(after_help = verify::HELP)]
     Verify(verify::VerifyArguments),
+    /// Look into certificates, keys and CA files.
+    #[command(after_help = pki::HELP)]
+    Pki(pki::PkiArguments),
     /// Write Avro events to a topic: lines of JSON from standard input, or made-up ones.
     #[command(after_help = produce::HELP)]
     Produce(produce::ProduceArguments),
@@ -91,6 +95,7 @@ pub fn main() -> ExitCode {
         Command::Incidents(arguments) => incidents::incidents(&arguments),
         Command::DeadLetters(arguments) => dead_letters::dead_letters(&arguments),
         Command::Verify(arguments) => verify::verify(&arguments),
+        Command::Pki(arguments) => pki::pki(&arguments),
         Command::Produce(arguments) => produce::produce(&arguments),
         Command::Consume(arguments) => consume::consume(&arguments),
         Command::Demo(arguments) => demo::demo(&arguments),

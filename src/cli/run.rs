@@ -3,9 +3,10 @@
 use super::exit::Exit;
 use super::logging;
 use super::progress::Progress;
-use crate::bridge;
+use crate::bridge::{self, Reload};
 use crate::config::Config;
 use crate::monitor::{Monitor, Server};
+use std::convert::Infallible;
 use std::io::Write;
 use std::path::Path;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -15,16 +16,18 @@ pub(super) fn run(file: &Path) -> anyhow::Result<Exit> {
     logging::start(&config.log);
     let ends = bridge::Ends::new(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let progress = Progress::new(config.link.as_str(), config.log.format);
+    let (progress, reload) = (Progress::new(config.link.as_str(), config.log.format), ends.reload());
     let monitor = Monitor::new(&config);
     let mut watcher = monitor.beside(progress);
     let ended = runtime.block_on(async {
         let (mut terminated, mut interrupted) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let mut hung_up = signal(SignalKind::hangup())?;
         let _server = Server::start(&config, monitor, ends.clone()).await?;
         let ended = tokio::select! {
             ended = bridge::run(&config, ends, &mut watcher, first(&mut terminated, &mut interrupted)) => Some(ended),
             // Only from the second signal on: the first one is `run`'s, which drains.
             () = impatient() => None,
+            never = hang_ups(&mut hung_up, &reload) => match never {},
         };
         anyhow::Ok(ended)
     })?;
@@ -45,6 +48,15 @@ async fn first(terminated: &mut Signal, interrupted: &mut Signal) {
         _ = terminated.recv() => {}
         _ = interrupted.recv() => {}
     }
+}
+
+/// Certificates have changed.
+async fn hang_ups(hung_up: &mut Signal, reload: &Reload) -> Infallible {
+    while hung_up.recv().await.is_some() {
+        tracing::info!("SIGHUP: certificates, keys and CA files are read again");
+        reload.ask();
+    }
+    std::future::pending().await
 }
 
 /// The second signal: whoever sends it does not want to wait for the drain.

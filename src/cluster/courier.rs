@@ -4,6 +4,7 @@
 //! with every connection, and turns every way of not getting an answer into a failure that its owner receives: a request
 //! is never lost in silence.
 
+use super::renewal::Renewal;
 use super::{Cluster, ClusterError, CoordinatorKind, Use};
 use crate::types::NodeId;
 use crate::wire::{Connection, WireError};
@@ -44,14 +45,18 @@ pub struct Courier<I, R> {
 
 /// The connection in use. Its owner may close it while the courier is busy dialing or sending.
 #[derive(Clone, Default)]
-struct Open(Arc<Mutex<Option<Connection>>>);
+pub(super) struct Open(Arc<Mutex<Option<Connection>>>);
 
 impl Open {
-    fn slot(&self) -> MutexGuard<'_, Option<Connection>> {
+    pub(super) fn slot(&self) -> MutexGuard<'_, Option<Connection>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn close(&self) {
+    pub(super) fn usable(&self) -> Option<Connection> {
+        self.slot().clone().filter(|it| !it.is_dead())
+    }
+
+    pub(super) fn close(&self) {
         if let Some(connection) = self.slot().take() {
             connection.close();
         }
@@ -80,20 +85,28 @@ impl<I: Send + 'static, R: Send + 'static> Courier<I, R> {
         let mut task = JoinSet::new();
         task.spawn(async move {
             let mut awaited = JoinSet::new();
-            while let Some((id, request)) = queue.recv().await {
+            let mut renewal = Renewal::default();
+            let dial = || dial(cluster.clone(), address.clone(), usage, request_timeout);
+            loop {
+                let (id, request) = tokio::select! {
+                    biased;
+                    order = queue.recv() => match order {
+                        Some(order) => order,
+                        None => return,
+                    },
+                    () = renewal.follow(&held, dial) => continue,
+                };
                 while awaited.try_join_next().is_some() {}
-                let usable = held.slot().clone().filter(|it| !it.is_dead());
-                let connection = match usable {
+                renewal.settle(&held, dial).await;
+                let connection = match held.usable() {
                     Some(connection) => connection,
-                    None => match tokio::time::timeout(request_timeout, dial(&cluster, &address, usage)).await {
-                        Ok(Ok(connection)) => {
+                    None => match dial().await {
+                        Ok(connection) => {
                             *held.slot() = Some(connection.clone());
                             connection
                         }
-                        failed => {
-                            if let Ok(Err(error)) = failed {
-                                tracing::debug!(%error, ?address, "no connection");
-                            }
+                        Err(error) => {
+                            tracing::debug!(%error, ?address, "no connection");
                             // Nothing was sent, yet the machine must not conclude that: it only knows that no answer came.
                             // What waits behind it has waited as long: a dial for each would keep the last of them from
                             // its answer for many request timeouts.
@@ -134,10 +147,28 @@ impl<I: Send + 'static, R: Send + 'static> Courier<I, R> {
     }
 }
 
-async fn dial(cluster: &Cluster, address: &Address, usage: Use) -> Result<Connection, ClusterError> {
-    let node = match address {
-        Address::Node(node) => *node,
-        Address::Coordinator(kind, key) => cluster.coordinator(*kind, key).await?,
+async fn dial(
+    cluster: Cluster,
+    address: Address,
+    usage: Use,
+    request_timeout: Duration,
+) -> Result<Connection, ClusterError> {
+    let dialed = async {
+        let node = match &address {
+            Address::Node(node) => *node,
+            Address::Coordinator(kind, key) => cluster.coordinator(*kind, key).await?,
+        };
+        cluster.dial(node, usage).await
     };
-    cluster.dial(node, usage).await
+    match tokio::time::timeout(request_timeout, dialed).await {
+        Ok(dialed) => dialed,
+        Err(_) => {
+            let address = match &address {
+                Address::Node(node) => format!("broker {node}").into(),
+                Address::Coordinator(_, key) => format!("the coordinator of {key}").into(),
+            };
+            let error = WireError::ConnectTimeout { address, within: request_timeout };
+            Err(ClusterError::Wire { end: cluster.end(), error })
+        }
+    }
 }

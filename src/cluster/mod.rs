@@ -10,10 +10,12 @@ mod groups;
 mod keeper;
 mod metadata;
 mod offsets;
+mod renewal;
 mod rights;
 
 pub use admin::{NewTopic, TopicConfigs, WouldBe};
 pub use backoff::Backoff;
+use courier::Open;
 pub use courier::{Address, Courier, Dispatch, Lost, Pending};
 pub use ensure::EnsureError;
 pub use error::{ClusterError, describe};
@@ -23,6 +25,7 @@ pub use metadata::{Metadata, PartitionMetadata, TopicMetadata};
 pub use offsets::{At, Listed};
 pub use rights::{Operation, Operations};
 
+use crate::clock;
 use crate::config::HostPort;
 use crate::types::{NodeId, TopicName};
 use crate::wire::{Connection, ConnectionSettings, Security, WireError};
@@ -32,7 +35,7 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::{Request, StrBytes};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Metadata v12 has topic ids in both directions; nothing later is needed.
 const METADATA_VERSION_MAX: i16 = 12;
@@ -75,7 +78,15 @@ pub struct Cluster {
 struct Inner {
     settings: ClusterSettings,
     known: Mutex<Known>,
-    control: tokio::sync::Mutex<Option<Connection>>,
+    control: tokio::sync::Mutex<Control>,
+}
+
+/// The connection that all share.
+#[derive(Default)]
+struct Control {
+    connection: Option<Connection>,
+    /// New certificates did not get one: when to try again.
+    renew_at: Option<Instant>,
 }
 
 #[derive(Default)]
@@ -89,7 +100,7 @@ struct Known {
 
 impl Cluster {
     pub fn new(settings: ClusterSettings) -> Self {
-        let inner = Inner { settings, known: Mutex::default(), control: tokio::sync::Mutex::new(None) };
+        let inner = Inner { settings, known: Mutex::default(), control: tokio::sync::Mutex::default() };
         Self { inner: Arc::new(inner) }
     }
 
@@ -142,19 +153,18 @@ impl Cluster {
     /// again: after all brokers changed their addresses nothing else is left.
     pub async fn any(&self) -> Result<Connection, ClusterError> {
         let mut control = self.inner.control.lock().await;
-        if let Some(connection) = control.as_ref().filter(|it| !it.is_dead()) {
-            return Ok(connection.clone());
+        if let Some(connection) = control.connection.clone().filter(|it| !it.is_dead()) {
+            return Ok(if connection.is_outdated() {
+                self.renewed(&mut control, connection).await
+            } else {
+                connection
+            });
         }
-        let mut brokers: Vec<_> =
-            self.known().brokers.values().map(|(host, port)| HostPort { host: host.clone(), port: *port }).collect();
-        fastrand::shuffle(&mut brokers);
-        let mut bootstrap = self.inner.settings.bootstrap.clone();
-        fastrand::shuffle(&mut bootstrap);
         let mut last = None;
-        for address in brokers.iter().chain(&bootstrap) {
-            match self.open(address).await {
+        for address in self.addresses() {
+            match self.open(&address).await {
                 Ok(connection) => {
-                    *control = Some(connection.clone());
+                    *control = Control { connection: Some(connection.clone()), renew_at: None };
                     return Ok(connection);
                 }
                 Err(error) => last = Some(error),
@@ -163,6 +173,39 @@ impl Cluster {
         let addresses: Vec<_> = self.inner.settings.bootstrap.iter().map(ToString::to_string).collect();
         let last = last.unwrap_or_else(|| WireError::closed("", "no address was given"));
         Err(ClusterError::Unreachable { end: self.end(), addresses: addresses.join(", "), last })
+    }
+
+    /// One with the newer certificates, or the older one where these do not get one: brokers may come to trust them later.
+    async fn renewed(&self, control: &mut Control, older: Connection) -> Connection {
+        if control.renew_at.is_some_and(|it| clock::now() < it) {
+            return older;
+        }
+        let Some(address) = self.addresses().into_iter().next() else { return older };
+        match self.open(&address).await {
+            Ok(connection) => {
+                *control = Control { connection: Some(connection.clone()), renew_at: None };
+                connection
+            }
+            Err(error) => {
+                if control.renew_at.is_none() {
+                    let end = self.end();
+                    tracing::warn!(%error, "{end}: no connection with the new certificates; those that are open are used on");
+                }
+                control.renew_at = Some(clock::now() + renewal::RETRY_AFTER);
+                older
+            }
+        }
+    }
+
+    /// The brokers that are known, then the bootstrap list, each in no order.
+    fn addresses(&self) -> Vec<HostPort> {
+        let mut brokers: Vec<_> =
+            self.known().brokers.values().map(|(host, port)| HostPort { host: host.clone(), port: *port }).collect();
+        fastrand::shuffle(&mut brokers);
+        let mut bootstrap = self.inner.settings.bootstrap.clone();
+        fastrand::shuffle(&mut bootstrap);
+        brokers.extend(bootstrap);
+        brokers
     }
 
     /// A connection to the controller, where ZooKeeper clusters want topics to be created; any broker elsewhere.

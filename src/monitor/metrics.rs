@@ -95,6 +95,12 @@ fn link(to: &mut Encoder<'_, '_>, it: &Snapshot) -> Result<(), fmt::Error> {
         let help = "Bytes of it that fetches and records hold";
         to.gauges("memory_used_bytes", help, &[(&[], memory.bytes_used as f64)])?;
     }
+    let help = "Until a certificate in use ends; negative: it has";
+    to.descriptor("certificate_days_left", help, MetricType::Gauge, |of| {
+        it.certificates.iter().try_for_each(|it| {
+            of.gauge(&[("end", it.end), ("whose", it.whose), ("subject", &it.subject)], it.days_left)
+        })
+    })?;
     let help = "Partitions that stand still until an operator decides";
     to.descriptor("incident", help, MetricType::Gauge, |of| {
         it.incidents.iter().try_for_each(|it| {

@@ -1,9 +1,10 @@
 //! Looks at both ends of every partition that is worked here, again and again.
 
-use super::state::{EndOffsets, Monitor, now_ms};
+use super::state::{EndOffsets, InUse, Monitor, now_ms};
 use crate::bridge::Ends;
 use crate::cluster::{At, Cluster, Metadata};
 use crate::types::{TopicName, TopicPartition};
+use crate::wire::Certificate;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -28,8 +29,11 @@ pub(super) async fn run(monitor: Monitor, ends: Ends) {
         let (at_source, at_target): (Vec<_>, Vec<_>) = partitions.into_iter().unzip();
         let (sources, targets) =
             tokio::join!(looked(&ends.source, &source, &at_source), looked(&ends.target, &target, &at_target));
+        let (mut certificates, at_target) = tokio::join!(in_use(&ends.source), in_use(&ends.target));
+        certificates.extend(at_target);
         let now_ms = now_ms();
         let mut state = monitor.state();
+        state.certificates = certificates;
         for (partition, row) in &mut state.partitions {
             if let Some(found) = sources.get(partition) {
                 row.looked_at(now_ms, *found);
@@ -70,6 +74,15 @@ async fn looked(
         Some((it.clone(), EndOffsets { log_start, last_stable, high_watermark }))
     });
     found.collect()
+}
+
+/// The bridge's own, and that of the broker that is asked for metadata.
+async fn in_use(cluster: &Cluster) -> Vec<InUse> {
+    let of = |whose, it: Certificate| InUse { end: cluster.end(), whose, subject: it.subject, not_after: it.not_after };
+    let own = cluster.security().certificate().map(|it| of("bridge", it));
+    let connection = cluster.any().await.ok();
+    let peer = connection.and_then(|it| it.session()?.peer.clone()).map(|it| of("broker", it));
+    own.into_iter().chain(peer).collect()
 }
 
 /// Without the right to read settings, headroom goes by offsets alone.

@@ -7,6 +7,8 @@ use crate::target::TransactionProtocol;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
+const MS_PER_DAY: f64 = 86_400_000.0;
+
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Snapshot {
     pub(super) link: String,
@@ -27,6 +29,17 @@ pub(super) struct Snapshot {
     pub(super) memory: Option<Memory>,
     pub(super) partitions: Vec<Partition>,
     pub(super) incidents: Vec<Incident>,
+    pub(super) certificates: Vec<InUse>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct InUse {
+    pub(super) end: &'static str,
+    /// `bridge` or `broker`.
+    pub(super) whose: &'static str,
+    pub(super) subject: String,
+    pub(super) not_after_ms: u64,
+    pub(super) days_left: f64,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -174,6 +187,7 @@ impl State {
             }),
             partitions,
             incidents: self.incidents.iter().map(|it| self.incident(it)).collect(),
+            certificates: self.certificates.iter().map(|it| in_use(it, now_ms)).collect(),
         }
     }
 
@@ -250,4 +264,10 @@ impl State {
             is_acceptable,
         }
     }
+}
+
+fn in_use(it: &super::state::InUse, now_ms: u64) -> InUse {
+    let not_after_ms = ms(it.not_after);
+    let days_left = (not_after_ms as f64 - now_ms as f64) / MS_PER_DAY;
+    InUse { end: it.end, whose: it.whose, subject: it.subject.clone(), not_after_ms, days_left }
 }

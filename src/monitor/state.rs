@@ -49,6 +49,8 @@ pub(super) struct State {
     pub(super) members: Option<u32>,
     pub(super) partitions: BTreeMap<TopicPartition, Row>,
     pub(super) incidents: Vec<Incident>,
+    /// In use at this moment.
+    pub(super) certificates: Vec<InUse>,
     pub(super) transactions: Transactions,
     pub(super) batches: u64,
     pub(super) reencoded: BTreeMap<&'static str, u64>,
@@ -81,6 +83,16 @@ pub(super) struct EndOffsets {
     pub(super) log_start: i64,
     pub(super) last_stable: i64,
     pub(super) high_watermark: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct InUse {
+    /// `source` or `target`.
+    pub(super) end: &'static str,
+    /// `bridge` or `broker`.
+    pub(super) whose: &'static str,
+    pub(super) subject: String,
+    pub(super) not_after: SystemTime,
 }
 
 /// A source partition of a lane that is worked here.
@@ -197,6 +209,7 @@ impl Monitor {
             members: None,
             partitions: BTreeMap::new(),
             incidents: Vec::new(),
+            certificates: Vec::new(),
             transactions: Transactions::default(),
             batches: 0,
             reencoded: BTreeMap::new(),

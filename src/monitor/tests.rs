@@ -2,14 +2,14 @@
 
 use super::metrics;
 use super::server::Server;
-use super::state::{EndOffsets, INCIDENTS_MAX, Monitor, now_ms};
+use super::state::{EndOffsets, INCIDENTS_MAX, InUse, Monitor, now_ms};
 use crate::bridge::{Counts, Ends, Incident, IncidentKind, KnownPosition, LaneEvent, LinkEvent, PartCounts};
 use crate::config::Config;
 use crate::types::TopicPartition;
 use prometheus_client::encoding::prometheus_text;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -94,6 +94,10 @@ fn working() -> Monitor {
         row.looked_at(now, found);
         row.at_target = Some(found);
     }
+    let day = Duration::from_secs(86_400);
+    let not_after = UNIX_EPOCH + Duration::from_millis(now) + 90 * day;
+    let subject = "CN=bridge".to_owned();
+    state.certificates = vec![InUse { end: "source", whose: "bridge", subject, not_after }];
     drop(state);
     monitor
 }
@@ -165,8 +169,11 @@ fn names_and_labels_of_the_metrics_are_the_reviewed_ones() {
     let version = env!("CARGO_PKG_VERSION");
     let written = written.replace(version, "VERSION");
     // What depends on the clock.
-    let ages = ["kafka_bridge_lag_seconds{", "kafka_bridge_retention_headroom_seconds{"];
-    let line = |line: &str| match ages.iter().any(|it| line.starts_with(it)) {
+    let ages = ["lag_seconds{", "retention_headroom_seconds{", "certificate_days_left{"];
+    let line = |line: &str| match ages
+        .iter()
+        .any(|it| line.strip_prefix("kafka_bridge_").is_some_and(|line| line.starts_with(it)))
+    {
         true => format!("{} N\n", line.rsplit_once(' ').map_or(line, |it| it.0)),
         false => format!("{line}\n"),
     };

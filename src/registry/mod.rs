@@ -16,7 +16,7 @@ pub use references::Referenced;
 use crate::clock;
 use crate::config::RegistryConfig;
 use crate::latest::{self, Latest, Publisher};
-use crate::wire::{Network, SecurityError};
+use crate::wire::{Network, Security, SecurityError};
 use answer::{Asked, Identified, Pair, Schema, Versioned, read};
 use cache::{Answer, Cache};
 use references::bytes_of;
@@ -105,6 +105,10 @@ impl Registry {
     ) -> Result<Self, RegistrySetupError> {
         let transport = Transport::new(end, config, request_timeout, network)?;
         Ok(Self { inner: Arc::new(Inner { transport, known: Mutex::default() }), asking: Arc::default() })
+    }
+
+    pub fn security(&self) -> &Security {
+        self.inner.transport.security()
     }
 
     /// The schema with this id, its references resolved. Remembered; that there is none, or none that can be used, for a while.

@@ -99,6 +99,10 @@ impl Transport {
         })
     }
 
+    pub(super) fn security(&self) -> &Security {
+        &self.security
+    }
+
     /// The body of a good answer.
     pub(super) async fn ask(&self, asked: &Asked) -> Result<Bytes, RegistryError> {
         let mut backoff = Backoff::default();

@@ -5,10 +5,11 @@ use super::certificate::Certificate;
 use super::error::WireError;
 use super::in_flight::{IN_FLIGHT_MAX, InFlight};
 use super::network::{Network, Stream};
-use super::security::{Identity, Peer, Security, Session};
+use super::security::{Identity, Loaded, Peer, Security, Session};
 use super::shapes;
 use super::versions::{Versions, name};
 use crate::config::HostPort;
+use crate::latest::Latest;
 use crate::shape::{self, Misshapen};
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::{ApiVersionsRequest, RequestHeader};
@@ -59,6 +60,8 @@ struct Inner {
     client_id: StrBytes,
     versions: Versions,
     session: Option<Session>,
+    /// The certificates that it was opened with count as seen; None without TLS.
+    certificates: Option<Latest<Arc<Loaded>>>,
     tasks: [AbortHandle; 2],
 }
 
@@ -108,7 +111,7 @@ impl Connection {
             |error: io::Error| WireError::Connect { address: Arc::clone(name), reason: error.to_string().into() };
         let socket = settings.network.connect(&address.host, address.port).await.map_err(refused)?;
         let socket = BufReader::with_capacity(settings.read_buffer_bytes, socket);
-        let mut session = None;
+        let (mut session, mut certificates, mut identity) = (None, None, None);
         let stream: Box<dyn Stream> = match security {
             Security::Plaintext => Box::new(socket),
             Security::Tls(tls) => {
@@ -116,8 +119,10 @@ impl Connection {
                     address: Arc::clone(name),
                     reason: error.to_string().into(),
                 })?;
-                let secured = tls.connector.connect(server, socket).await;
-                let secured = secured.map_err(|error| match WireError::io(name, &error, Some(&tls.identity)) {
+                let mut current = tls.current.clone();
+                let loaded = current.look();
+                let secured = loaded.connector.connect(server, socket).await;
+                let secured = secured.map_err(|error| match WireError::io(name, &error, Some(&loaded.identity)) {
                     WireError::Closed { address, .. } => WireError::NotKafka {
                         address,
                         reason: "the connection was closed during the TLS handshake".into(),
@@ -125,13 +130,15 @@ impl Connection {
                     other => other,
                 })?;
                 session = Some(session_of(secured.get_ref().1));
+                identity = Some(Arc::clone(&loaded.identity));
+                certificates = Some(current);
                 Box::new(secured)
             }
         };
-        let identity = security.identity();
         let (shared, tasks) = Shared::start(Arc::clone(name), identity.clone(), stream, settings);
         let client_id = StrBytes::from_string(settings.client_id.clone());
-        let mut inner = Inner { shared, client_id, versions: Versions::default(), session, tasks };
+        let versions = Versions::default();
+        let mut inner = Inner { shared, client_id, versions, session, certificates, tasks };
         inner.versions = inner.negotiate().await.map_err(|error| match error {
             WireError::Closed { address, reason } => {
                 let why = match &identity {
@@ -182,6 +189,27 @@ impl Connection {
 
     pub fn is_dead(&self) -> bool {
         self.inner.shared.state().in_flight.is_dead()
+    }
+
+    /// Every request was answered.
+    pub fn is_idle(&self) -> bool {
+        self.inner.shared.state().in_flight.is_idle()
+    }
+
+    /// It was opened with other certificates than new connections are.
+    pub fn is_outdated(&self) -> bool {
+        self.inner.certificates.as_ref().is_some_and(Latest::has_changed)
+    }
+
+    /// Waits until it is.
+    pub async fn outdated(&self) {
+        if let Some(mut certificates) = self.inner.certificates.clone()
+            && certificates.changed().await.is_some()
+        {
+            return;
+        }
+        // Nobody is left who could renew them.
+        std::future::pending().await
     }
 
     /// Closes the TCP connection at once; whatever waits learns it.

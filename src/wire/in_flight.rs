@@ -79,6 +79,10 @@ impl<W> InFlight<W> {
         (error, self.waiting.drain(..).map(|it| it.waiter))
     }
 
+    pub(super) fn is_idle(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     pub(super) fn is_dead(&self) -> bool {
         self.dead.is_some()
     }

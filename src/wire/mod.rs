@@ -4,6 +4,7 @@
 
 mod certificate;
 mod connection;
+mod contents;
 mod error;
 mod in_flight;
 mod network;
@@ -19,10 +20,12 @@ mod tests;
 #[cfg(test)]
 mod transitions;
 
-pub use certificate::Certificate;
+pub use certificate::{Certificate, EXPIRY_WARNING_DAYS, Signed, Strength, Usage};
 pub use connection::{Connection, ConnectionSettings};
+pub use contents::{Fingerprint, TlsContents};
 pub use error::WireError;
 pub use network::{Connecting, Network, Stream, Tcp};
+pub use pem::{PemError, PemFile};
 pub use release::release;
 pub use secured::Secured;
 pub use security::{Peer, Security, SecurityError, Session};

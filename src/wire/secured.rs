@@ -25,7 +25,7 @@ impl Secured {
         let Security::Tls(tls) = security else { return Ok(socket) };
         let server = ServerName::try_from(host.to_owned())
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error.to_string()))?;
-        Ok(Box::new(tls.connector.connect(server, socket).await?))
+        Ok(Box::new(tls.current.now().connector.connect(server, socket).await?))
     }
 
     /// What TLS has against the peer, with the remedy; None: it was something else.

@@ -1,8 +1,10 @@
 //! How connections to one cluster are secured.
 
-use super::certificate::Certificate;
-use super::pem::{self, PemError};
+use super::certificate::{Certificate, Usage};
+use super::contents::{Fingerprint, TlsContents};
+use super::pem::PemError;
 use crate::config::TlsFiles;
+use crate::latest::{self, Latest, Publisher};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,10 +19,21 @@ pub enum Security {
     Tls(Tls),
 }
 
+/// A handle: all clones change together.
 #[derive(Clone)]
 pub struct Tls {
+    files: Arc<TlsFiles>,
+    publisher: Arc<Publisher<Arc<Loaded>>>,
+    pub(super) current: Latest<Arc<Loaded>>,
+}
+
+/// Certificates, key and CAs as they were when the files were read.
+pub(super) struct Loaded {
     pub(super) connector: TlsConnector,
     pub(super) identity: Arc<Identity>,
+    /// None: one that only the TLS library understands.
+    authorities: Vec<Option<Certificate>>,
+    fingerprint: Fingerprint,
 }
 
 /// The files, and what the client's certificate says: errors name them, for a broker's alert does not.
@@ -61,6 +74,8 @@ pub enum SecurityError {
     Root { file: PathBuf, number: usize, error: tokio_rustls::rustls::Error },
     #[error("{} and {} do not work together: {error}. Take the key that the certificate was made with", cert_file.display(), key_file.display())]
     Client { cert_file: PathBuf, key_file: PathBuf, error: tokio_rustls::rustls::Error },
+    #[error("{}: {reason}", file.display())]
+    Unfit { file: PathBuf, reason: String },
     #[error("TLS cannot be set up: {0}")]
     Provider(tokio_rustls::rustls::Error),
 }
@@ -70,14 +85,51 @@ impl Security {
     /// the machine's own store has no say about an isolated network.
     pub fn load(files: Option<&TlsFiles>) -> Result<Self, SecurityError> {
         let Some(files) = files else { return Ok(Self::Plaintext) };
-        let of = |file: &PathBuf| {
-            let file = file.clone();
-            move |error| SecurityError::Pem { file, error }
-        };
+        let loaded = Loaded::of(files, TlsContents::read(files))?;
+        let (publisher, current) = latest::channel(Arc::new(loaded));
+        Ok(Self::Tls(Tls { files: Arc::new(files.clone()), publisher: Arc::new(publisher), current }))
+    }
+
+    /// What the files hold now, where that is not what is in use.
+    pub fn changes(&self) -> Option<TlsContents> {
+        let Self::Tls(tls) = self else { return None };
+        let contents = TlsContents::read(&tls.files);
+        (contents.fingerprint() != tls.current.now().fingerprint).then_some(contents)
+    }
+
+    /// All new connections use these from now on, whoever holds a clone of this; returns the client's certificate. An error
+    /// leaves everything as it is.
+    pub fn renew(&self, contents: TlsContents, now: SystemTime) -> Result<Option<Certificate>, SecurityError> {
+        let Self::Tls(tls) = self else { return Ok(None) };
+        let loaded = Loaded::of(&tls.files, contents)?;
+        if let Some(unfit) = loaded.unfit(now) {
+            return Err(unfit);
+        }
+        let certificate = loaded.identity.certificate.clone();
+        tls.publisher.publish(Arc::new(loaded));
+        Ok(certificate)
+    }
+
+    /// Of the client; None without mutual TLS.
+    pub fn certificate(&self) -> Option<Certificate> {
+        self.identity()?.certificate.clone()
+    }
+
+    pub(super) fn identity(&self) -> Option<Arc<Identity>> {
+        match self {
+            Self::Plaintext => None,
+            Self::Tls(tls) => Some(Arc::clone(&tls.current.now().identity)),
+        }
+    }
+}
+
+impl Loaded {
+    fn of(files: &TlsFiles, contents: TlsContents) -> Result<Self, SecurityError> {
+        let fingerprint = contents.fingerprint();
+        let (authorities, client) = contents.parse()?;
         let mut roots = RootCertStore::empty();
-        for (index, certificate) in
-            pem::certificates(&files.ca_file).map_err(of(&files.ca_file))?.into_iter().enumerate()
-        {
+        let known: Vec<_> = authorities.iter().map(|it| Certificate::parse(it)).collect();
+        for (index, certificate) in authorities.into_iter().enumerate() {
             let wrong = |error| SecurityError::Root { file: files.ca_file.clone(), number: index + 1, error };
             roots.add(certificate).map_err(wrong)?;
         }
@@ -87,36 +139,42 @@ impl Security {
             .map_err(SecurityError::Provider)?
             .with_root_certificates(roots);
         let mut certificate = None;
-        let config = match &files.client {
-            None => builder.with_no_client_auth(),
-            Some(client) => {
-                let chain = pem::certificates(&client.cert_file).map_err(of(&client.cert_file))?;
-                let key = pem::private_key(&client.key_file).map_err(of(&client.key_file))?;
+        let config = match (client, &files.client) {
+            (Some((chain, key)), Some(named)) => {
                 certificate = chain.first().and_then(|it| Certificate::parse(it));
                 builder.with_client_auth_cert(chain, key).map_err(|error| SecurityError::Client {
-                    cert_file: client.cert_file.clone(),
-                    key_file: client.key_file.clone(),
+                    cert_file: named.cert_file.clone(),
+                    key_file: named.key_file.clone(),
                     error,
                 })?
             }
+            _ => builder.with_no_client_auth(),
         };
         let identity = Arc::new(Identity { files: files.clone(), certificate });
-        Ok(Self::Tls(Tls { connector: TlsConnector::from(Arc::new(config)), identity }))
+        Ok(Self { connector: TlsConnector::from(Arc::new(config)), identity, authorities: known, fingerprint })
     }
 
-    /// Of the client; None without mutual TLS.
-    pub fn certificate(&self) -> Option<&Certificate> {
-        match self {
-            Self::Plaintext => None,
-            Self::Tls(tls) => tls.identity.certificate.as_ref(),
+    /// What would only show when a connection is made: then what works now is gone.
+    fn unfit(&self, now: SystemTime) -> Option<SecurityError> {
+        let files = &self.identity.files;
+        let is_root =
+            |it: &Option<Certificate>| it.as_ref().is_none_or(|it| it.is_authority() || it.subject == it.issuer);
+        if !self.authorities.iter().any(is_root) {
+            let reason = "holds no CA certificate: put that of the CA there".to_owned();
+            return Some(SecurityError::Unfit { file: files.ca_file.clone(), reason });
         }
-    }
-
-    pub(super) fn identity(&self) -> Option<Arc<Identity>> {
-        match self {
-            Self::Plaintext => None,
-            Self::Tls(tls) => Some(Arc::clone(&tls.identity)),
-        }
+        let (certificate, client) = self.identity.certificate.as_ref().zip(files.client.as_ref())?;
+        let subject = &certificate.subject;
+        let reason = if certificate.has_expired(now) {
+            format!("{subject} has expired on {}: renew it", certificate.last_day())
+        } else if certificate.not_before > now {
+            format!("{subject} is not valid before {}: wait, or set this machine's clock", certificate.first_day())
+        } else if !certificate.is_for(&Usage::Client) {
+            format!("{subject} is not for clients (extendedKeyUsage): make one with clientAuth")
+        } else {
+            return None;
+        };
+        Some(SecurityError::Unfit { file: client.cert_file.clone(), reason })
     }
 }
 

@@ -22,6 +22,7 @@ use super::{Isolation, RETRY_LIMIT, RETRY_PAUSE, RawClient, check, topic_name};
 
 const TIMEOUT_MS: i32 = 20_000;
 const TOPIC_RESOURCE: i8 = 2;
+const BROKER_RESOURCE: i8 = 4;
 /// `DescribeConfigsResponse.ConfigSource`
 const DYNAMIC_TOPIC_CONFIG: i8 = 1;
 const SET: i8 = 0;
@@ -118,17 +119,20 @@ impl RawClient {
 
     /// Sets configs of a topic.
     pub fn alter_topic(&mut self, name: &str, configs: &[(&str, &str)]) -> Result<()> {
-        let configs = configs.iter().map(|(key, value)| {
-            AlterableConfig::default().with_name(text(key)).with_config_operation(SET).with_value(Some(text(value)))
-        });
-        let resource = AlterConfigsResource::default()
-            .with_resource_type(TOPIC_RESOURCE)
-            .with_resource_name(text(name))
-            .with_configs(configs.collect());
-        let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
+        let request = altered(TOPIC_RESOURCE, name, configs);
         self.retry(|client| {
             let answer = client.send_controller(1, &request)?;
             check(answer.responses.first().context("no resource in the answer")?.error_code)
+        })
+    }
+
+    /// Sets configs of one broker, which takes them while it runs.
+    pub fn alter_broker(&mut self, node: i32, configs: &[(&str, &str)]) -> Result<()> {
+        let request = altered(BROKER_RESOURCE, &node.to_string(), configs);
+        self.retry(|client| {
+            let answer = client.send(node, 1, &request)?;
+            let resource = answer.responses.first().context("no resource in the answer")?;
+            check(resource.error_code).with_context(|| format!("{:?}", resource.error_message))
         })
     }
 
@@ -295,4 +299,15 @@ impl RawClient {
         }
         Ok(offsets)
     }
+}
+
+fn altered(resource_type: i8, name: &str, configs: &[(&str, &str)]) -> IncrementalAlterConfigsRequest {
+    let configs = configs.iter().map(|(key, value)| {
+        AlterableConfig::default().with_name(text(key)).with_config_operation(SET).with_value(Some(text(value)))
+    });
+    let resource = AlterConfigsResource::default()
+        .with_resource_type(resource_type)
+        .with_resource_name(text(name))
+        .with_configs(configs.collect());
+    IncrementalAlterConfigsRequest::default().with_resources(vec![resource])
 }

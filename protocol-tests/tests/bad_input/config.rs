@@ -129,7 +129,7 @@ fn wrong_files() -> Result<()> {
             b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nMAMCAQE=\n-----END ENCRYPTED PRIVATE KEY-----\n",
         )?;
     }
-    let der = file("ca.der", b"\x30\x82\x01\x0a\x02\x01")?;
+    let der = file("ca.der", b"\x30\x82\x01\x0a\x30\x81")?;
     let html = file("ca.html", b"<html><body>404</body></html>")?;
     let cut = file("cut.pem", &fs::read(authority.ca_file())?[..80])?;
     let missing = folder.path().join("missing.pem");
@@ -140,7 +140,7 @@ fn wrong_files() -> Result<()> {
         (ca.clone(), with_key(&encrypted), "holds an encrypted key. Decrypt it by `openssl pkey", &encrypted),
         (ca.clone(), with_key(&ca), "holds no private key", &ca),
         (ca.clone(), with_key(&other.key), "do not work together", &other.key),
-        (der.clone(), right.clone(), "holds no certificate. A DER file becomes PEM by `openssl x509", &der),
+        (der.clone(), right.clone(), "is a certificate in DER, and not PEM. It becomes PEM by `openssl x509", &der),
         (html.clone(), right.clone(), "holds no certificate", &html),
         (cut.clone(), right.clone(), "is not PEM", &cut),
         (large.clone(), right.clone(), "it is no PEM file", &large),

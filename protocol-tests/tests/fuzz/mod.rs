@@ -10,9 +10,21 @@ use libtest_mimic::Trial;
 
 use crate::trial;
 
-const TARGETS: [&str; 13] = [
-    "answers", "requests", "batch", "fetch", "gzip", "snappy", "lz4", "zstd", "ledger", "config", "datum", "framing",
+const TARGETS: [&str; 14] = [
+    "answers",
+    "requests",
+    "batch",
+    "fetch",
+    "gzip",
+    "snappy",
+    "lz4",
+    "zstd",
+    "ledger",
+    "config",
+    "datum",
+    "framing",
     "schema",
+    "certificate",
 ];
 /// A second or two for each target.
 const INPUTS: &str = "4000";

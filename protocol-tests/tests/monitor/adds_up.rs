@@ -94,6 +94,11 @@ fn adds_up(source: (RawClient, End), target: End, folder: &Path, bug: Option<&'s
     })?;
     ensure!(at_rest.max("lag_seconds", "") == Some(0.0), "{}", at_rest.0);
     ensure!(at_rest.max("retention_headroom_seconds", "") == Some(f64::INFINITY), "{}", at_rest.0);
+    // Mutual TLS at the target.
+    for whose in ["bridge", "broker"] {
+        let label = format!("end=\"target\",whose=\"{whose}\"");
+        console.until("certificates are told of", |it| it.sum("certificate_days_left", &label) > 0.0)?;
+    }
     console.until_status("/readyz", 200)?;
     let (status, link) = console.get("/api/link")?;
     let link: Value = serde_json::from_str(&link)?;
@@ -105,9 +110,8 @@ fn adds_up(source: (RawClient, End), target: End, folder: &Path, bug: Option<&'s
     console.until_status("/readyz", 200)?;
     let (_, link) = console.get("/api/link")?;
     let link: Value = serde_json::from_str(&link)?;
-    let sum = |key: &str| {
-        link["partitions"].as_array().into_iter().flatten().filter_map(|it| it[key].as_f64()).sum::<f64>()
-    };
+    let sum =
+        |key: &str| link["partitions"].as_array().into_iter().flatten().filter_map(|it| it[key].as_f64()).sum::<f64>();
     ensure!((sum("records"), sum("dead_letters"), sum("read")) == (wanted - unfit, unfit, 0.0), "{link:#}");
     ensure!(again.terminate(LIMIT)? == 0, "the bridge did not end well:\n{}", again.log());
     Ok(())

@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
-use protocol_tests::bridge::Bridge;
 use protocol_tests::kafka::Spec;
 use protocol_tests::pair::Pair;
 use protocol_tests::raw::{Codec, NewRecord};
@@ -43,7 +42,9 @@ fn cut() -> Result<()> {
     target.refuse(false);
     console.until_status("/readyz", 200)?;
     write(10)?;
-    console.until("all is copied", |it| it.max("lag_records", "") == Some(0.0) && it.sum("records_written_total", "") == 10.0)?;
+    console.until("all is copied", |it| {
+        it.max("lag_records", "") == Some(0.0) && it.sum("records_written_total", "") == 10.0
+    })?;
 
     // Idle is no lag, however long.
     console.until("idle is no lag", |it| it.max("lag_seconds", "") == Some(0.0))?;
@@ -61,7 +62,8 @@ fn cut() -> Result<()> {
     }
     let seen = console.until("the lag is seen", |it| {
         let age = after.elapsed().as_secs_f64();
-        it.max("lag_records", "").is_some_and(|it| it >= written) && it.max("lag_seconds", "").is_some_and(|it| it >= age - 2.0 * LOOK_SECONDS)
+        it.max("lag_records", "").is_some_and(|it| it >= written)
+            && it.max("lag_seconds", "").is_some_and(|it| it >= age - 2.0 * LOOK_SECONDS)
     })?;
     let (lag, truth) = (seen.max("lag_seconds", "").unwrap_or_default(), before.elapsed().as_secs_f64());
     ensure!(lag <= truth + LOOK_SECONDS, "{lag} s, and it cannot be more than {truth} s");

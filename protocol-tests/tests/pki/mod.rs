@@ -1,6 +1,9 @@
 //! `pki/mint.sh`: what is there stays as it is, and what is wrong is told. That real brokers and the bridge take what it makes is
 //! shown by the scripts in `chaos/`.
 
+mod inspect;
+mod reload;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -29,12 +32,19 @@ pub(super) fn trials() -> Vec<Trial> {
         ),
         trial("pki", "what_is_not_as_wanted_is_told", what_is_not_as_wanted_is_told),
         trial("pki", "wrong_usage_makes_nothing", wrong_usage_makes_nothing),
+        trial(
+            "pki",
+            "inspect_shows_what_was_minted_and_what_is_wrong",
+            inspect::inspect_shows_what_was_minted_and_what_is_wrong,
+        ),
     ];
     // In CI they fail where it is missing, as those do that need Kafka.
-    if has_openssl || is_required() {
-        return trials;
-    }
-    trials.into_iter().map(|it| it.with_kind("openssl is not installed").with_ignored_flag(true)).collect()
+    let is_ignored = !has_openssl && !is_required();
+    let with_openssl = trials.into_iter().map(|it| match is_ignored {
+        true => it.with_kind("openssl is not installed").with_ignored_flag(true),
+        false => it,
+    });
+    with_openssl.chain(reload::trials()).collect()
 }
 
 fn mint(out: &Path, arguments: &[&str]) -> Result<Output> {

@@ -5,13 +5,9 @@ use crate::bridge::survey::principal;
 use crate::cluster::{Cluster, ClusterError, Metadata, Use};
 use crate::config::EndConfig;
 use crate::types::NodeId;
-use crate::wire::{Certificate, Connection, Security, release};
+use crate::wire::{Certificate, Connection, EXPIRY_WARNING_DAYS, Security, release};
 use std::time::SystemTime;
 use tokio::task::JoinSet;
-
-/// Time to renew a certificate without haste.
-const EXPIRY_WARNING_DAYS: i64 = 30;
-const DAY_SECONDS: u64 = 86_400;
 
 /// One end, as far as it answers.
 pub(super) struct End {
@@ -25,7 +21,7 @@ pub(super) async fn look(cluster: &Cluster, config: &EndConfig) -> End {
     let metadata = cluster.metadata(None).await;
     let mut report = EndReport {
         bootstrap_servers: config.bootstrap_servers.iter().map(ToString::to_string).collect(),
-        principal: principal(cluster.security().certificate().map(|it| it.subject.as_str())),
+        principal: principal(cluster.security().certificate().as_ref().map(|it| it.subject.as_str())),
         security: security(cluster.security(), None),
         ..EndReport::default()
     };
@@ -75,18 +71,13 @@ fn security(security: &Security, reached: Option<&Connection>) -> SecurityReport
     SecurityReport {
         kind,
         version: session.map(|it| it.version),
-        client_certificate: security.certificate().map(certificate),
+        client_certificate: security.certificate().as_ref().map(certificate),
         broker_certificate: session.and_then(|it| it.peer.as_ref()).map(certificate),
     }
 }
 
 fn certificate(certificate: &Certificate) -> CertificateReport {
-    let now = SystemTime::now();
-    let days = |seconds: u64| i64::try_from(seconds / DAY_SECONDS).unwrap_or(i64::MAX);
-    let days_left = match certificate.not_after.duration_since(now) {
-        Ok(left) => days(left.as_secs()),
-        Err(over) => -1 - days(over.duration().as_secs()),
-    };
+    let days_left = certificate.days_left(SystemTime::now());
     CertificateReport { subject: certificate.subject.clone(), not_after: certificate.last_day(), days_left }
 }
 
@@ -106,7 +97,7 @@ impl End {
         for (whose, certificate) in
             [("our client", &security.client_certificate), ("the broker's", &security.broker_certificate)]
         {
-            let Some(certificate) = certificate.as_ref().filter(|it| it.days_left < EXPIRY_WARNING_DAYS) else {
+            let Some(certificate) = certificate.as_ref().filter(|it| it.days_left <= EXPIRY_WARNING_DAYS) else {
                 continue;
             };
             let verb = if certificate.days_left < 0 { "expired" } else { "expires" };

@@ -213,7 +213,7 @@ pub(super) fn commands(config: &Config, ends: &Ends, missing: &[Right]) -> Vec<S
     let command = |right: &Right| {
         let (end, cluster) = of(right.end);
         let bootstrap = end.bootstrap_servers.first().map(ToString::to_string).unwrap_or_default();
-        let subject = cluster.security().certificate().map(|it| it.subject.clone());
+        let subject = cluster.security().certificate().map(|it| it.subject);
         right.command(&principal(subject.as_deref()), &bootstrap)
     };
     missing.iter().map(command).collect()

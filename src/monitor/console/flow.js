@@ -1,10 +1,13 @@
 // The link as one picture, and below it every partition.
 
 import { el, mark, restate, state, write } from "./dom.js";
-import { bytes, count, duration, number, ranges, rate, UNKNOWN } from "./format.js";
+import { bytes, count, duration, number, ranges, rate, time, UNKNOWN } from "./format.js";
 import { BEHIND_SECONDS, partitions } from "./partitions.js";
 
 export const title = "Flow";
+
+// As `check` warns.
+const SOON_DAYS = 30;
 
 // Names of figures, by where they stand.
 function figures(names) {
@@ -38,10 +41,18 @@ function tile(label, wide) {
   return { node: el("div", { class: wide ? "tile wide" : "tile" }, el("dt", {}, label), el("dd", {}, value, note)), value, note };
 }
 
+function certificates({ values }, link, end) {
+  const all = link.certificates.filter((it) => it.end === end).sort((a, b) => a.days_left - b.days_left);
+  const first = all[0];
+  write(values.certificates, first ? (first.days_left < 0 ? "ended" : duration(first.days_left * 86400)) : UNKNOWN);
+  mark(values.certificates, "data-state", first && first.days_left < SOON_DAYS ? "bad" : null);
+  mark(values.certificates, "title", all.map((it) => `${it.whose}: ${it.subject}, until ${time(it.not_after_ms)}`).join("\n") || null);
+}
+
 export function mount(root) {
-  const source = zone("Source zone", "source", [["brokers", "brokers"], ["partitions", "partitions"], ["open", "offsets held by open transactions"]]);
+  const source = zone("Source zone", "source", [["brokers", "brokers"], ["partitions", "partitions"], ["open", "offsets held by open transactions"], ["certificates", "next certificate ends in"]]);
   const bridge = zone("kafka-bridge", "bridge", [["lanes", "lanes"], ["latency", "commits within, p50 / p99"], ["memory", "memory"], ["members", "bridges"]]);
-  const target = zone("Target zone", "target", [["brokers", "brokers"], ["protocol", "transaction protocol"], ["copied", "copied, over the link's life"], ["letters", "dead letters, over its life"]]);
+  const target = zone("Target zone", "target", [["brokers", "brokers"], ["protocol", "transaction protocol"], ["copied", "copied, over the link's life"], ["letters", "dead letters, over its life"], ["certificates", "next certificate ends in"]]);
   const read = pipe("From the source to the bridge");
   const written = pipe("From the bridge to the target");
   const tiles = { lag: tile("Lag"), headroom: tile("Retention headroom"), sum: tile("Read = written + dead-lettered", true), transactions: tile("Transactions"), letters: tile("Dead letters"), incidents: tile("Incidents") };
@@ -69,6 +80,8 @@ export function mount(root) {
     write(source.sub, link.source ? link.source.cluster_id : "not reached yet");
     write(target.sub, link.target ? link.target.cluster_id : "not reached yet");
     write(bridge.sub, link.link);
+    certificates(source, link, "source");
+    certificates(target, link, "target");
     write(source.values.brokers, number(link.source?.brokers));
     write(source.values.partitions, number(known.length));
     write(source.values.open, number(open("source")));
