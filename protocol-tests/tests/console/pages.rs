@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use protocol_tests::browser::Browser;
-use protocol_tests::raw::Isolation;
+use protocol_tests::raw::{Codec, Isolation, NewRecord};
 use serde_json::{Value, json};
 
 use super::stage::{LIMIT, MARKUP, ORDERS, PARTITIONS, RECORDS, Stage, TIME_MS, UNFIT, pictures, unharmed};
@@ -197,6 +197,30 @@ fn followed(stage: &Stage) -> Result<()> {
     }
     let (status, told) = stage.api(&format!("/api/destination?topic=orders&partition=1&offset={RECORDS}"))?;
     ensure!(status == 502 && told["error"].to_string().contains("the source holds offsets 0 to 59"), "{told}");
+    // One that was aborted; then one that is copied when the bridge has come to it.
+    let mut producer = source.producer(Some("undecided"))?;
+    let one =
+        |value: &[u8]| vec![NewRecord { timestamp: TIME_MS, value: Some(value.to_vec()), ..NewRecord::default() }];
+    let aborted = producer.send(&mut source, MARKUP, 0, Codec::None, one(b"aborted"))?;
+    producer.abort(&mut source)?;
+    let offset = source.write(MARKUP, 0, Codec::None, one(b"after it"))?;
+    let outcome = |offset: i64| -> Result<Value> {
+        let (_, told) = stage.api(&format!("/api/destination?topic={MARKUP}&partition=0&offset={offset}"))?;
+        Ok(told["destination"].clone())
+    };
+    let start = Instant::now();
+    loop {
+        let last = outcome(offset)?;
+        if last["outcome"] == "copied" {
+            break;
+        }
+        // Before its transaction is decided it is not there at all.
+        ensure!(last.is_null() || last["outcome"] == "not_copied", "{offset}: {last}");
+        ensure!(start.elapsed() < LIMIT, "{offset}: {last}");
+        std::thread::sleep(POLL);
+    }
+    let told = outcome(aborted)?;
+    ensure!(told["outcome"] == "no_record", "{aborted}: {told}");
     Ok(())
 }
 
