@@ -107,7 +107,9 @@ by("skip").addEventListener("click", (event) => {
 addEventListener("hashchange", () => {
   const before = page?.name;
   route();
-  if (page?.name !== before) main.focus();
+  if (page?.name === before) return;
+  main.focus({ preventScroll: true });
+  scrollTo(0, 0);
 });
 route();
 connect(show, freshness);

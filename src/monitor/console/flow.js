@@ -50,9 +50,9 @@ function certificates({ values }, link, end) {
 }
 
 export function mount(root) {
-  const source = zone("Source zone", "source", [["brokers", "brokers"], ["partitions", "partitions"], ["open", "offsets held by open transactions"], ["certificates", "next certificate ends in"]]);
-  const bridge = zone("kafka-bridge", "bridge", [["lanes", "lanes"], ["latency", "commits within, p50 / p99"], ["memory", "memory"], ["members", "bridges"]]);
-  const target = zone("Target zone", "target", [["brokers", "brokers"], ["protocol", "transaction protocol"], ["copied", "copied, over the link's life"], ["letters", "dead letters, over its life"], ["certificates", "next certificate ends in"]]);
+  const source = zone("Source zone", "source", [["brokers", "brokers"], ["partitions", "partitions"], ["open", "offsets held by open transactions"], ["certificates", "certificates end in"]]);
+  const bridge = zone("kafka-bridge", "bridge", [["lanes", "lanes"], ["latency", "commit p50 / p99"], ["memory", "memory"], ["members", "bridges"]]);
+  const target = zone("Target zone", "target", [["brokers", "brokers"], ["protocol", "transaction protocol"], ["copied", "copied, over the link's life"], ["letters", "dead letters, over its life"], ["certificates", "certificates end in"]]);
   const read = pipe("From the source to the bridge");
   const written = pipe("From the bridge to the target");
   const tiles = { lag: tile("Lag"), headroom: tile("Retention headroom"), sum: tile("Read = written + dead-lettered", true), transactions: tile("Transactions"), letters: tile("Dead letters"), incidents: tile("Incidents") };

@@ -36,6 +36,8 @@ export function duration(seconds) {
   if (all < 60) return `${all} s`;
   if (all < 3600) return `${Math.floor(all / 60)} min ${all % 60} s`;
   if (all < 86400) return `${Math.floor(all / 3600)} h ${Math.floor((all % 3600) / 60)} min`;
+  // Hours are nothing beside months.
+  if (all >= 30 * 86400) return `${whole.format(Math.floor(all / 86400))} d`;
   return `${whole.format(Math.floor(all / 86400))} d ${Math.floor((all % 86400) / 3600)} h`;
 }
 
