@@ -58,7 +58,7 @@ fn adds_up(source: (RawClient, End), target: End, folder: &Path, bug: Option<&'s
     let mut config = Config::new("numbers", source, target, &[TOPIC]);
     config.delivery = "accept_weak = [\"target_min_insync_replicas\"]\n".to_owned();
     config.topics_extra = "value_schema = \"number.avsc\"\nframing = \"raw\"\n".to_owned();
-    config.tables = console.table();
+    config.tables = console.table() + "records = true\n";
     let file = config.write(folder, "bridge")?;
     let mut bridge = match bug {
         Some(bug) => Bridge::run_with_bug(bug, &file)?,
@@ -104,6 +104,7 @@ fn adds_up(source: (RawClient, End), target: End, folder: &Path, bug: Option<&'s
     let link: Value = serde_json::from_str(&link)?;
     ensure!(status == 200 && link["totals"]["read"] == wanted, "{link:#}");
     ensure!(link["totals"]["written"] == wanted - unfit && link["totals"]["dead_lettered"] == unfit, "{link:#}");
+    each_is_found(&console)?;
     ensure!(bridge.terminate(LIMIT)? == 0, "the bridge did not end well:\n{}", bridge.log());
     // The ledger's sums are those of the link's whole life: another process begins with them, and with counters of its own.
     let mut again = Bridge::run(&file)?;
@@ -114,5 +115,41 @@ fn adds_up(source: (RawClient, End), target: End, folder: &Path, bug: Option<&'s
         |key: &str| link["partitions"].as_array().into_iter().flatten().filter_map(|it| it[key].as_f64()).sum::<f64>();
     ensure!((sum("records"), sum("dead_letters"), sum("read")) == (wanted - unfit, unfit, 0.0), "{link:#}");
     ensure!(again.terminate(LIMIT)? == 0, "the bridge did not end well:\n{}", again.log());
+    Ok(())
+}
+
+/// What the console says of both clusters, and of where records went.
+fn each_is_found(console: &Console) -> Result<()> {
+    let ask = |path: &str| -> Result<Value> {
+        let (status, told) = console.get(path)?;
+        ensure!(status == 200, "{path}: {status} {told}");
+        Ok(serde_json::from_str(&told)?)
+    };
+    let clusters = ask("/api/clusters")?;
+    for end in ["source", "target"] {
+        let brokers = clusters[end]["brokers"].as_array().map_or(&[][..], Vec::as_slice);
+        let is_known = |it: &Value| it["error"].is_null() && it["kafka"].is_string();
+        ensure!(!brokers.is_empty() && brokers.iter().all(is_known), "{end}: {clusters:#}");
+    }
+    let topic = &clusters["topics"][0];
+    ensure!(topic["source_topic"] == TOPIC && topic["note"].is_null(), "{clusters:#}");
+    ensure!(clusters["group"]["error"].is_null(), "{clusters:#}");
+    let mut last = -1;
+    for offset in 0..25 {
+        let told = ask(&format!("/api/destination?topic={TOPIC}&partition=1&offset={offset}"))?;
+        let found = &told["destination"];
+        if offset % 10 == 0 {
+            ensure!(found["outcome"] == "dead_letter", "{told}");
+            continue;
+        }
+        // Compared with the record of the source; each behind the one before.
+        let at = found["target_offset"].as_i64().unwrap_or(-1);
+        ensure!(found["outcome"] == "copied" && at > last, "{told}");
+        last = at;
+    }
+    let records = ask(&format!("/api/records?end=source&topic={TOPIC}&partition=1&offset=9&count=2"))?;
+    let shown = [&records["records"][0]["value"], &records["records"][1]["value"]];
+    ensure!(shown[0]["form"] == "avro" && shown[0]["text"].to_string().contains("\\\"n\\\": 1"), "{records:#}");
+    ensure!(shown[1]["form"] == "hex" && shown[1]["fault"].is_string(), "{records:#}");
     Ok(())
 }

@@ -8,6 +8,7 @@ export const title = "Flow";
 
 // As `check` warns.
 const SOON_DAYS = 30;
+const DAY_SECONDS = 86400;
 
 // Names of figures, by where they stand.
 function figures(names) {
@@ -44,7 +45,7 @@ function tile(label, wide) {
 function certificates({ values }, link, end) {
   const all = link.certificates.filter((it) => it.end === end).sort((a, b) => a.days_left - b.days_left);
   const first = all[0];
-  write(values.certificates, first ? (first.days_left < 0 ? "ended" : duration(first.days_left * 86400)) : UNKNOWN);
+  write(values.certificates, first ? (first.days_left < 0 ? "ended" : duration(first.days_left * DAY_SECONDS)) : UNKNOWN);
   mark(values.certificates, "data-state", first && first.days_left < SOON_DAYS ? "bad" : null);
   mark(values.certificates, "title", all.map((it) => `${it.whose}: ${it.subject}, until ${time(it.not_after_ms)}`).join("\n") || null);
 }
@@ -111,7 +112,10 @@ export function mount(root) {
     const rooms = known.map((it) => it.headroom_seconds).filter((it) => it !== null);
     const room = rooms.length > 0 ? Math.min(...rooms) : null;
     write(tiles.headroom.value, room === null ? "no limit" : duration(room));
-    restate(tiles.headroom.note, room === null ? "ok" : room < 3600 ? "bad" : "warn", room === null ? "retention does not overtake the bridge" : `${count(rooms.length, "partition is", "partitions are")} being overtaken`);
+    // A lag of a moment is far from it.
+    const near = rooms.filter((it) => it < DAY_SECONDS).length;
+    const nearness = near === 0 ? "ok" : room < 3600 ? "bad" : "warn";
+    restate(tiles.headroom.note, nearness, near > 0 ? `${count(near, "partition is", "partitions are")} being overtaken` : room === null ? "retention is not gaining" : "of the nearest partition");
     const missing = totals.read - totals.written - totals.dead_lettered;
     write(tiles.sum.value, `${number(totals.read)} = ${number(totals.written)} + ${number(totals.dead_lettered)}`);
     restate(tiles.sum.note, missing === 0 ? "ok" : "bad", missing === 0 ? "adds up" : `does not add up by ${number(missing)}`);
