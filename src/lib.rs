@@ -2,7 +2,7 @@
 //!
 //! Layers, lowest first; each may use those above it in this list, never those below:
 //! `types`, `clock`, `latest` and `planted`, `shape`, `wire`, `cluster` and `pki`, `registry`, `batch`, `source`, `target` and `group` (pure state
-//! machines), `reader` and `dead_letters`, `ledger`, `topics` and `avro`, `schemas`, `bridge`, `verify`, `positions`, `incidents`,
+//! machines), `reader` and `dead_letters`, `ledger`, `topics` and `avro`, `schemas`, `bridge`, `verify`, `positions`, `incidents`, `monitor`,
 //! `produce`, `undelivered`, `consume`, `demo`, `cli`.
 //! `broker`, the in-process demo cluster, stands beside them: it uses `types`, `shape` and `batch` alone.
 

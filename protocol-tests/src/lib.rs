@@ -4,6 +4,7 @@
 
 pub mod audit;
 pub mod bridge;
+pub mod browser;
 pub mod command;
 pub mod compare;
 pub mod door;

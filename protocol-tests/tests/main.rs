@@ -8,6 +8,7 @@ mod chaos;
 mod check;
 mod compose;
 mod conformance;
+mod console;
 mod copy;
 mod demo;
 mod embedded;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
     trials.extend(check::trials());
     trials.extend(compose::trials());
     trials.extend(conformance::trials());
+    trials.extend(console::trials());
     trials.extend(copy::trials());
     trials.extend(demo::trials());
     trials.extend(embedded::trials());

@@ -22,10 +22,7 @@ pub(super) fn run(file: &Path) -> anyhow::Result<Exit> {
     let ended = runtime.block_on(async {
         let (mut terminated, mut interrupted) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let mut hung_up = signal(SignalKind::hangup())?;
-        let _server = match &config.console {
-            Some(console) => Some(Server::start(console, monitor, ends.clone()).await?),
-            None => None,
-        };
+        let _server = Server::start(&config, monitor, ends.clone()).await?;
         let ended = tokio::select! {
             ended = bridge::run(&config, ends, &mut watcher, first(&mut terminated, &mut interrupted)) => Some(ended),
             // Only from the second signal on: the first one is `run`'s, which drains.

@@ -4,6 +4,7 @@ use super::error::TOPIC_AUTHORIZATION_FAILED;
 use super::{Cluster, ClusterError, CoordinatorKind, Use};
 use crate::types::TopicPartition;
 use crate::wire::Connection;
+use bytes::Bytes;
 use kafka_protocol::messages::describe_groups_response::DescribedGroupMember;
 use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use kafka_protocol::messages::{DescribeGroupsRequest, OffsetCommitRequest, OffsetFetchRequest};
@@ -27,11 +28,13 @@ pub struct GroupMember {
     pub client_id: String,
     /// Mostly an address.
     pub host: String,
+    /// What it reads, as the leader of its group gave it; only a consumer's can be read.
+    pub assignment: Bytes,
 }
 
 impl fmt::Display for GroupMember {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { member_id, instance_id, client_id, host } = self;
+        let Self { member_id, instance_id, client_id, host, .. } = self;
         write!(f, "{} at host {host} (client id {client_id})", instance_id.as_ref().unwrap_or(member_id))
     }
 }
@@ -95,6 +98,7 @@ impl Cluster {
             client_id: it.client_id.to_string(),
             // Java prints an address without a name as "/10.0.0.3".
             host: it.client_host.trim_start_matches('/').to_owned(),
+            assignment: it.member_assignment,
         };
         Ok(described.members.into_iter().map(member).collect())
     }

@@ -32,6 +32,8 @@ pub struct PartitionMetadata {
     /// −1 where the broker does not say.
     pub leader_epoch: i32,
     pub replicas: usize,
+    /// Of these, those that have everything.
+    pub in_sync: usize,
 }
 
 impl Metadata {
@@ -53,6 +55,7 @@ impl Metadata {
                     leader,
                     leader_epoch: partition.leader_epoch,
                     replicas: partition.replica_nodes.len(),
+                    in_sync: partition.isr_nodes.len(),
                 };
                 (partition.partition_index, known)
             });

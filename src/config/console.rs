@@ -10,6 +10,8 @@ pub struct Console {
     /// Names that requests may be meant for, besides that of `listen` and those of loopback.
     pub hosts: Vec<String>,
     pub allow_public: bool,
+    /// Keys, values and headers of records may be shown.
+    pub records: bool,
 }
 
 impl Console {
@@ -19,6 +21,7 @@ impl Console {
         reader.refuse_unknown(&section);
         let hosts: Vec<_> = reader.strings(&section, "hosts").into_iter().flatten().collect();
         let allow_public = reader.flag(&section, "allow_public").unwrap_or(false);
+        let records = reader.flag(&section, "records").unwrap_or(false);
         let value = reader.string(&section, "listen")?;
         let listen: HostPort = match value.text.parse() {
             Ok(listen) => listen,
@@ -40,7 +43,7 @@ impl Console {
                 "write it as it stands in the browser's address, without `https://`",
             );
         }
-        Some(Self { listen, hosts: hosts.into_iter().map(|it| it.text).collect(), allow_public })
+        Some(Self { listen, hosts: hosts.into_iter().map(|it| it.text).collect(), allow_public, records })
     }
 }
 

@@ -79,6 +79,7 @@ pub const KEYS: &[&str] = &[
     "console.listen",
     "console.hosts",
     "console.allow_public",
+    "console.records",
 ];
 
 /// What to do about `key`, which the table `section` (list positions left out, empty at the top) does not know.

@@ -58,10 +58,10 @@ impl fmt::Display for Config {
             LogFormat::Json => "json",
         };
         writeln!(f, "\n[log]\nformat = {format:?}\nlevel = {:?}", self.log.level.as_str())?;
-        if let Some(Console { listen, hosts, allow_public }) = &self.console {
+        if let Some(Console { listen, hosts, allow_public, records }) = &self.console {
             let hosts: Vec<_> = hosts.iter().map(|it| quoted(it)).collect();
             writeln!(f, "\n[console]\nlisten = \"{listen}\"\nhosts = [{}]", hosts.join(", "))?;
-            writeln!(f, "allow_public = {allow_public}")?;
+            writeln!(f, "allow_public = {allow_public}\nrecords = {records}")?;
         }
         Ok(())
     }

@@ -19,7 +19,8 @@ use crate::batch::Compression;
 use crate::bridge::{self, Ends, RunError, Summary, Watcher};
 use crate::broker::Settings;
 use crate::cluster::ClusterError;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, HostPort};
+use crate::monitor::{Monitor, Server, ServerError};
 use crate::positions::PositionsError;
 use crate::produce::{self, RegisterError};
 use crate::types::TopicPartition;
@@ -35,7 +36,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch as channel};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 pub use verdict::Verdict;
 use watch::Watch;
@@ -69,6 +70,10 @@ pub struct Options {
     pub chaos: bool,
     /// Of what is produced and what goes wrong; when it happens is the machine's.
     pub seed: u64,
+    /// Where the bridge's console is served, with contents of records.
+    pub console: Option<HostPort>,
+    /// Somebody looks on when the verdict is told: until then the bridge works on.
+    pub hold: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +100,8 @@ pub enum DemoError {
     Positions(#[from] PositionsError),
     #[error(transparent)]
     Undelivered(#[from] UndeliveredError),
+    #[error(transparent)]
+    Console(#[from] ServerError),
 }
 
 /// What the bridge did, over all its lives.
@@ -140,14 +147,26 @@ impl Watcher for Lives {
     }
 }
 
-/// `folder`: for the certificates that a config has to name; its owner removes it.
-pub async fn run(options: &Options, folder: &Path, stop: impl Future<Output = ()>) -> Result<Verdict, DemoError> {
+/// `folder`: for the certificates that a config has to name; its owner removes it. `told`: is shown the verdict while everything
+/// still runs, and is waited for.
+pub async fn run(
+    options: &Options,
+    folder: &Path,
+    stop: impl Future<Output = ()>,
+    told: impl AsyncFnOnce(&Verdict),
+) -> Result<Verdict, DemoError> {
     let began = Instant::now();
     let (source, target) = zones(options.seed, folder).await?;
     let registry = Arc::new(source.registry().await?);
-    let config = |file, client_id| self::config(&folder.join(file), client_id, &source, &target, &registry);
-    let (config, our_config) = (config("bridge.toml", BRIDGE_CLIENT_ID)?, config("demo.toml", "demo")?);
+    let console = options.console.as_ref();
+    let config = |file, client_id, console: Option<&HostPort>| {
+        self::config(&folder.join(file), client_id, (&source, &target, &registry), console)
+    };
+    let (config, our_config) = (config("bridge.toml", BRIDGE_CLIENT_ID, console)?, config("demo.toml", "demo", None)?);
     let ends = Ends::new(&our_config)?;
+    // One for all lives of the bridge: whoever looks sees it die and come back.
+    let monitor = Monitor::new(&config);
+    let _server = Server::start(&config, monitor.clone(), ends.clone()).await?;
     create_topics(&source);
     ends.connect().await?;
     let producers = producers(options.seed, &ends).await?;
@@ -156,7 +175,7 @@ pub async fn run(options: &Options, folder: &Path, stop: impl Future<Output = ()
     let (stop_producing, producing) = channel::channel(false);
     let (stop_chaos, chaos_stopped) = channel::channel(false);
     let (stop_bridge, bridge_stopped) = channel::channel(false);
-    let mut bridge = tokio::spawn(keep_alive(config, lives.clone(), Arc::clone(&kill_bridge), bridge_stopped));
+    let mut bridge = tokio::spawn(keep_alive(config, monitor, lives.clone(), Arc::clone(&kill_bridge), bridge_stopped));
     let of_topic = |topic: &str, count| (0..count).map(|it| TopicPartition::new(topic, it)).collect::<Vec<_>>();
     let partitions = TOPICS.iter().flat_map(|(topic, _)| of_topic(topic, PARTITIONS as i32));
     let dead_letters = of_topic(&our_config.dead_letter_topic(), LANES);
@@ -194,11 +213,8 @@ pub async fn run(options: &Options, folder: &Path, stop: impl Future<Output = ()
             // Without a bridge nothing comes any more.
             _ = &mut bridge => {}
         }
-        // It may have ended by itself.
-        let _ = stop_bridge.send(true);
-        if !bridge.is_finished() {
-            // It was never aborted, and what it panicked with was printed.
-            let _ = bridge.await;
+        if !options.hold {
+            end(&stop_bridge, &mut bridge).await;
         }
         read_out(&watch).await;
     };
@@ -208,10 +224,11 @@ pub async fn run(options: &Options, folder: &Path, stop: impl Future<Output = ()
     }
     screen.show(&view(began, &watch, &lives, &faults));
     let letters = Letters::read(&our_config).await.map_err(|error| error.to_string());
-    let life = lives.with();
-    let (transactions, aborted) = life.transactions();
-    let failures = life.failures.clone();
-    Ok(Verdict {
+    let ((transactions, aborted), failures) = {
+        let life = lives.with();
+        (life.transactions(), life.failures.clone())
+    };
+    let mut verdict = Verdict {
         partitions: watch.finish(),
         letters,
         faults: faults.all(),
@@ -220,7 +237,20 @@ pub async fn run(options: &Options, folder: &Path, stop: impl Future<Output = ()
         failures,
         seed: options.seed,
         elapsed: began.elapsed(),
-    })
+    };
+    told(&verdict).await;
+    end(&stop_bridge, &mut bridge).await;
+    verdict.failures.clone_from(&lives.with().failures);
+    Ok(verdict)
+}
+
+async fn end(stop: &channel::Sender<bool>, bridge: &mut JoinHandle<()>) {
+    // It may have ended by itself.
+    let _ = stop.send(true);
+    if !bridge.is_finished() {
+        // It was never aborted, and what it panicked with was printed.
+        let _ = bridge.await;
+    }
 }
 
 fn view(began: Instant, watch: &Watch, lives: &Lives, faults: &Faults) -> View {
@@ -252,22 +282,24 @@ async fn zones(seed: u64, folder: &Path) -> Result<(Arc<Zone>, Arc<Zone>), DemoE
 fn config(
     file: &Path,
     client_id: &str,
-    source: &Zone,
-    target: &Zone,
-    registry: &RegistryServer,
+    (source, target, registry): (&Zone, &Zone, &RegistryServer),
+    console: Option<&HostPort>,
 ) -> Result<Config, DemoError> {
     let checked = |topics: &[&str], more: &str| {
         format!("[[topics]]\ninclude = {topics:?}\nvalue_schema = \"registry:{{topic}}-value\"\n{more}\n")
     };
     let rule = format!("rules = [{{ field = \"currency\", one_of = {:?} }}]\n", events::CURRENCIES);
     let (paid, others): (Vec<_>, Vec<_>) = events::CHECKED.iter().partition(|it| events::PAID.contains(it));
-    let text = format!(
+    let mut text = format!(
         "link = \"demo\"\n\n{}{}{}{}[[topics]]\ninclude = [\"*\"]\n\n[delivery]\nlanes = {LANES}\nrequest_timeout_ms = 2000\n",
         source.tables("source", client_id, Some(registry)),
         target.tables("target", client_id, None),
         checked(&paid, &rule),
         checked(&others, ""),
     );
+    if let Some(listen) = console {
+        text += &format!("\n[console]\nlisten = \"{listen}\"\nrecords = true\n");
+    }
     std::fs::write(file, text)?;
     Ok(Config::load(file)?)
 }
@@ -313,10 +345,10 @@ fn produce(options: &Options, all: Vec<Producer>, producing: &channel::Receiver<
 }
 
 /// Runs the bridge until `stop`, and again whenever it is killed. A kill drops it where it stands: nothing is finished.
-async fn keep_alive(config: Config, lives: Lives, kill: Arc<Notify>, stop: channel::Receiver<bool>) {
+async fn keep_alive(config: Config, monitor: Monitor, lives: Lives, kill: Arc<Notify>, stop: channel::Receiver<bool>) {
     loop {
         lives.with().starts += 1;
-        let (mut stop, mut watcher) = (stop.clone(), lives.clone());
+        let (mut stop, mut watcher) = (stop.clone(), monitor.beside(lives.clone()));
         let stopped = async {
             // The sender lives as long as the demo.
             let _ = stop.wait_for(|it| *it).await;

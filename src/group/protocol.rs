@@ -152,6 +152,11 @@ pub(super) fn assigned(topic: &str, bytes: &Bytes) -> (BTreeSet<u32>, Option<Rou
     (of_ledger.flat_map(|it| lanes(&it.partitions)).collect(), round)
 }
 
+/// Of any member, for whoever looks on.
+pub fn assigned_lanes(topic: &str, bytes: &Bytes) -> BTreeSet<u32> {
+    assigned(topic, bytes).0
+}
+
 /// None: the request is another one.
 pub fn join_group(request: &GroupRequest) -> Option<JoinGroupRequest> {
     let GroupRequest::JoinGroup { group_id, session_timeout, rebalance_timeout, member_id, instance_id, subscription } =

@@ -1,11 +1,16 @@
-//! What others see of a running link: health, metrics, and the state that a console shows. It looks, and changes nothing.
+//! What others see of a running link: health, metrics, and the console. It looks, and changes nothing.
 
+mod advice;
+mod assets;
+mod clusters;
 mod headroom;
 mod health;
 mod histogram;
 mod host;
 mod lag;
 mod metrics;
+mod query;
+mod records;
 mod sampler;
 mod server;
 mod snapshot;

@@ -1,18 +1,20 @@
 //! HTTP/1.1 without TLS: a proxy in front has that, and asks for a login. Nothing here changes anything.
 
+use super::clusters::Clusters;
 use super::health::Health;
-use super::sampler;
+use super::query::Query;
+use super::records::Records;
 use super::state::{Monitor, now_ms};
-use super::{host, metrics};
+use super::{assets, host, metrics, sampler};
 use crate::bridge::Ends;
-use crate::config::Console;
+use crate::config::{Config, Console};
 use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::body::{Body, Frame, Incoming};
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::encoding::prometheus_text;
 use prometheus_client::registry::Registry;
@@ -66,12 +68,22 @@ pub struct Server {
 struct Shared {
     monitor: Monitor,
     registry: Registry,
+    clusters: Clusters,
+    records: Records,
     hosts: Vec<String>,
     streams: Arc<Semaphore>,
 }
 
 impl Server {
-    pub async fn start(console: &Console, monitor: Monitor, ends: Ends) -> Result<Self, ServerError> {
+    /// None: the config asks for none.
+    pub async fn start(config: &Config, monitor: Monitor, ends: Ends) -> Result<Option<Self>, ServerError> {
+        match &config.console {
+            Some(console) => Self::listen(console, Arc::new(config.clone()), monitor, ends).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn listen(console: &Console, config: Arc<Config>, monitor: Monitor, ends: Ends) -> Result<Self, ServerError> {
         let address = console.listen.to_string();
         let bound = match TcpListener::bind((console.listen.host.as_str(), console.listen.port)).await {
             Ok(listener) => listener.local_addr().map(|it| (listener, it)),
@@ -82,13 +94,15 @@ impl Server {
         let shared = Shared {
             registry: metrics::registry(&monitor),
             monitor: monitor.clone(),
+            clusters: Clusters::new(Arc::clone(&config), ends.clone()),
+            records: Records::new(config, ends.clone()),
             hosts: own.chain(console.hosts.iter().cloned()).collect(),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(listener, Arc::new(shared)));
         tasks.spawn(sampler::run(monitor, ends));
-        tracing::info!("health and metrics at http://{address}");
+        tracing::info!("console, health and metrics at http://{address}");
         Ok(Self { address, _tasks: tasks })
     }
 
@@ -115,8 +129,8 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 
 async fn serve(stream: TcpStream, shared: Arc<Shared>, _place: OwnedSemaphorePermit) {
     let service = service_fn(|request| {
-        let response = respond(&shared, &request);
-        async move { Ok::<_, Infallible>(response) }
+        let shared = Arc::clone(&shared);
+        async move { Ok::<_, Infallible>(respond(&shared, &request).await) }
     });
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES_MAX);
@@ -127,7 +141,7 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>, _place: OwnedSemaphorePer
 
 type Reply = Response<Either<Full<Bytes>, Events>>;
 
-fn respond(shared: &Shared, request: &Request<Incoming>) -> Reply {
+async fn respond(shared: &Shared, request: &Request<Incoming>) -> Reply {
     let host = request.headers().get(HOST).and_then(|it| it.to_str().ok());
     let mut reply = if !host::is_known(host, &shared.hosts) {
         let told = "this host is not known here: add the name in the browser's address to `console.hosts`\n";
@@ -137,7 +151,7 @@ fn respond(shared: &Shared, request: &Request<Incoming>) -> Reply {
         reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         reply
     } else {
-        page(shared, request.uri().path())
+        page(shared, request.uri()).await
     };
     let headers = reply.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -147,8 +161,9 @@ fn respond(shared: &Shared, request: &Request<Incoming>) -> Reply {
     reply
 }
 
-fn page(shared: &Shared, path: &str) -> Reply {
-    match path {
+async fn page(shared: &Shared, uri: &Uri) -> Reply {
+    let asked = || Query::parse(uri.query());
+    match uri.path() {
         "/healthz" => health(&shared.monitor.state().lives()),
         "/readyz" => health(&shared.monitor.state().is_ready()),
         "/metrics" => {
@@ -176,9 +191,16 @@ fn page(shared: &Shared, path: &str) -> Reply {
                 text(StatusCode::SERVICE_UNAVAILABLE, TEXT, told)
             }
         },
-        _ => {
-            text(StatusCode::NOT_FOUND, TEXT, "there is nothing here; see /healthz, /readyz, /metrics and /api/link\n")
-        }
+        "/api/clusters" => text(StatusCode::OK, JSON, shared.clusters.report().await.to_string()),
+        "/api/records" => answered(shared.records.latest(&asked()).await),
+        "/api/destination" => answered(shared.records.destination(&asked()).await),
+        path => match assets::find(path) {
+            Some(asset) => text(StatusCode::OK, asset.media_type, asset.text),
+            None => {
+                let told = "there is nothing here; see /, /healthz, /readyz, /metrics and /api/link\n";
+                text(StatusCode::NOT_FOUND, TEXT, told)
+            }
+        },
     }
 }
 
@@ -187,6 +209,10 @@ fn text(status: StatusCode, media_type: &'static str, body: impl Into<Bytes>) ->
     *reply.status_mut() = status;
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     reply
+}
+
+fn answered((status, json): (StatusCode, String)) -> Reply {
+    text(status, JSON, json)
 }
 
 fn health(health: &Health) -> Reply {

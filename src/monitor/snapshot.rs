@@ -1,5 +1,6 @@
 //! What a console shows of a link, as JSON. Keys are added, not renamed.
 
+use super::advice::{self, Advice};
 use super::health::Health;
 use super::state::{EndOffsets, Phase, State, ms};
 use crate::target::TransactionProtocol;
@@ -17,6 +18,9 @@ pub(super) struct Snapshot {
     pub(super) ready: Health,
     pub(super) started_ms: u64,
     pub(super) now_ms: u64,
+    pub(super) dead_letter_topic: String,
+    /// `/api/records` answers.
+    pub(super) records: bool,
     pub(super) source: Option<End>,
     pub(super) target: Option<End>,
     pub(super) transaction_protocol: Option<u8>,
@@ -119,6 +123,8 @@ pub(super) struct Offsets {
 
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Incident {
+    /// For `kafka-bridge incidents accept`.
+    pub(super) id: String,
     pub(super) kind: &'static str,
     pub(super) topic: String,
     pub(super) partition: i32,
@@ -128,6 +134,12 @@ pub(super) struct Incident {
     pub(super) last_lost: Option<i64>,
     pub(super) time_ms: u64,
     pub(super) text: String,
+    /// The partition has not moved since.
+    pub(super) stands: bool,
+    pub(super) happened: &'static str,
+    pub(super) remedy: &'static str,
+    /// An operator's word lets it go on.
+    pub(super) is_acceptable: bool,
 }
 
 impl From<EndOffsets> for Offsets {
@@ -155,6 +167,8 @@ impl State {
             ready: self.is_ready(),
             started_ms: ms(self.started),
             now_ms,
+            dead_letter_topic: self.dead_letter_topic.clone(),
+            records: self.shows_records,
             source: both.map(|it| end(&it.source)),
             target: both.map(|it| end(&it.target)),
             transaction_protocol: both.map(|it| if it.protocol == TransactionProtocol::V2 { 2 } else { 1 }),
@@ -172,7 +186,7 @@ impl State {
                 bytes_used: it.budget_bytes.saturating_sub((it.free_bytes)()),
             }),
             partitions,
-            incidents: self.incidents.iter().map(incident).collect(),
+            incidents: self.incidents.iter().map(|it| self.incident(it)).collect(),
             certificates: self.certificates.iter().map(|it| in_use(it, now_ms)).collect(),
         }
     }
@@ -198,7 +212,8 @@ impl State {
             bytes_written: row.bytes_written,
             records: row.copied,
             dead_letters: row.letters,
-            rates: row.rates.clone(),
+            // Sixty of them for each partition, every second: a digit behind the point is what a picture shows.
+            rates: row.rates.iter().map(|it| (it * 10.0).round() / 10.0).collect(),
         })
         .collect()
     }
@@ -227,25 +242,32 @@ impl State {
             lag_seconds: partitions.iter().filter_map(|it| it.lag_seconds).fold(0.0, f64::max),
         }
     }
+
+    fn incident(&self, it: &crate::bridge::Incident) -> Incident {
+        let (first_lost, last_lost) = it.lost();
+        let kind = it.kind.name();
+        let Advice { happened, remedy, is_acceptable } = advice::of(kind);
+        Incident {
+            id: format!("{kind}:{}:{}", it.partition, it.next_offset),
+            kind,
+            topic: it.partition.topic.to_string(),
+            partition: it.partition.partition,
+            target: it.target.to_string(),
+            next_offset: it.next_offset,
+            first_lost,
+            last_lost,
+            time_ms: it.time_ms,
+            text: it.to_string(),
+            stands: self.partitions.get(&it.partition).is_none_or(|row| row.next_offset <= it.next_offset),
+            happened,
+            remedy,
+            is_acceptable,
+        }
+    }
 }
 
 fn in_use(it: &super::state::InUse, now_ms: u64) -> InUse {
     let not_after_ms = ms(it.not_after);
     let days_left = (not_after_ms as f64 - now_ms as f64) / MS_PER_DAY;
     InUse { end: it.end, whose: it.whose, subject: it.subject.clone(), not_after_ms, days_left }
-}
-
-fn incident(it: &crate::bridge::Incident) -> Incident {
-    let (first_lost, last_lost) = it.lost();
-    Incident {
-        kind: it.kind.name(),
-        topic: it.partition.topic.to_string(),
-        partition: it.partition.partition,
-        target: it.target.to_string(),
-        next_offset: it.next_offset,
-        first_lost,
-        last_lost,
-        time_ms: it.time_ms,
-        text: it.to_string(),
-    }
 }

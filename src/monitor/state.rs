@@ -33,6 +33,9 @@ pub(super) enum Phase {
 
 pub(super) struct State {
     pub(super) link: String,
+    pub(super) dead_letter_topic: String,
+    /// The console shows contents.
+    pub(super) shows_records: bool,
     pub(super) lane_count: u32,
     pub(super) phase: Phase,
     pub(super) started: SystemTime,
@@ -192,6 +195,8 @@ impl Monitor {
     pub fn new(config: &Config) -> Self {
         Self(Arc::new(Mutex::new(State {
             link: config.link.as_str().to_owned(),
+            dead_letter_topic: config.dead_letter_topic(),
+            shows_records: config.console.as_ref().is_some_and(|it| it.records),
             lane_count: config.delivery.lanes.get(),
             phase: Phase::Starting,
             started: SystemTime::now(),
@@ -228,6 +233,9 @@ impl State {
         let Beginning { source, target, protocol, free_bytes, budget_bytes } = beginning;
         let (source, target) = (source.clone(), target.clone());
         self.both = Some(Both { source, target, protocol, free_bytes, budget_bytes });
+        // Of a bridge that was killed and is started again within this process, and could not say that it lost them.
+        (self.own, self.taken) = (BTreeSet::new(), BTreeSet::new());
+        self.failed.clear();
         self.phase = Phase::Running;
     }
 

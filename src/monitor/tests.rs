@@ -200,7 +200,7 @@ async fn get(server: &Server, path: &str, host: &str) -> String {
 async fn server(monitor: &Monitor) -> Server {
     let config = config();
     let ends = Ends::new(&config).unwrap();
-    Server::start(config.console.as_ref().unwrap(), monitor.clone(), ends).await.unwrap()
+    Server::start(&config, monitor.clone(), ends).await.unwrap().unwrap()
 }
 
 #[tokio::test]
@@ -289,7 +289,7 @@ async fn a_port_that_is_taken_is_named() {
     let text = CONFIG.replace("127.0.0.1:8080", &first.address().to_string());
     let config = Config::parse(Path::new("bridge.toml"), &text, &|_| None).unwrap();
     let ends = Ends::new(&config).unwrap();
-    let failed = Server::start(config.console.as_ref().unwrap(), monitor, ends).await;
+    let failed = Server::start(&config, monitor, ends).await;
     let error = failed.err().map(|it| it.to_string()).unwrap_or_default();
     assert!(error.contains(&first.address().to_string()) && error.contains("choose another port"), "{error}");
 }

@@ -266,7 +266,8 @@ impl Inspection {
             let fits = |it: &&PathBuf| self.looked.get(*it).zip(self.looked.get(file)).is_some_and(|(a, b)| a.fits(b));
             let of_its_name = |it: &&PathBuf| it.parent() == file.parent() && it.file_stem() == file.file_stem();
             let only = if chains.len() == 1 && keys.len() == 1 { chains.first() } else { None };
-            let partner = with_certificates().find(fits).or_else(|| with_certificates().find(of_its_name)).or(only);
+            let fitting = with_certificates().filter(fits).find(of_its_name).or_else(|| with_certificates().find(fits));
+            let partner = fitting.or_else(|| with_certificates().find(of_its_name)).or(only);
             match partner.cloned() {
                 Some(partner) => self.pair(&partner, file),
                 None => {

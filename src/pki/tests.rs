@@ -282,7 +282,10 @@ fn keys_that_cannot_be_used() {
     told(&stage.configured(), &[]);
     // A key and its certificate in one file, as Kafka has them.
     stage.write("bridge.keystore.pem", &format!("{key}{}", stage.read("bridge.pem")));
-    told(&stage.folder(Role::Client), &[]);
+    let report = stage.folder(Role::Client);
+    told(&report, &[]);
+    let key = report.files.iter().find(|it| it.file.ends_with("bridge.key")).unwrap();
+    assert_eq!(key.key_of.as_deref(), Some(&*stage.path("bridge.pem")));
     stage.write(
         "bridge.keystore.pem",
         &format!("{}{}", KeyPair::generate().unwrap().serialize_pem(), stage.read("bridge.pem")),

@@ -1,9 +1,11 @@
 //! Where a link stands, and where at the target a reader of the source goes on.
 
+mod destination;
 mod groups;
 mod show;
 mod translate;
 
+pub use destination::{Destination, Replayed, destination};
 pub use groups::{GroupReport, GroupRow, Move, apply, group};
 pub use show::{LaneRow, PositionRow, PositionsReport, show};
 pub use translate::{Translation, translate};
@@ -69,7 +71,11 @@ pub struct Link<'a> {
 
 impl<'a> Link<'a> {
     pub async fn open(config: &'a Config) -> Result<Self, PositionsError> {
-        let ends = Ends::new(config)?;
+        Self::within(config, Ends::new(config)?).await
+    }
+
+    /// Over connections that there are already.
+    pub async fn within(config: &'a Config, ends: Ends) -> Result<Self, PositionsError> {
         let (source, target) = ends.connect().await?;
         let topic = config.link.ledger_topic();
         let histories = History::of_all_lanes(&ends.target, &target, &topic, config.delivery.lanes).await;

@@ -47,7 +47,7 @@ pub(super) async fn find_letters<'a: 'w, 'w>(
 ) -> Result<(), PositionsError> {
     let walks: Vec<_> = walks.into_iter().filter(|it| it.may_have_letters).collect();
     let wanted: BTreeMap<_, _> =
-        walks.iter().map(|it| (link.key(&it.source), it.anchor.source_offset..it.offset)).collect();
+        walks.iter().map(|it| (link.key(&it.source), it.anchor.source_offset..it.letters_to)).collect();
     if wanted.values().all(Range::is_empty) {
         return Ok(());
     }
@@ -66,7 +66,7 @@ pub(super) async fn find_letters<'a: 'w, 'w>(
 }
 
 impl Link<'_> {
-    async fn is_compacted(&self, source: &TopicPartition, target: &TopicPartition) -> bool {
+    pub(super) async fn is_compacted(&self, source: &TopicPartition, target: &TopicPartition) -> bool {
         let of = async |cluster: &Cluster, topic: &str| {
             let is_cleaned = |it: &TopicConfigs| it.get("cleanup.policy").is_some_and(|it| it.contains("compact"));
             cluster.topic_configs(topic).await.is_ok_and(|it| is_cleaned(&it))
@@ -90,6 +90,8 @@ pub(super) struct Walk<'a> {
     /// Offsets that were left out by decision.
     gaps: Vec<(i64, i64)>,
     may_have_letters: bool,
+    /// Dead letters of records before this one are looked for.
+    letters_to: i64,
     /// Source records that went to the dead letters instead.
     letters: OfPartition,
     /// Target records that came from there.
@@ -158,6 +160,7 @@ impl<'a> Walk<'a> {
             next_offset: position.next_offset,
             gaps: gaps.map(|it| (it.0.1, it.1.next_offset)).collect(),
             may_have_letters: check.is_some() || position.dead_letters.is_some(),
+            letters_to: offset,
             letters: OfPartition::new(),
             replays: Replays::new(),
             mask: Mask::of(check.as_ref()),
@@ -177,6 +180,29 @@ impl<'a> Walk<'a> {
             target_partition: self.target.partition,
             target_offset,
         })
+    }
+
+    /// Whether the record at the offset is a dead letter is asked too.
+    pub(super) fn with_its_letter(mut self) -> Self {
+        self.letters_to = self.offset.saturating_add(1);
+        self
+    }
+
+    /// Where it stands, if it is one.
+    pub(super) fn its_letter(&self) -> Option<(i32, i64)> {
+        self.letters.get(&self.offset)?.first().map(|it| it.id)
+    }
+
+    pub(super) fn target(&self) -> (&TopicPartition, i64) {
+        (&self.target, self.target_end)
+    }
+
+    pub(super) fn is_replay(&self, target_offset: i64) -> bool {
+        self.replays.contains_key(&target_offset)
+    }
+
+    pub(super) fn mask(&self) -> Mask {
+        self.mask
     }
 
     fn at_source(&self) -> Stream {

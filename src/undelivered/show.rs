@@ -2,11 +2,11 @@
 
 use super::list::LetterRow;
 use super::{UndeliveredError, delivered, partition};
-use crate::avro::{Framing, Marker, Schema, SchemaText};
+use crate::avro::Schema;
 use crate::dead_letters::{Letter, LetterId, Part};
 use crate::positions::Link;
 use crate::reader;
-use crate::schemas::{Expected, TopicCheck};
+use crate::schemas::{self, TopicCheck, decoded};
 use crate::topics::plan::TopicRules;
 use serde::Serialize;
 use serde_json::Value;
@@ -113,32 +113,14 @@ fn plain(bytes: &[u8]) -> PartShown {
 /// By the schema that the topic's check holds it against; nothing where it is not checked.
 async fn decode(link: &Link<'_>, check: Option<&TopicCheck>, part: Part, bytes: &[u8], shown: &mut PartShown) {
     let Some(check) = check.and_then(|it| it.part(part)) else { return };
-    let framing: Framing = check.framing;
-    let (marker, datum) = match framing.split(bytes) {
-        Ok(split) => split,
-        Err(fault) => {
-            shown.fault = Some(fault.to_string());
-            return;
-        }
-    };
-    shown.schema_id = if let Marker::Id(id) = marker { Some(id) } else { None };
-    let decoded = match (&check.expected, shown.schema_id) {
-        (Expected::Fixed { schema, .. }, _) => schema.to_json(datum).map_err(|fault| fault.to_string()),
-        (Expected::Registry { .. }, None) => Err("it names no schema of a registry".to_owned()),
-        (Expected::Registry { .. }, Some(id)) => match registered(link, id).await {
-            Ok(schema) => schema.to_json(datum).map_err(|fault| fault.to_string()),
-            Err(error) => Err(error),
-        },
-    };
-    match decoded {
+    let decoded = decoded(check, link.ends().schemas.source.as_ref(), bytes).await;
+    shown.schema_id = decoded.schema_id;
+    match decoded.json {
         Ok(json) => shown.json = Some(json),
         Err(fault) => shown.fault = Some(fault),
     }
 }
 
 pub(super) async fn registered(link: &Link<'_>, id: i32) -> Result<Schema, String> {
-    let registry = link.ends().schemas.source.as_ref().ok_or("there is no [source.registry]")?;
-    let found = registry.by_id(id).await.map_err(|error| error.to_string())?;
-    let text = SchemaText { text: found.text.clone(), references: found.reference_texts() };
-    Schema::parse(&text).map_err(|error| format!("schema id {id}: {error}"))
+    schemas::registered(link.ends().schemas.source.as_ref(), id).await
 }

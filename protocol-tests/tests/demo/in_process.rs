@@ -1,12 +1,16 @@
 //! `kafka-bridge demo`: the binary alone, with and without faults.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use protocol_tests::bridge::binary;
+use protocol_tests::ports;
 use protocol_tests::process::Process;
+use serde_json::Value;
 
 use crate::trial;
 
@@ -26,7 +30,7 @@ pub(super) fn trials() -> Vec<Trial> {
             Ok(())
         }),
         trial("demo", "in_process_survives_its_faults", || {
-            let shown = demo(&["--records", &RECORDS.to_string(), "--chaos"])?;
+            let shown = watched()?;
             ensure!(shown.contains("survived: "), "no fault happened:\n{shown}");
             ensure!(shown.contains(" registry "), "the registry was never in trouble:\n{shown}");
             Ok(())
@@ -46,12 +50,58 @@ pub(super) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// A clean run: what it printed.
+/// With faults, and somebody who looks on at the console: it answers through all lives of the bridge, and after the verdict.
+fn watched() -> Result<String> {
+    let (folder, port) = (tempfile::tempdir()?, ports::free()?);
+    let mut command = Command::new(binary()?);
+    command.args(["demo", "--seed", SEED, "--records", &RECORDS.to_string(), "--chaos", "--hold"]);
+    command.args(["--console", &format!("127.0.0.1:{port}")]);
+    let mut process = Process::start(&mut command, &folder.path().join("log"))?;
+    process.wait_for_log("console at http://127.0.0.1:", LIMIT)?;
+    let link = || -> Result<Value> {
+        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_read_timeout(Some(LIMIT))?;
+        write!(stream, "GET /api/link HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let (_, body) = answer.split_once("\r\n\r\n").context("no body")?;
+        Ok(serde_json::from_str(body)?)
+    };
+    let adds_up = |it: &Value| {
+        let of = |name: &str| it["totals"][name].as_u64().unwrap_or_default();
+        of("read") == of("written") + of("dead_lettered")
+    };
+    let (start, mut answers, mut is_over) = (Instant::now(), 0, false);
+    loop {
+        match link() {
+            Ok(link) => {
+                ensure!(adds_up(&link), "a life of the bridge does not add up: {link:#}");
+                answers += 1;
+                let lanes = link["lanes"]["taken"].as_array().map_or(0, Vec::len);
+                if is_over && link["ready"]["is_well"] == true && link["totals"]["lag_records"] == 0 && lanes == 8 {
+                    break;
+                }
+            }
+            // It is not there at once, and then always.
+            Err(error) => ensure!(answers == 0, "after {answers} answers: {error:#}\n{}", process.log()),
+        }
+        is_over = process.log().contains("everything runs on until Ctrl-C");
+        ensure!(start.elapsed() < LIMIT, "it never came to rest:\n{}", process.log());
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    process.signal("INT")?;
+    clean(&mut process)
+}
+
 fn demo(arguments: &[&str]) -> Result<String> {
     let folder = tempfile::tempdir()?;
     let mut command = Command::new(binary()?);
     command.args(["demo", "--seed", SEED]).args(arguments);
-    let mut process = Process::start(&mut command, &folder.path().join("log"))?;
+    clean(&mut Process::start(&mut command, &folder.path().join("log"))?)
+}
+
+/// A clean run: what it printed.
+fn clean(process: &mut Process) -> Result<String> {
     let code = process.wait(LIMIT)?;
     let shown = process.log();
     ensure!(code == 0 && shown.contains("clean: each record exactly once"), "exit code {code}:\n{shown}");
