@@ -54,6 +54,8 @@ has_profile() {
 # All that compose is to know, in the file that it reads by itself: so `docker compose ps` in the folder means the same.
 write_settings() {
     local owner=$IMAGE_USER
+    # docker-compose 1.29 does nothing at all where a folder is missing that an image could be built from.
+    mkdir -p "$BUILD/bridge" "$BUILD/proxy" "$BUILD/kafka-$SOURCE_VERSION" "$BUILD/kafka-$TARGET_VERSION"
     # Keys are readable for their owner alone; root gives them to the images' user, and nobody else can.
     [ "$(id -u)" = 0 ] || owner="$(id -u):$(id -g)"
     {
