@@ -349,6 +349,11 @@ impl Model {
         matches!(self.phase, Phase::Ongoing | Phase::Prepare { .. })
     }
 
+    /// A verdict is known, and its markers are not written yet.
+    pub(crate) fn is_deciding(&self) -> bool {
+        matches!(self.phase, Phase::Prepare { .. })
+    }
+
     /// A transaction is complete, and open somewhere.
     pub(crate) fn lacks_markers(&self) -> bool {
         self.leaders.values().flat_map(|leader| &leader.log).any(|it| it.fate == Fate::Open && it.verdict.is_some())

@@ -68,6 +68,8 @@ struct World {
     faults: Faults,
     healed_commits: usize,
     loses_markers: bool,
+    /// An EndTxn that was held has arrived, and its markers are not written yet.
+    is_late: bool,
 }
 
 fn data(index: usize) -> TopicPartition {
@@ -110,6 +112,7 @@ impl World {
             healed_commits: 0,
             // What an exhausted epoch has left open no later one can end.
             loses_markers: epoch == 0,
+            is_late: false,
         }
     }
 
@@ -268,6 +271,7 @@ impl World {
             if !reopens {
                 self.model.apply(&request);
             }
+            self.is_late |= matches!(request, TxnRequest::EndTxn { .. });
         }
     }
 
@@ -297,7 +301,10 @@ impl World {
 
     fn deliver(&mut self) {
         self.release();
-        if self.choices.is_empty() || self.machine.state_name() == "Settling" {
+        self.is_late &= self.model.is_deciding();
+        // A verdict that arrives between a taker's question and its InitProducerId, and whose marker the ledger never gets, is
+        // known to nobody: the README says so under "What is not".
+        if self.choices.is_empty() || self.machine.state_name() == "Settling" || self.is_late {
             self.model.leaderless.clear();
         }
         let at = usize::from(self.choose()) % self.in_flight.len();
@@ -325,7 +332,7 @@ impl World {
                 self.cut(&to, 0, Failure::TimedOut);
             }
             // The marker that mends is not lost again.
-            50..=54 if self.loses_markers && self.machine.state_name() != "Settling" => {
+            50..=54 if self.loses_markers && !self.is_late && self.machine.state_name() != "Settling" => {
                 self.faults.leaderless += 1;
                 let choice = usize::from(self.choose());
                 let all = (0..PARTITIONS).map(data).chain([ledger()]);

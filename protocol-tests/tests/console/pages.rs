@@ -95,8 +95,10 @@ fn agrees(stage: &Stage, browser: &mut Browser) -> Result<()> {
 
 fn incidents(stage: &Stage, browser: &mut Browser) -> Result<()> {
     browser.open(&stage.url("incidents"))?;
-    let text = browser
-        .until("dead letters", "document.querySelector('main table') && document.querySelector('main').innerText")?;
+    // The page before has a table too.
+    let main = "document.querySelector('main').innerText";
+    let shown = format!("{main}.includes('Earlier incidents') && document.querySelector('main table') && {main}");
+    let text = browser.until("dead letters", &shown)?;
     let text = text.as_str().unwrap_or_default();
     for wanted in [
         "No partition stands still.",
