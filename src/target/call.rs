@@ -114,6 +114,16 @@ impl Call {
         Self { to, request, progress: Progress::InFlight(id), attempts: 0, dirty: false, last: None }
     }
 
+    /// Goes on with another request, whose patience is used up as far as this one's.
+    pub(super) fn then(&self, context: &mut Context, request: TxnRequest) -> Self {
+        Self { attempts: self.attempts, ..Self::start(context, self.to.clone(), request) }
+    }
+
+    /// When it is to be sent again, this is sent instead.
+    pub(super) fn instead(&mut self, request: TxnRequest) {
+        self.request = request;
+    }
+
     pub(super) fn in_flight(&self) -> Option<RequestId> {
         match self.progress {
             Progress::InFlight(id) => Some(id),

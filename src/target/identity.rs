@@ -8,6 +8,7 @@ use crate::target::message::{
 };
 use crate::target::settling::{Settling, Unsettled, Verdicts};
 use crate::target::transactor::{Context, State};
+use crate::types::ProducerIdentity;
 use std::time::Instant;
 
 /// From here on the epoch is used up while the lane is idle: exhaustion in the middle of a transaction loses the new
@@ -23,9 +24,9 @@ pub(super) struct Initializing {
 
 impl Initializing {
     /// Takes over from whoever was the owner. InitProducerId makes the coordinator forget what it decided last, so that is
-    /// asked for before.
+    /// asked for before; and again before each further attempt, for a verdict that was held up may have come meanwhile.
     pub(super) fn take(context: &mut Context) -> State {
-        let request = TxnRequest::DescribeTransactions { transactional_id: context.settings.transactional_id.clone() };
+        let request = describe(context);
         let call = Call::start(context, Destination::TransactionCoordinator, request);
         State::Taking(Self { call, last: Some(Verdicts::Abort) })
     }
@@ -34,16 +35,8 @@ impl Initializing {
     /// that the new owner has left behind. With the identity the coordinator refuses a fenced owner, and a lost answer can
     /// be asked for again (KIP-360).
     pub(super) fn bump(context: &mut Context) -> State {
-        State::Bumping(Self::start(context, None))
-    }
-
-    fn start(context: &mut Context, last: Option<Verdicts>) -> Self {
-        let request = TxnRequest::InitProducerId {
-            transactional_id: context.settings.transactional_id.clone(),
-            transaction_timeout_ms: i32::try_from(context.settings.transaction_timeout.as_millis()).unwrap_or(i32::MAX),
-            identity: last.is_none().then_some(context.identity),
-        };
-        Self { call: Call::start(context, Destination::TransactionCoordinator, request), last }
+        let request = init(context, Some(context.identity));
+        State::Bumping(Self { call: Call::start(context, Destination::TransactionCoordinator, request), last: None })
     }
 
     pub(super) fn answered(
@@ -72,11 +65,26 @@ impl Initializing {
                     self.call.again(context, Backoff::Markers);
                     same(self)
                 }
-                LastTransaction::Committed => same(Self::start(context, Some(Verdicts::Commit))),
-                LastTransaction::Other => same(Self::start(context, Some(Verdicts::Abort))),
+                state => {
+                    self.last = match state {
+                        LastTransaction::Committed => Some(Verdicts::Commit),
+                        // An InitProducerId whose answer was lost: what was known before it holds.
+                        LastTransaction::Forgotten => self.last,
+                        _ => Some(Verdicts::Abort),
+                    };
+                    let request = init(context, None);
+                    self.call = self.call.then(context, request);
+                    same(self)
+                }
             },
+            Verdict::Again => {
+                if self.last.is_some() {
+                    self.call.instead(describe(context));
+                }
+                same(self)
+            }
             // Unreachable: `judge` refuses the answer of another API.
-            Verdict::Done(_) | Verdict::Again => same(self),
+            Verdict::Done(_) => same(self),
             Verdict::Abort(cause) | Verdict::Fenced(cause) | Verdict::OutcomeUnknown(cause) => {
                 ended(context, Event::Fenced { cause });
                 State::Fenced
@@ -94,6 +102,18 @@ impl Initializing {
 
     pub(super) fn timer(&self) -> Option<(Instant, Timer)> {
         self.call.timer()
+    }
+}
+
+fn describe(context: &Context) -> TxnRequest {
+    TxnRequest::DescribeTransactions { transactional_id: context.settings.transactional_id.clone() }
+}
+
+fn init(context: &Context, identity: Option<ProducerIdentity>) -> TxnRequest {
+    TxnRequest::InitProducerId {
+        transactional_id: context.settings.transactional_id.clone(),
+        transaction_timeout_ms: i32::try_from(context.settings.transaction_timeout.as_millis()).unwrap_or(i32::MAX),
+        identity,
     }
 }
 

@@ -200,6 +200,8 @@ pub enum LastTransaction {
     Committing,
     /// CompleteCommit
     Committed,
+    /// Empty: InitProducerId came behind it.
+    Forgotten,
     /// Every other state ends, or has ended, with an abort; or the broker does not tell (before Kafka 3.0).
     Other,
 }

@@ -325,6 +325,7 @@ impl Model {
                 let state = match self.phase {
                     Phase::Prepare { commit: true, .. } => LastTransaction::Committing,
                     Phase::Complete { commit: true } => LastTransaction::Committed,
+                    Phase::Empty => LastTransaction::Forgotten,
                     _ => LastTransaction::Other,
                 };
                 Answer::DescribeTransactions { error_code: NONE, state }
@@ -347,11 +348,6 @@ impl Model {
     /// A transaction has not been ended, or its markers are not written yet.
     pub(crate) fn is_open(&self) -> bool {
         matches!(self.phase, Phase::Ongoing | Phase::Prepare { .. })
-    }
-
-    /// A verdict is known, and its markers are not written yet.
-    pub(crate) fn is_deciding(&self) -> bool {
-        matches!(self.phase, Phase::Prepare { .. })
     }
 
     /// A transaction is complete, and open somewhere.

@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 const PARTITIONS: usize = 3;
 /// Far above what a run with every fault needs; a run that reaches it goes round in circles.
 const STEPS_MAX: usize = 50_000;
+/// The markers of a verdict that was held up take more requests than there are between two of a taker.
+const MARKERS_OF_THE_LATE: u8 = 8;
 /// Committed after the faults have ended, before the run is judged.
 const HEALED_COMMITS: usize = 4;
 
@@ -68,8 +70,6 @@ struct World {
     faults: Faults,
     healed_commits: usize,
     loses_markers: bool,
-    /// An EndTxn that was held has arrived, and its markers are not written yet.
-    is_late: bool,
 }
 
 fn data(index: usize) -> TopicPartition {
@@ -112,7 +112,6 @@ impl World {
             healed_commits: 0,
             // What an exhausted epoch has left open no later one can end.
             loses_markers: epoch == 0,
-            is_late: false,
         }
     }
 
@@ -268,10 +267,14 @@ impl World {
             let registers =
                 matches!(request, TxnRequest::AddPartitionsToTxn { .. } | TxnRequest::AddOffsetsToTxn { .. });
             let reopens = registers && (self.model.lacks_markers() || !self.model.leaderless.is_empty());
+            // A verdict that comes between a taker's question and its InitProducerId, is carried out whole in that moment, and
+            // whose marker the ledger never gets, is known to nobody: the README says so under "What is not".
+            if matches!(request, TxnRequest::EndTxn { .. }) {
+                self.model.marker_delay = MARKERS_OF_THE_LATE;
+            }
             if !reopens {
                 self.model.apply(&request);
             }
-            self.is_late |= matches!(request, TxnRequest::EndTxn { .. });
         }
     }
 
@@ -301,10 +304,7 @@ impl World {
 
     fn deliver(&mut self) {
         self.release();
-        self.is_late &= self.model.is_deciding();
-        // A verdict that arrives between a taker's question and its InitProducerId, and whose marker the ledger never gets, is
-        // known to nobody: the README says so under "What is not".
-        if self.choices.is_empty() || self.machine.state_name() == "Settling" || self.is_late {
+        if self.choices.is_empty() || self.machine.state_name() == "Settling" {
             self.model.leaderless.clear();
         }
         let at = usize::from(self.choose()) % self.in_flight.len();
@@ -332,7 +332,7 @@ impl World {
                 self.cut(&to, 0, Failure::TimedOut);
             }
             // The marker that mends is not lost again.
-            50..=54 if self.loses_markers && !self.is_late && self.machine.state_name() != "Settling" => {
+            50..=54 if self.loses_markers && self.machine.state_name() != "Settling" => {
                 self.faults.leaderless += 1;
                 let choice = usize::from(self.choose());
                 let all = (0..PARTITIONS).map(data).chain([ledger()]);

@@ -140,6 +140,7 @@ pub fn describe_transactions_answer(response: Option<&wire::DescribeTransactions
     let state = match described.flatten().map(|it| it.transaction_state.as_str()) {
         Some("PrepareCommit") => LastTransaction::Committing,
         Some("CompleteCommit") => LastTransaction::Committed,
+        Some("Empty") => LastTransaction::Forgotten,
         _ => LastTransaction::Other,
     };
     // An answer that does not name what was asked for is none.
