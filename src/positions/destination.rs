@@ -2,16 +2,15 @@
 
 use super::translate::{Walk, find_letters};
 use super::{Link, PositionsError};
-use crate::batch::UNCOMPRESSED_BYTES_MAX;
 use crate::bridge::RunError;
 use crate::cluster::Cluster;
 use crate::dead_letters::LetterId;
 use crate::ledger::History;
-use crate::reader::{self, ReadError, Stream};
+use crate::reader::{self, ReadError};
 use crate::types::TopicPartition;
 use crate::verify::{Digest, Mask};
 use serde::Serialize;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 
 /// In a compacted topic records that the source has no more may stand before the copy: so many offsets are looked through.
 const FOLLOWED_MAX: i64 = 100_000;
@@ -147,25 +146,17 @@ async fn follow(
     is_compacted: bool,
 ) -> Result<Option<i64>, ReadError> {
     let (partition, mask) = (walk.target().0, walk.mask());
-    let mut stream = Stream::open(cluster.clone(), partition.clone(), range.start, range.end);
-    while let Some(part) = stream.next().await {
-        for batch in part?.batches {
-            let base = batch.header().base_offset;
-            let damaged = |error| ReadError::Batch { partition: partition.clone(), offset: base, error };
-            let decoded = batch.decode(UNCOMPRESSED_BYTES_MAX).map_err(damaged)?;
-            for record in decoded.records() {
-                let record = record.map_err(damaged)?;
-                let offset = decoded.offset(&record);
-                // One that was replayed is nobody's copy.
-                if !range.contains(&offset) || walk.is_replay(offset) {
-                    continue;
-                }
-                let is_it = Digest::masked(decoded.timestamp(&record), &record, mask) == wanted;
-                if is_it || !is_compacted {
-                    return Ok(is_it.then_some(offset));
-                }
-            }
+    let mut found = None;
+    reader::until(cluster, partition, range, |batch, record| {
+        let offset = batch.offset(record);
+        // One that was replayed is nobody's copy.
+        if walk.is_replay(offset) {
+            return Ok::<_, ReadError>(ControlFlow::Continue(()));
         }
-    }
-    Ok(None)
+        let is_it = Digest::masked(batch.timestamp(record), record, mask) == wanted;
+        found = is_it.then_some(offset);
+        Ok(if is_it || !is_compacted { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    })
+    .await?;
+    Ok(found)
 }

@@ -10,7 +10,7 @@ use crate::source::{Answer, CorruptProblem, FetchPartition, FetchRequest, Positi
 use crate::types::TopicPartition;
 use crate::wire::Connection;
 use kafka_protocol::messages;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -117,6 +117,16 @@ pub async fn each<E: From<ReadError>>(
     range: Range<i64>,
     mut look: impl FnMut(&DecodedBatch, &RecordView<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
+    until(cluster, partition, range, |batch, record| look(batch, record).map(ControlFlow::Continue)).await
+}
+
+/// The same, until `look` has seen enough.
+pub async fn until<E: From<ReadError>>(
+    cluster: &Cluster,
+    partition: &TopicPartition,
+    range: Range<i64>,
+    mut look: impl FnMut(&DecodedBatch, &RecordView<'_>) -> Result<ControlFlow<()>, E>,
+) -> Result<(), E> {
     let mut stream = Stream::open(cluster.clone(), partition.clone(), range.start, range.end);
     while let Some(part) = stream.next().await {
         for batch in part?.batches {
@@ -125,8 +135,8 @@ pub async fn each<E: From<ReadError>>(
             let decoded = batch.decode(UNCOMPRESSED_BYTES_MAX).map_err(damaged)?;
             for record in decoded.records() {
                 let record = record.map_err(damaged)?;
-                if range.contains(&decoded.offset(&record)) {
-                    look(&decoded, &record)?;
+                if range.contains(&decoded.offset(&record)) && look(&decoded, &record)?.is_break() {
+                    return Ok(());
                 }
             }
         }

@@ -2,13 +2,12 @@
 
 use super::shown::{Decoder, Record};
 use super::{Query, Refusal};
-use crate::batch::UNCOMPRESSED_BYTES_MAX;
 use crate::cluster::{At, Cluster, Metadata};
-use crate::reader::{ReadError, Stream};
+use crate::reader::{self, ReadError};
 use crate::types::TopicPartition;
 use serde::Serialize;
 use std::collections::VecDeque;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 
 const RECORDS_MAX: usize = 100;
 const RECORDS_DEFAULT: usize = 20;
@@ -211,27 +210,17 @@ async fn records(
     side: Side,
 ) -> Result<Vec<Raw>, ReadError> {
     let mut found: VecDeque<Raw> = VecDeque::new();
-    let mut stream = Stream::open(cluster.clone(), partition.clone(), range.start, range.end);
-    while let Some(part) = stream.next().await {
-        for batch in part?.batches {
-            let base = batch.header().base_offset;
-            let damaged = |error| ReadError::Batch { partition: partition.clone(), offset: base, error };
-            let decoded = batch.decode(UNCOMPRESSED_BYTES_MAX).map_err(damaged)?;
-            for record in decoded.records() {
-                let record = record.map_err(damaged)?;
-                let offset = decoded.offset(&record);
-                if !range.contains(&offset) {
-                    continue;
-                }
-                if found.len() == count {
-                    if side == Side::First {
-                        return Ok(found.into());
-                    }
-                    found.pop_front();
-                }
-                found.push_back(super::shown::raw(partition.partition, offset, decoded.timestamp(&record), &record));
+    reader::until(cluster, partition, range, |batch, record| {
+        if found.len() == count {
+            if side == Side::First {
+                return Ok::<_, ReadError>(ControlFlow::Break(()));
             }
+            found.pop_front();
         }
-    }
+        let offset = batch.offset(record);
+        found.push_back(super::shown::raw(partition.partition, offset, batch.timestamp(record), record));
+        Ok(ControlFlow::Continue(()))
+    })
+    .await?;
     Ok(found.into())
 }

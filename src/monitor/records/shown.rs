@@ -95,7 +95,7 @@ pub(super) fn raw(partition: i32, offset: i64, timestamp_ms: i64, record: &Recor
 }
 
 pub(super) struct Decoder<'a> {
-    config: &'a Config,
+    rules: TopicRules,
     ends: &'a Ends,
     is_source: bool,
     /// The source's name of the topic; None: records are dead letters, each of a topic of its own.
@@ -104,14 +104,14 @@ pub(super) struct Decoder<'a> {
 
 impl<'a> Decoder<'a> {
     pub(super) fn new(
-        config: &'a Config,
+        config: &Config,
         ends: &'a Ends,
         is_source: bool,
         topic: &str,
         copied: &BTreeMap<TopicName, TopicName>,
     ) -> Self {
         let of_source = copied.iter().find(|(from, to)| if is_source { ***from == *topic } else { ***to == *topic });
-        Self { config, ends, is_source, topic: of_source.map(|it| it.0.clone()) }
+        Self { rules: TopicRules::compile(config), ends, is_source, topic: of_source.map(|it| it.0.clone()) }
     }
 
     pub(super) async fn shown(&self, raw: Raw) -> Record {
@@ -138,7 +138,7 @@ impl<'a> Decoder<'a> {
     }
 
     fn check(&self, topic: &TopicName) -> Option<TopicCheck> {
-        let found = TopicRules::compile(self.config).matches(topic)?;
+        let found = self.rules.matches(topic)?;
         self.ends.checks.of(found.rule, topic)
     }
 
