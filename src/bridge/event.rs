@@ -1,5 +1,6 @@
 //! What happens to a link. A line in the log and a metric have no other source: whoever adds something here has to say both.
 
+use super::incident::Incident;
 use super::lane::Event;
 use crate::cluster::Keeper;
 use crate::target::TransactionProtocol;
@@ -62,6 +63,11 @@ pub enum LinkEvent<'a> {
     TakenBack {
         lane: u32,
     },
+    /// A lane that was taken again has found what it had found before.
+    IncidentAgain {
+        lane: u32,
+        incident: &'a Incident,
+    },
     Draining,
 }
 
@@ -106,6 +112,7 @@ impl LinkEvent<'_> {
             Self::TakenBack { lane } => {
                 tracing::info!(lane, "the group confirms that the lane is this bridge's: it is taken back");
             }
+            Self::IncidentAgain { lane, incident } => tracing::debug!(lane, %incident, "it still stands still"),
             Self::Draining => tracing::info!(link, "draining: open transactions are finished"),
         }
     }

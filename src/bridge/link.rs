@@ -288,12 +288,11 @@ impl<'a, S: Fn(u32) -> LaneSettings> Link<'a, S> {
     }
 
     fn happened(&mut self, lane: u32, event: Event) -> Result<(), RunError> {
-        let is_told = match &event {
-            Event::Incident(incident) => self.summary.incident(incident.clone()),
-            _ => true,
-        };
-        if is_told {
-            self.tell(&LinkEvent::Lane { lane, event: &event });
+        match &event {
+            Event::Incident(incident) if !self.summary.incident(incident.clone()) => {
+                self.tell(&LinkEvent::IncidentAgain { lane, incident });
+            }
+            event => self.tell(&LinkEvent::Lane { lane, event }),
         }
         match event {
             Event::Taken { .. } => self.taken(lane),

@@ -3,7 +3,8 @@
 use super::event::{Beginning, LinkEvent};
 use super::incident::Incident;
 use super::transaction::Counts;
-use std::collections::BTreeMap;
+use crate::types::TopicPartition;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -18,6 +19,8 @@ pub struct Summary {
     /// By reason.
     pub dead_lettered: BTreeMap<String, u64>,
     pub incidents: Vec<Incident>,
+    /// Partitions that have not moved since their last incident.
+    standing: BTreeSet<TopicPartition>,
     /// Lanes that stopped, with the reason.
     pub failed_lanes: BTreeMap<u32, String>,
     /// Nothing was left open at the target.
@@ -29,10 +32,12 @@ impl Summary {
         self.incidents.is_empty() && self.failed_lanes.is_empty() && self.is_drained
     }
 
-    /// False when it is there already: a lane that is taken again finds its incidents again.
+    /// False when it is there already: a lane that is taken again finds its incidents again. One that stops a partition which an
+    /// operator has let go on is another.
     pub(super) fn incident(&mut self, incident: Incident) -> bool {
         let same = |it: &Incident| it.partition == incident.partition && it.kind.name() == incident.kind.name();
-        let is_new = !self.incidents.iter().any(same);
+        let stood = !self.standing.insert(incident.partition.clone());
+        let is_new = !(stood && self.incidents.iter().any(same));
         if is_new {
             self.incidents.push(incident);
         }
@@ -43,6 +48,10 @@ impl Summary {
         self.records += counts.records;
         self.bytes += counts.bytes;
         self.transactions += 1;
+        // An incident is told when everything before it is committed.
+        for part in &counts.parts {
+            self.standing.remove(&part.partition);
+        }
         for (reason, count) in &counts.reencoded {
             *self.reencoded.entry(reason).or_default() += count;
         }

@@ -43,7 +43,7 @@ pub async fn accept(
     let (source, target) = link.metadata();
     let found = standing(link.config(), link.ends(), link.histories(), source, target).await?;
     let named = || wanted.to_owned();
-    let Some(standing) = found.into_iter().find(|it| id(it) == wanted) else {
+    let Some(standing) = found.into_iter().find(|it| id(&it.incident) == wanted) else {
         return Err(IncidentsError::NoSuch { id: named() });
     };
     let kind = standing.incident.kind.name();

@@ -5,7 +5,7 @@ mod accept;
 pub use accept::{Accepted, accept};
 
 use crate::bridge::check::{Standing, standing};
-use crate::bridge::{IncidentKind, RunError};
+use crate::bridge::{Incident, IncidentKind, RunError};
 use crate::cluster::ClusterError;
 use crate::ledger::Decision;
 use crate::positions::Link;
@@ -74,9 +74,14 @@ pub struct DecisionRow {
     pub time: String,
 }
 
-fn id(standing: &Standing) -> String {
-    let incident = &standing.incident;
+/// Names an incident, as long as its partition stands where it stands.
+pub fn id(incident: &Incident) -> String {
     format!("{}:{}:{}", incident.kind.name(), incident.partition, incident.next_offset)
+}
+
+/// An operator's word lets the partition go on; else it begins again when the cause is gone.
+pub fn is_acceptable(kind: &IncidentKind) -> bool {
+    remedy(kind).is_none()
 }
 
 pub async fn incidents(link: &Link<'_>) -> Result<IncidentsReport, IncidentsError> {
@@ -85,7 +90,7 @@ pub async fn incidents(link: &Link<'_>) -> Result<IncidentsReport, IncidentsErro
     let row = |it: &Standing| {
         let (first_lost, last_lost) = it.incident.lost();
         IncidentRow {
-            id: id(it),
+            id: id(&it.incident),
             kind: it.incident.kind.name(),
             topic: it.key.topic.to_string(),
             partition: it.key.partition,
@@ -93,7 +98,7 @@ pub async fn incidents(link: &Link<'_>) -> Result<IncidentsReport, IncidentsErro
             next_offset: it.incident.next_offset,
             first_lost,
             last_lost,
-            resume_at: it.resume.filter(|_| remedy(&it.incident.kind).is_none()).map(|it| it.next_offset),
+            resume_at: it.resume.filter(|_| is_acceptable(&it.incident.kind)).map(|it| it.next_offset),
             text: it.incident.to_string(),
         }
     };

@@ -45,7 +45,9 @@ impl State {
         if !missing.is_empty() {
             problems.push(format!("lanes are not taken yet: {missing:?}"));
         }
-        problems.extend(self.failed.iter().map(|(lane, reason)| format!("lane {lane} has stopped: {reason}")));
+        // One that the group has given to another bridge is worked there.
+        let failed = self.failed.iter().filter(|(lane, _)| self.own.contains(lane));
+        problems.extend(failed.map(|(lane, reason)| format!("lane {lane} has stopped: {reason}")));
         Health::of(problems)
     }
 }

@@ -40,8 +40,10 @@ pub(super) fn registry(monitor: &Monitor) -> Registry {
 
 impl Collector for Exporter {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let snapshot = self.0.state().snapshot(now_ms());
-        let latency = self.0.state().latency.clone();
+        let (snapshot, latency) = {
+            let state = self.0.state();
+            (state.snapshot(now_ms()), state.latency.clone())
+        };
         let mut to = Encoder(&mut encoder);
         link(&mut to, &snapshot)?;
         partitions(&mut to, &snapshot.partitions)?;
@@ -103,7 +105,7 @@ fn link(to: &mut Encoder<'_, '_>, it: &Snapshot) -> Result<(), fmt::Error> {
     })?;
     let help = "Partitions that stand still until an operator decides";
     to.descriptor("incident", help, MetricType::Gauge, |of| {
-        it.incidents.iter().try_for_each(|it| {
+        it.incidents.iter().filter(|it| it.stands).try_for_each(|it| {
             let partition = it.partition.to_string();
             of.gauge(&[("topic", &it.topic), ("partition", &partition), ("kind", it.kind)], 1.0)
         })

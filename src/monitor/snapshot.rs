@@ -3,6 +3,7 @@
 use super::advice::{self, Advice};
 use super::health::Health;
 use super::state::{EndOffsets, Phase, State, ms};
+use crate::incidents;
 use crate::target::TransactionProtocol;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -134,7 +135,7 @@ pub(super) struct Incident {
     pub(super) last_lost: Option<i64>,
     pub(super) time_ms: u64,
     pub(super) text: String,
-    /// The partition has not moved since.
+    /// The partition stands still for it.
     pub(super) stands: bool,
     pub(super) happened: &'static str,
     pub(super) remedy: &'static str,
@@ -181,14 +182,20 @@ impl State {
                 members: self.members,
             },
             totals: self.totals(&partitions),
-            memory: both.map(|it| Memory {
-                bytes_max: it.budget_bytes,
-                bytes_used: it.budget_bytes.saturating_sub((it.free_bytes)()),
+            memory: self.budget.as_ref().map(|it| Memory {
+                bytes_max: it.bytes_max,
+                bytes_used: it.bytes_max.saturating_sub((it.free_bytes)()),
             }),
             partitions,
-            incidents: self.incidents.iter().map(|it| self.incident(it)).collect(),
+            incidents: self.incidents(),
             certificates: self.certificates.iter().map(|it| in_use(it, now_ms)).collect(),
         }
+    }
+
+    fn incidents(&self) -> Vec<Incident> {
+        let last: BTreeMap<_, _> = self.incidents.iter().enumerate().map(|(at, it)| (&it.partition, at)).collect();
+        let all = self.incidents.iter().enumerate();
+        all.map(|(at, it)| self.incident(it, last.get(&it.partition) == Some(&at))).collect()
     }
 
     fn partitions(&self, now_ms: u64) -> Vec<Partition> {
@@ -243,12 +250,13 @@ impl State {
         }
     }
 
-    fn incident(&self, it: &crate::bridge::Incident) -> Incident {
+    /// `is_last`: of its partition.
+    fn incident(&self, it: &crate::bridge::Incident, is_last: bool) -> Incident {
         let (first_lost, last_lost) = it.lost();
         let kind = it.kind.name();
-        let Advice { happened, remedy, is_acceptable } = advice::of(kind);
+        let Advice { happened, remedy } = advice::of(kind);
         Incident {
-            id: format!("{kind}:{}:{}", it.partition, it.next_offset),
+            id: incidents::id(it),
             kind,
             topic: it.partition.topic.to_string(),
             partition: it.partition.partition,
@@ -258,10 +266,10 @@ impl State {
             last_lost,
             time_ms: it.time_ms,
             text: it.to_string(),
-            stands: self.partitions.get(&it.partition).is_none_or(|row| row.next_offset <= it.next_offset),
+            stands: is_last && self.standing.contains_key(&it.partition),
             happened,
             remedy,
-            is_acceptable,
+            is_acceptable: incidents::is_acceptable(&it.kind),
         }
     }
 }

@@ -42,6 +42,7 @@ pub(super) struct State {
     /// When the link's own task was last seen at work.
     pub(super) beat: Instant,
     pub(super) both: Option<Both>,
+    pub(super) budget: Option<Budget>,
     pub(super) own: BTreeSet<u32>,
     pub(super) taken: BTreeSet<u32>,
     pub(super) failed: BTreeMap<u32, String>,
@@ -49,6 +50,8 @@ pub(super) struct State {
     pub(super) members: Option<u32>,
     pub(super) partitions: BTreeMap<TopicPartition, Row>,
     pub(super) incidents: Vec<Incident>,
+    /// Partitions that stand still, each with its lane.
+    pub(super) standing: BTreeMap<TopicPartition, u32>,
     /// In use at this moment.
     pub(super) certificates: Vec<InUse>,
     pub(super) transactions: Transactions,
@@ -63,8 +66,12 @@ pub(super) struct Both {
     pub(super) source: Keeper,
     pub(super) target: Keeper,
     pub(super) protocol: TransactionProtocol,
+}
+
+/// `delivery.memory_bytes_max`, and what is left of it.
+pub(super) struct Budget {
     pub(super) free_bytes: Box<dyn Fn() -> usize + Send + Sync>,
-    pub(super) budget_bytes: usize,
+    pub(super) bytes_max: usize,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -202,6 +209,7 @@ impl Monitor {
             started: SystemTime::now(),
             beat: Instant::now(),
             both: None,
+            budget: None,
             own: BTreeSet::new(),
             taken: BTreeSet::new(),
             failed: BTreeMap::new(),
@@ -209,6 +217,7 @@ impl Monitor {
             members: None,
             partitions: BTreeMap::new(),
             incidents: Vec::new(),
+            standing: BTreeMap::new(),
             certificates: Vec::new(),
             transactions: Transactions::default(),
             batches: 0,
@@ -232,7 +241,8 @@ impl State {
     fn begins(&mut self, beginning: Beginning<'_>) {
         let Beginning { source, target, protocol, free_bytes, budget_bytes } = beginning;
         let (source, target) = (source.clone(), target.clone());
-        self.both = Some(Both { source, target, protocol, free_bytes, budget_bytes });
+        self.both = Some(Both { source, target, protocol });
+        self.budget = Some(Budget { free_bytes, bytes_max: budget_bytes });
         // Of a bridge that was killed and is started again within this process, and could not say that it lost them.
         (self.own, self.taken) = (BTreeSet::new(), BTreeSet::new());
         self.failed.clear();
@@ -254,6 +264,9 @@ impl State {
             LinkEvent::Lost { .. } => {
                 self.own.clear();
                 self.forget_others();
+            }
+            LinkEvent::IncidentAgain { lane, incident } => {
+                self.standing.insert(incident.partition.clone(), *lane);
             }
             LinkEvent::Draining => self.phase = Phase::Draining,
             LinkEvent::Overdue { lane, .. } => self.ended(*lane),
@@ -283,6 +296,7 @@ impl State {
                 let surplus = (self.incidents.len() + 1).saturating_sub(INCIDENTS_MAX);
                 self.incidents.drain(..surplus);
                 self.incidents.push(incident.clone());
+                self.standing.insert(incident.partition.clone(), lane);
             }
             LaneEvent::Fenced => {
                 self.transactions.fenced += 1;
@@ -310,6 +324,8 @@ impl State {
             *self.dead_lettered.entry(reason.clone()).or_default() += count;
         }
         for part in &counts.parts {
+            // An incident is told when everything before it is committed: it goes on.
+            self.standing.remove(&part.partition);
             let new = || Row::new(lane, part.target.clone(), part.next_offset);
             self.partitions.entry(part.partition.clone()).or_insert_with(new).count(lane, part);
         }
@@ -320,12 +336,14 @@ impl State {
         self.taken.remove(&lane);
         if !self.own.contains(&lane) {
             self.partitions.retain(|_, row| row.lane != lane);
+            self.standing.retain(|_, of| *of != lane);
         }
     }
 
     fn forget_others(&mut self) {
-        let Self { own, taken, partitions, .. } = self;
+        let Self { own, taken, partitions, standing, .. } = self;
         taken.retain(|lane| own.contains(lane));
+        standing.retain(|_, lane| own.contains(lane));
         partitions.retain(|_, row| own.contains(&row.lane));
     }
 }

@@ -2,7 +2,7 @@
 
 use super::metrics;
 use super::server::Server;
-use super::state::{EndOffsets, INCIDENTS_MAX, InUse, Monitor, now_ms};
+use super::state::{Budget, EndOffsets, INCIDENTS_MAX, InUse, Monitor, now_ms};
 use crate::bridge::{Counts, Ends, Incident, IncidentKind, KnownPosition, LaneEvent, LinkEvent, PartCounts};
 use crate::config::Config;
 use crate::types::TopicPartition;
@@ -94,6 +94,7 @@ fn working() -> Monitor {
         row.looked_at(now, found);
         row.at_target = Some(found);
     }
+    state.budget = Some(Budget { free_bytes: Box::new(|| 20), bytes_max: 100 });
     let day = Duration::from_secs(86_400);
     let not_after = UNIX_EPOCH + Duration::from_millis(now) + 90 * day;
     let subject = "CN=bridge".to_owned();
@@ -183,6 +184,39 @@ fn names_and_labels_of_the_metrics_are_the_reviewed_ones() {
         std::fs::write(path, &written).unwrap();
     }
     assert_eq!(written, std::fs::read_to_string(path).unwrap());
+}
+
+/// A name that only one of the two knows is a dashboard that stays empty, or one that nobody finds.
+#[test]
+fn the_readme_names_every_metric_and_no_other() {
+    let names = |text: &str| -> BTreeSet<String> {
+        let words = text.split(|it: char| !(it.is_ascii_alphanumeric() || it == '_'));
+        words.filter(|it| it.starts_with("kafka_bridge_")).map(str::to_owned).collect()
+    };
+    let told = include_str!("metrics.txt").lines().filter_map(|it| it.strip_prefix("# TYPE ")?.split(' ').next());
+    let told: BTreeSet<String> = told.map(str::to_owned).collect();
+    assert_eq!(names(include_str!("../../README.md")), told);
+}
+
+#[test]
+fn a_partition_stands_still_until_it_goes_on_and_may_stop_again() {
+    let monitor = working();
+    let standing = || monitor.state().snapshot(now_ms()).incidents.iter().map(|it| it.stands).collect::<Vec<_>>();
+    tell(&monitor, 0, incident(0));
+    assert_eq!(standing(), [true]);
+    // An operator has let it go on.
+    tell(&monitor, 0, committed(0, 200, 10, 0));
+    assert_eq!(standing(), [false]);
+    tell(&monitor, 0, incident(0));
+    assert_eq!(standing(), [false, true]);
+    // Another bridge works it, and tells of it; then it comes back.
+    monitor.state().happened(&LinkEvent::Assigned { lanes: &BTreeSet::from([1]), generation_id: 5 });
+    assert_eq!(standing(), [false, false]);
+    let lanes = BTreeSet::from([0, 1]);
+    monitor.state().happened(&LinkEvent::Assigned { lanes: &lanes, generation_id: 6 });
+    let LaneEvent::Incident(incident) = incident(0) else { return };
+    monitor.state().happened(&LinkEvent::IncidentAgain { lane: 0, incident: &incident });
+    assert_eq!(standing(), [false, true]);
 }
 
 async fn answer(server: &Server, request: &str) -> String {
