@@ -22,9 +22,9 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -32,9 +32,10 @@ use tokio::time::{Interval, MissedTickBehavior};
 
 /// A scraper, a proxy's pool, and some people who look.
 const CONNECTIONS_MAX: usize = 64;
-/// Each has its own picture of the link, every second.
 const STREAMS_MAX: usize = 16;
 const STREAM_INTERVAL: Duration = Duration::from_secs(1);
+/// A client that has stopped reading gives its place back; a browser that looks on comes again by itself.
+const CONNECTION_TIME_MAX: Duration = Duration::from_secs(3_600);
 /// A client that connects and says nothing holds a place no longer.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const HEAD_BYTES_MAX: usize = 16 << 10;
@@ -72,6 +73,7 @@ struct Shared {
     records: Records,
     hosts: Vec<String>,
     streams: Arc<Semaphore>,
+    picture: Arc<Picture>,
 }
 
 impl Server {
@@ -94,6 +96,7 @@ impl Server {
         let shared = Shared {
             registry: metrics::registry(&monitor),
             monitor: monitor.clone(),
+            picture: Arc::new(Picture { monitor: monitor.clone(), kept: Mutex::default() }),
             clusters: Clusters::new(Arc::clone(&config), ends.clone()),
             records: Records::new(config, ends.clone()),
             hosts: own.chain(console.hosts.iter().cloned()).collect(),
@@ -134,7 +137,8 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>, _place: OwnedSemaphorePer
     });
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES_MAX);
-    if let Err(error) = server.serve_connection(TokioIo::new(stream), service).await {
+    let served = server.serve_connection(TokioIo::new(stream), service);
+    if let Ok(Err(error)) = tokio::time::timeout(CONNECTION_TIME_MAX, served).await {
         tracing::debug!(%error, "a connection to the console has ended");
     }
 }
@@ -179,7 +183,7 @@ async fn page(shared: &Shared, uri: &Uri) -> Reply {
         "/api/link" => text(StatusCode::OK, JSON, link(&shared.monitor)),
         "/api/events" => match Arc::clone(&shared.streams).try_acquire_owned() {
             Ok(place) => {
-                let events = Events::new(shared.monitor.clone(), place);
+                let events = Events::new(Arc::clone(&shared.picture), place);
                 let mut reply = Response::new(Either::Right(events));
                 reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
                 // A proxy that gathers them would show the link as it was.
@@ -229,18 +233,36 @@ fn json(it: &impl serde::Serialize) -> String {
     serde_json::to_string(it).unwrap_or_default()
 }
 
+/// The link as streams show it: made once for all who look, while the lanes' events wait.
+struct Picture {
+    monitor: Monitor,
+    kept: Mutex<Option<(Instant, Bytes)>>,
+}
+
+impl Picture {
+    fn event(&self) -> Bytes {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, event)) = kept.as_ref().filter(|it| it.0.elapsed() < STREAM_INTERVAL / 2) {
+            return event.clone();
+        }
+        let event = Bytes::from(format!("event: link\ndata: {}\n\n", link(&self.monitor)));
+        *kept = Some((Instant::now(), event.clone()));
+        event
+    }
+}
+
 /// Server-sent events: the link, at once and then every second, until the client has gone.
 struct Events {
-    monitor: Monitor,
+    picture: Arc<Picture>,
     ticks: Interval,
     _place: OwnedSemaphorePermit,
 }
 
 impl Events {
-    fn new(monitor: Monitor, place: OwnedSemaphorePermit) -> Self {
+    fn new(picture: Arc<Picture>, place: OwnedSemaphorePermit) -> Self {
         let mut ticks = tokio::time::interval(STREAM_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { monitor, ticks, _place: place }
+        Self { picture, ticks, _place: place }
     }
 }
 
@@ -253,7 +275,6 @@ impl Body for Events {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         ready!(self.ticks.poll_tick(context));
-        let told = format!("event: link\ndata: {}\n\n", link(&self.monitor));
-        Poll::Ready(Some(Ok(Frame::data(told.into()))))
+        Poll::Ready(Some(Ok(Frame::data(self.picture.event()))))
     }
 }
