@@ -12,6 +12,7 @@ pub mod embedded;
 pub mod fake;
 pub mod golden;
 pub mod house;
+pub mod http;
 pub mod jars;
 pub mod java;
 pub mod kafka;

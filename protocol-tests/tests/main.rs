@@ -52,6 +52,8 @@ const NOTED: Duration = Duration::from_secs(5);
 /// Two real-Kafka trials at a time: more brokers starve each other of two cores, and fail for reasons that prove nothing.
 static REAL: Places = Places::new(2);
 
+static REPETITIONS: again::Repetitions = again::Repetitions::new();
+
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(THREADS);
@@ -113,7 +115,7 @@ fn trial(suite: &str, case: &str, run: impl FnOnce() -> anyhow::Result<()> + Sen
 /// A trial on real brokers of these versions; ignored with the reason where Java or Maven is missing.
 fn real(suite: &str, case: &str, versions: &[&str], run: impl Fn() -> anyhow::Result<()> + Send + 'static) -> Trial {
     let named = name(suite, case);
-    beside(suite, case, versions, move || again::once_more(&named, &REAL, || timed(&named, &run)))
+    beside(suite, case, versions, move || again::once_more(&named, (&REAL, &REPETITIONS), || timed(&named, &run)))
 }
 
 /// One that only waits: others run meanwhile.

@@ -32,10 +32,15 @@ pub(super) fn trials() -> Vec<Trial> {
 
 /// Why no lab can be made here. In CI only one reason counts: a machine that lets nobody make network namespaces.
 fn missing() -> Option<String> {
+    lacks(&["ip", "nft", "openssl"])
+}
+
+/// Why nothing can be run here that needs network namespaces and these programs.
+pub(super) fn lacks(programs: &[&str]) -> Option<String> {
     if !runs(&["unshare", "--net", "--mount", "true"]) {
         return Some("this machine lets nobody make network namespaces".to_owned());
     }
-    let absent = ["ip", "nft", "openssl"].into_iter().find(|it| !runs(&["sh", "-c", &format!("command -v {it}")]));
+    let absent = programs.iter().find(|it| !runs(&["sh", "-c", &format!("command -v {it}")]));
     absent.filter(|_| !is_required()).map(|it| format!("{it} is not installed"))
 }
 

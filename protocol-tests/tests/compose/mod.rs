@@ -9,31 +9,23 @@ use libtest_mimic::Trial;
 use protocol_tests::linked::static_binary;
 use protocol_tests::process::Process;
 
-use crate::{is_required, real};
+use crate::chaos::lacks;
+use crate::real;
 
 /// Its steps have limits of their own, and say which one was missed; this ends what hangs.
 const LIMIT: Duration = Duration::from_secs(1200);
 /// For stopping what it has started.
 const END_LIMIT: Duration = Duration::from_secs(90);
-/// What the scripts end with where something is missing.
-const MISSING: i32 = 69;
 /// In its own words.
 const SHOWN: [&str; 5] = ["isolated", "is told", "accounted", "verdict", "is left"];
 const PROGRAMS: [&str; 7] = ["docker", "dockerd", "docker-compose", "debootstrap", "iptables", "nft", "ip"];
 
 pub(super) fn trials() -> Vec<Trial> {
     let trial = real("compose", "kafka_3_9_2_zookeeper_to_4_4_0_in_containers", &["3.9.2", "4.4.0"], in_containers);
-    vec![match missing() {
+    vec![match lacks(&PROGRAMS) {
         Some(reason) => trial.with_kind(reason).with_ignored_flag(true),
         None => trial,
     }]
-}
-
-/// Without them the script says what is missing; in CI it is asked, so that this is told.
-fn missing() -> Option<String> {
-    let folders: Vec<_> = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).collect();
-    let absent = PROGRAMS.into_iter().find(|it| !folders.iter().any(|folder| folder.join(it).exists()));
-    absent.filter(|_| !is_required()).map(|it| format!("{it} is not installed"))
 }
 
 fn in_containers() -> Result<()> {
@@ -49,10 +41,6 @@ fn in_containers() -> Result<()> {
         process.wait(END_LIMIT)?;
     }
     let code = ended?;
-    if code == MISSING {
-        println!("NOT CHECKED: compose/, {}", process.log_tail(1));
-        return Ok(());
-    }
     ensure!(code == 0, "compose/self-test.sh ended with {code}:\n{}", process.log());
     let log = process.log();
     for line in log.lines().filter(|line| SHOWN.iter().any(|it| line.contains(it))) {

@@ -2,9 +2,10 @@
 
 use anyhow::{Result, ensure};
 use protocol_tests::browser::Browser;
+use protocol_tests::http;
 use serde_json::Value;
 
-use super::stage::{HOSTILE, Stage, get, pictures, unharmed};
+use super::stage::{HOSTILE, Stage, pictures, unharmed};
 
 /// In the place of the bridge's stream: what `window.invented` is.
 const STREAM: &str = "window.EventSource = class extends EventTarget {
@@ -135,7 +136,7 @@ fn comes_back(stage: &mut Stage, browser: &mut Browser) -> Result<()> {
     browser.picture(&pictures().join("stale.png"))?;
     // The browser itself complains that nobody answers.
     browser.complaints()?;
-    ensure!(get(stage.port, "/healthz").is_err(), "somebody else listens there");
+    ensure!(http::get(stage.port, "/healthz").is_err(), "somebody else listens there");
     stage.restart()?;
     browser.until(
         "live again",

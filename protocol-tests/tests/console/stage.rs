@@ -1,7 +1,5 @@
 //! A link with events that are checked, some of which are none, and a topic that nobody checks, full of markup.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -10,6 +8,7 @@ use kafka_bridge::broker::Settings;
 use protocol_tests::bridge::{Bridge, Config};
 use protocol_tests::browser::Browser;
 use protocol_tests::embedded::EmbeddedCluster;
+use protocol_tests::http;
 use protocol_tests::orders;
 use protocol_tests::ports;
 use protocol_tests::raw::{Codec, NewRecord};
@@ -89,20 +88,9 @@ impl Stage {
 
     /// Status and JSON.
     pub(super) fn api(&self, path: &str) -> Result<(u16, Value)> {
-        let (status, body) = get(self.port, path)?;
+        let (status, body) = http::get(self.port, path)?;
         Ok((status, serde_json::from_str(&body).with_context(|| format!("{path}: {body}"))?))
     }
-}
-
-pub(super) fn get(port: u16, path: &str) -> Result<(u16, String)> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-    stream.set_read_timeout(Some(LIMIT))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let status = answer.split(' ').nth(1).and_then(|it| it.parse().ok()).context("no status")?;
-    let (_, body) = answer.split_once("\r\n\r\n").context("no body")?;
-    Ok((status, body.to_owned()))
 }
 
 fn write(source: &EmbeddedCluster, schema_id: i32) -> Result<()> {

@@ -1,15 +1,13 @@
 //! `kafka-bridge demo`: the binary alone, with and without faults.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use protocol_tests::bridge::binary;
-use protocol_tests::ports;
 use protocol_tests::process::Process;
+use protocol_tests::{http, ports};
 use serde_json::Value;
 
 use crate::trial;
@@ -59,13 +57,8 @@ fn watched() -> Result<String> {
     let mut process = Process::start(&mut command, &folder.path().join("log"))?;
     process.wait_for_log("console at http://127.0.0.1:", LIMIT)?;
     let link = || -> Result<Value> {
-        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-        stream.set_read_timeout(Some(LIMIT))?;
-        write!(stream, "GET /api/link HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        let (_, body) = answer.split_once("\r\n\r\n").context("no body")?;
-        Ok(serde_json::from_str(body)?)
+        let (_, body) = http::get(port, "/api/link")?;
+        Ok(serde_json::from_str(&body)?)
     };
     let adds_up = |it: &Value| {
         let of = |name: &str| it["totals"][name].as_u64().unwrap_or_default();

@@ -1,22 +1,21 @@
 //! What a running link tells of itself: health, metrics that add up, and lag held against the truth.
 
 mod adds_up;
+mod alerts;
 mod lag;
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
-use protocol_tests::ports;
+use protocol_tests::{http, ports};
 
 const LIMIT: Duration = Duration::from_secs(90);
 const POLL: Duration = Duration::from_millis(50);
-const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 
 pub(super) fn trials() -> Vec<Trial> {
     let mut trials = adds_up::trials();
+    trials.extend(alerts::trials());
     trials.extend(lag::trials());
     trials
 }
@@ -36,17 +35,8 @@ impl Console {
         format!("[console]\nlisten = \"127.0.0.1:{}\"\n", self.port)
     }
 
-    /// Status and body.
     fn get(&self, path: &str) -> Result<(u16, String)> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
-        stream.set_read_timeout(Some(ANSWER_LIMIT))?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        let status = answer.split(' ').nth(1).and_then(|it| it.parse().ok()).context("no status")?;
-        let (_, body) = answer.split_once("\r\n\r\n").context("no body")?;
-        // The server says how long a body is, or sends it in chunks; it is whole when the connection ends.
-        Ok((status, body.to_owned()))
+        http::get(self.port, path)
     }
 
     fn metrics(&self) -> Result<Metrics> {

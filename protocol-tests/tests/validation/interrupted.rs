@@ -153,7 +153,8 @@ fn killed(clients: (RawClient, RawClient), ends: (End, End), folder: &Path) -> R
     let mut before = 0;
     for kill in 0..KILLS {
         let mut replay = start(&mild, &format!("replay-{kill}.log"))?;
-        until_more(&mut replay, &mut target, before, || write(&mut source, id, &mut written, 2))?;
+        let runs = until_more(&mut replay, &mut target, before, || write(&mut source, id, &mut written, 2))?;
+        ensure!(runs || delivered(&mut target)? == letters, "it ended before it was killed:\n{}", replay.log());
         // Another moment each time.
         std::thread::sleep(Duration::from_millis(3 * kill));
         replay.kill();
