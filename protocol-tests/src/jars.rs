@@ -51,6 +51,17 @@ pub fn tools(version: &str) -> Result<PathBuf> {
     fetch(version, &name, "kafka-tools", &marker)
 }
 
+/// The folder with the jars of MirrorMaker 2, for the releases whose tools are complete.
+pub fn mirror_maker(version: &str) -> Result<PathBuf> {
+    let name = format!("connect-mirror-{version}");
+    let cached = cache_root().join(&name);
+    let marker = format!("{name}.jar");
+    if cached.join(&marker).exists() {
+        return Ok(cached);
+    }
+    fetch(version, &name, "connect-mirror", &marker)
+}
+
 /// The classpath of a folder of jars, as `java -cp` takes it.
 pub fn classpath(folder: &Path) -> String {
     format!("{}/*", folder.display())

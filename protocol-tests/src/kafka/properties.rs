@@ -30,13 +30,14 @@ impl KafkaCluster {
             ("min.insync.replicas", min_isr.into()),
             ("group.initial.rebalance.delay.ms", "0".into()),
             ("auto.create.topics.enable", "false".into()),
-            ("num.network.threads", "2".into()),
-            ("num.io.threads", "4".into()),
             ("log.cleaner.backoff.ms", "500".into()),
             ("log.cleaner.dedupe.buffer.size", "16777216".into()),
             ("log.retention.check.interval.ms", "1000".into()),
             ("controlled.shutdown.max.retries", "1".into()),
         ];
+        if !self.spec.as_released {
+            lines.extend([("num.network.threads", "2".into()), ("num.io.threads", "4".into())]);
+        }
         match self.spec.mode {
             Mode::ZooKeeper => lines.extend([
                 ("broker.id", node.id.to_string()),

@@ -1,0 +1,100 @@
+//! Who copies: each as a process of its own, with the best settings that are known for it.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail, ensure};
+use clap::ValueEnum;
+use protocol_tests::bridge::Bridge;
+use protocol_tests::process::Process;
+use protocol_tests::registry::Registry;
+
+use crate::mirror;
+use crate::stage::Stage;
+
+const END_LIMIT: Duration = Duration::from_secs(60);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Copier {
+    Bridge,
+    MirrorMaker,
+    /// No copier: a consumer and a producer that know nothing of each other, as fast as both brokers let them.
+    Ceiling,
+}
+
+/// One that works.
+pub(crate) enum Working {
+    Bridge(Bridge),
+    MirrorMaker(Process),
+}
+
+impl Copier {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Copier::Bridge => "bridge",
+            Copier::MirrorMaker => "mirror",
+            Copier::Ceiling => "ceiling",
+        }
+    }
+
+    /// The topic that it copies into.
+    pub(crate) fn into(self, run: &str, topic: &str) -> String {
+        format!("{run}.{topic}")
+    }
+
+    pub(crate) fn begin(self, stage: &Stage, run: &str, topic: &str, check: Option<&Registry>) -> Result<Working> {
+        match self {
+            Copier::Bridge => {
+                let mut config = stage.pair.config(run, &[topic]);
+                config.delivery += &stage.delivery;
+                config.topics_extra = format!("rename = \"{run}.{{topic}}\"\n");
+                if let Some(registry) = check {
+                    config.topics_extra += "value_schema = \"registry:{topic}-value\"\n";
+                    config.tables += &registry.table("source");
+                }
+                Ok(Working::Bridge(stage.pair.run(&config, run)?))
+            }
+            Copier::MirrorMaker => Ok(Working::MirrorMaker(mirror::start(stage, run, topic)?)),
+            Copier::Ceiling => bail!("the ceiling is no process"),
+        }
+    }
+}
+
+impl Working {
+    pub(crate) fn id(&self) -> u32 {
+        match self {
+            Working::Bridge(bridge) => bridge.id(),
+            Working::MirrorMaker(process) => process.id(),
+        }
+    }
+
+    pub(crate) fn log(&self) -> String {
+        match self {
+            Working::Bridge(bridge) => bridge.log(),
+            Working::MirrorMaker(process) => process.log(),
+        }
+    }
+
+    pub(crate) fn is_alive(&mut self) -> Result<()> {
+        let process = match self {
+            Working::Bridge(bridge) => bridge.process(),
+            Working::MirrorMaker(process) => process,
+        };
+        ensure!(process.exit_code()?.is_none(), "it has ended:\n{}", process.log_tail(30));
+        Ok(())
+    }
+
+    /// Gives its log.
+    pub(crate) fn end(mut self) -> Result<String> {
+        match &mut self {
+            Working::Bridge(bridge) => {
+                let code = bridge.terminate(END_LIMIT)?;
+                ensure!(code == 0, "the bridge did not end well:\n{}", bridge.log());
+            }
+            Working::MirrorMaker(process) => {
+                process.signal("TERM")?;
+                process.wait(END_LIMIT)?;
+            }
+        }
+        Ok(self.log())
+    }
+}

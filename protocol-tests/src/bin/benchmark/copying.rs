@@ -1,0 +1,242 @@
+//! How fast a topic is copied, and what that costs copier and brokers.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use protocol_tests::orders;
+use protocol_tests::raw::{Codec, RawClient};
+use protocol_tests::registry::Registry;
+
+use crate::batches::Batches;
+use crate::ceiling;
+use crate::copier::Copier;
+use crate::mirror;
+use crate::report::{self, Cost};
+use crate::stage::{LIMIT, POLL, Stage, committed, create};
+use crate::usage::{cpu_seconds, peak_mebibytes};
+
+/// Markers count as offsets too, so a sum of offsets says that the end is near, and this that it is reached.
+const QUIET: Duration = Duration::from_secs(2);
+/// A producer's request, while the source is filled.
+const FILL_BYTES: usize = 800_000;
+
+/// After them the brokers' cost of a copy falls no further.
+const WARM_UP_COPIES: usize = 3;
+const WARM_UP_MEGABYTES: usize = 2000;
+
+pub(crate) struct Workload {
+    name: &'static str,
+    what: &'static str,
+    topic: &'static str,
+    partitions: i32,
+    /// Of these.
+    busy: i32,
+    codec: Codec,
+    kind: Kind,
+    megabytes: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Json { records: usize },
+    Avro { is_checked: bool },
+}
+
+impl Workload {
+    pub(crate) fn json(megabytes: usize) -> Workload {
+        Workload {
+            name: "json",
+            what: "JSON records of 1 KB, lz4",
+            topic: "json",
+            partitions: 8,
+            busy: 8,
+            codec: Codec::Lz4,
+            kind: Kind::Json { records: 64 },
+            megabytes,
+        }
+    }
+
+    pub(crate) fn avro(megabytes: usize) -> Vec<Workload> {
+        let of = |name, what, topic, codec, is_checked| Workload {
+            name,
+            what,
+            topic,
+            partitions: 8,
+            busy: 8,
+            codec,
+            kind: Kind::Avro { is_checked },
+            megabytes,
+        };
+        vec![
+            of("avro-zstd", "Avro events of 200 bytes, zstd", "avro-zstd", Codec::Zstd, false),
+            of("avro-zstd-checked", "the same, each checked by its schema", "avro-zstd", Codec::Zstd, true),
+            of("avro-none", "Avro events of 200 bytes, uncompressed", "avro-none", Codec::None, false),
+            of("avro-none-checked", "the same, each checked by its schema", "avro-none", Codec::None, true),
+        ]
+    }
+
+    pub(crate) fn tiny(megabytes: usize) -> Workload {
+        let what = "JSON records of 1 KB, uncompressed, one in each batch";
+        let kind = Kind::Json { records: 1 };
+        Workload { name: "tiny", what, topic: "tiny", codec: Codec::None, kind, megabytes, ..Workload::json(0) }
+    }
+
+    pub(crate) fn many(megabytes: usize) -> Workload {
+        let what = "JSON records of 1 KB, lz4, in 50 of 1,000 partitions";
+        let json = Workload::json(megabytes);
+        Workload { name: "many", what, topic: "many", partitions: 1000, busy: 50, ..json }
+    }
+
+    fn is_checked(&self) -> bool {
+        self.kind == Kind::Avro { is_checked: true }
+    }
+
+    /// With the registry that it needs.
+    fn batches(&self, registry: &Registry) -> Result<Batches> {
+        match self.kind {
+            Kind::Json { records } => Batches::json(self.codec, records),
+            Kind::Avro { .. } => {
+                let id = registry.register(&format!("{}-value", self.topic), orders::SCHEMA)?;
+                Batches::avro(self.codec, 400, id)
+            }
+        }
+    }
+}
+
+pub(crate) fn measure(stage: &mut Stage, workload: &Workload, copiers: &[Copier], rounds: usize) -> Result<()> {
+    let registry = Registry::plaintext()?;
+    let batches = workload.batches(&registry)?;
+    let count = (workload.megabytes * 1_000_000).div_ceil(batches.plain_bytes);
+    let load = Load { workload, batches: &batches, count, registry: &registry };
+    load.fill(&mut stage.pair.source.client())?;
+    println!(
+        "\n{}: {}; {} partitions, {} MB uncompressed in batches of {:.1} KB ({:.1} KB on the wire)",
+        workload.name,
+        workload.what,
+        workload.partitions,
+        count * batches.plain_bytes / 1_000_000,
+        batches.plain_bytes as f64 / 1e3,
+        batches.wire_bytes() as f64 / 1e3
+    );
+    if copiers.contains(&Copier::MirrorMaker) && workload.name == "json" {
+        let settings: Vec<_> = mirror::SETTINGS.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        println!("  MirrorMaker 2: {}", settings.join(", "));
+    }
+    let mut costs = Vec::new();
+    for _ in 0..rounds {
+        // In turn: what the machine does meanwhile meets all of them.
+        for &copier in copiers.iter().filter(|it| !(workload.is_checked() && **it != Copier::Bridge)) {
+            let cost = match copier {
+                Copier::Ceiling => load.ceiling(stage)?,
+                _ => load.copy(stage, copier)?,
+            };
+            println!("  {cost}");
+            costs.push(cost);
+        }
+    }
+    report::compare(&costs)
+}
+
+/// A JVM compiles what it runs most for a minute: without this whoever comes later is measured on faster brokers.
+pub(crate) fn warm_up(stage: &mut Stage) -> Result<()> {
+    let workload = Workload { topic: "warm-up", ..Workload::json(WARM_UP_MEGABYTES) };
+    let registry = Registry::plaintext()?;
+    let batches = workload.batches(&registry)?;
+    let count = (workload.megabytes * 1_000_000).div_ceil(batches.plain_bytes);
+    let load = Load { workload: &workload, batches: &batches, count, registry: &registry };
+    load.fill(&mut stage.pair.source.client())?;
+    for _ in 0..WARM_UP_COPIES {
+        load.copy(stage, Copier::Bridge)?;
+    }
+    println!("both brokers are warm after {WARM_UP_COPIES} copies of {WARM_UP_MEGABYTES} MB that nobody counts");
+    Ok(())
+}
+
+struct Load<'a> {
+    workload: &'a Workload,
+    batches: &'a Batches,
+    count: usize,
+    registry: &'a Registry,
+}
+
+impl Load<'_> {
+    fn records(&self) -> i64 {
+        (self.count * self.batches.records) as i64
+    }
+
+    fn gigabytes(&self) -> f64 {
+        (self.count * self.batches.plain_bytes) as f64 / 1e9
+    }
+
+    fn fill(&self, source: &mut RawClient) -> Result<()> {
+        let Workload { topic, partitions, busy, .. } = self.workload;
+        if source.topic_names()?.iter().any(|name| name == topic) {
+            return Ok(());
+        }
+        create(source, topic, *partitions)?;
+        ceiling::fill(source, topic, *busy, self.batches, self.count, FILL_BYTES)
+    }
+
+    fn copy(&self, stage: &mut Stage, copier: Copier) -> Result<Cost> {
+        let Workload { topic, partitions, .. } = self.workload;
+        let run = stage.name_of_run(copier.name());
+        let into = copier.into(&run, topic);
+        let mut target = stage.pair.target.client();
+        let start = Instant::now();
+        let mut working = copier.begin(stage, &run, topic, self.workload.is_checked().then_some(self.registry))?;
+        let id = working.id();
+        // Since the first committed record: the start is a figure of its own.
+        let mut first = None;
+        let mut last = (0, Instant::now(), 0.0, [0.0; 2]);
+        while last.0 < self.records() || last.1.elapsed() < QUIET {
+            working.is_alive()?;
+            ensure!(start.elapsed() < LIMIT, "{} of {} after {LIMIT:?}:\n{}", last.0, self.records(), working.log());
+            let now = committed(&mut target, &into, *partitions)?;
+            if now != last.0 {
+                last = (now, Instant::now(), cpu_seconds(id)?, stage.brokers()?);
+                first.get_or_insert(last);
+            }
+            std::thread::sleep(POLL);
+        }
+        let first = first.context("nothing was copied")?;
+        let peak_mebibytes = peak_mebibytes(id)?;
+        let log = working.end()?;
+        if copier == Copier::Bridge {
+            ensure!(log.contains(&format!("copied {} records", self.records())), "not everything was copied:\n{log}");
+            ensure!(!log.contains("dead letters:"), "not everything passed:\n{log}");
+        }
+        let gigabytes = self.gigabytes() * (last.0 - first.0) as f64 / last.0 as f64;
+        Ok(Cost {
+            copier,
+            first_ms: (first.1 - start).as_secs_f64() * 1e3,
+            megabytes_per_second: gigabytes * 1e3 / (last.1 - first.1).as_secs_f64(),
+            records_per_cpu_second: (last.0 - first.0) as f64 / (last.2 - first.2),
+            cpu_seconds: (last.2 - first.2) / gigabytes,
+            cpu_seconds_of_source: (last.3[0] - first.3[0]) / gigabytes,
+            cpu_seconds_of_target: (last.3[1] - first.3[1]) / gigabytes,
+            peak_mebibytes,
+            summary: log.lines().find(|line| line.contains("copied ")).map(str::to_owned),
+        })
+    }
+
+    fn ceiling(&self, stage: &mut Stage) -> Result<Cost> {
+        let Workload { topic, partitions, busy, .. } = self.workload;
+        let run = stage.name_of_run("ceiling");
+        create(&mut stage.pair.target.client(), &run, *partitions)?;
+        let before = stage.brokers()?;
+        let took = ceiling::run(stage, topic, &run, *busy, self.batches, self.count)?;
+        let after = stage.brokers()?;
+        let gigabytes = self.gigabytes();
+        Ok(Cost {
+            copier: Copier::Ceiling,
+            first_ms: f64::NAN,
+            megabytes_per_second: gigabytes * 1e3 / took.as_secs_f64(),
+            records_per_cpu_second: f64::NAN,
+            cpu_seconds: f64::NAN,
+            cpu_seconds_of_source: (after[0] - before[0]) / gigabytes,
+            cpu_seconds_of_target: (after[1] - before[1]) / gigabytes,
+            peak_mebibytes: f64::NAN,
+            summary: None,
+        })
+    }
+}

@@ -1,0 +1,69 @@
+//! Medians, and how they compare.
+
+use std::fmt;
+
+use anyhow::Result;
+
+use crate::copier::Copier;
+use crate::stage::median;
+
+/// Of one copy. Seconds of CPU are for a gigabyte of uncompressed records.
+#[derive(Clone, Debug)]
+pub(crate) struct Cost {
+    pub(crate) copier: Copier,
+    pub(crate) first_ms: f64,
+    pub(crate) megabytes_per_second: f64,
+    pub(crate) records_per_cpu_second: f64,
+    pub(crate) cpu_seconds: f64,
+    pub(crate) cpu_seconds_of_source: f64,
+    pub(crate) cpu_seconds_of_target: f64,
+    pub(crate) peak_mebibytes: f64,
+    /// What it says of itself.
+    pub(crate) summary: Option<String>,
+}
+
+impl fmt::Display for Cost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:<8} {:>6.0} MB/s", self.copier.name(), self.megabytes_per_second)?;
+        let (source, target) = (self.cpu_seconds_of_source, self.cpu_seconds_of_target);
+        if self.copier != Copier::Ceiling {
+            write!(f, "  {:>6.2} CPU-s/GB, {:>9.0} records/CPU-s", self.cpu_seconds, self.records_per_cpu_second)?;
+        }
+        write!(f, "  brokers {source:.1} + {target:.1} CPU-s/GB")?;
+        if self.copier != Copier::Ceiling {
+            write!(f, "  peak {:.0} MiB  first record after {:.0} ms", self.peak_mebibytes, self.first_ms)?;
+        }
+        match self.summary.as_deref().and_then(|it| it.split(" in ").nth(1)) {
+            Some(summary) => write!(f, "  {summary}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Ratios of the medians.
+pub(crate) fn compare(costs: &[Cost]) -> Result<()> {
+    let of = |copier, figure: fn(&Cost) -> f64| {
+        let of_it: Vec<f64> = costs.iter().filter(|it| it.copier == copier).map(figure).collect();
+        if of_it.is_empty() { Ok(None) } else { median(of_it).map(Some) }
+    };
+    for (other, figures) in [
+        (
+            Copier::MirrorMaker,
+            &[
+                ("throughput", (|it| it.megabytes_per_second) as fn(&Cost) -> f64),
+                ("CPU", |it| it.cpu_seconds),
+                ("CPU of both brokers", |it| it.cpu_seconds_of_source + it.cpu_seconds_of_target),
+                ("peak memory", |it| it.peak_mebibytes),
+                ("start", |it| it.first_ms),
+            ][..],
+        ),
+        (Copier::Ceiling, &[("throughput", (|it| it.megabytes_per_second) as fn(&Cost) -> f64)][..]),
+    ] {
+        for (name, figure) in figures {
+            if let (Some(ours), Some(theirs)) = (of(Copier::Bridge, *figure)?, of(other, *figure)?) {
+                println!("  bridge / {}, {name}: {:.3} ({ours:.2} / {theirs:.2})", other.name(), ours / theirs);
+            }
+        }
+    }
+    Ok(())
+}

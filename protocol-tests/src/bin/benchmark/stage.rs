@@ -1,0 +1,95 @@
+//! Both clusters, and what is asked of them while somebody copies.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use kafka_protocol::messages::{BrokerId, ListOffsetsRequest};
+use protocol_tests::kafka::Spec;
+use protocol_tests::pair::Pair;
+use protocol_tests::raw::{RawClient, topic_name};
+
+use crate::usage::cpu_seconds;
+
+/// Often enough to time what takes seconds, seldom enough to cost the brokers nothing.
+pub(crate) const POLL: Duration = Duration::from_millis(50);
+pub(crate) const LIMIT: Duration = Duration::from_secs(600);
+const LATEST: i64 = -1;
+const READ_COMMITTED: i8 = 1;
+const LIST_OFFSETS_VERSION: i16 = 6;
+
+pub(crate) struct Stage {
+    pub(crate) pair: Pair,
+    pub(crate) kafka: String,
+    /// Lines of `[delivery]`.
+    pub(crate) delivery: String,
+    runs: usize,
+}
+
+impl Stage {
+    pub(crate) fn set(kafka: &str, delivery: &str) -> Result<Stage> {
+        let spec = || Spec::kraft(kafka).with_tls().as_released();
+        let pair = Pair::start(spec(), spec())?;
+        println!(
+            "Kafka {kafka} at both ends, one node each, mutual TLS; brokers and copiers share the cores of this machine"
+        );
+        Ok(Stage { pair, kafka: kafka.to_owned(), delivery: delivery.replace(';', "\n"), runs: 0 })
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.pair.folder()
+    }
+
+    /// Nothing of an earlier run is taken up: the name of a run is in all that it makes.
+    pub(crate) fn name_of_run(&mut self, copier: &str) -> String {
+        self.runs += 1;
+        format!("{copier}{}", self.runs)
+    }
+
+    /// CPU seconds of all brokers since they began: source, target.
+    pub(crate) fn brokers(&self) -> Result<[f64; 2]> {
+        let of = |processes: Vec<u32>| processes.into_iter().map(cpu_seconds).sum::<Result<f64>>();
+        Ok([of(self.pair.source.processes())?, of(self.pair.target.processes())?])
+    }
+}
+
+/// Records and markers of all partitions below their last stable offsets; 0 where there is no such topic yet.
+pub(crate) fn committed(client: &mut RawClient, topic: &str, partitions: i32) -> Result<i64> {
+    let asked = |partition| {
+        ListOffsetsPartition::default()
+            .with_partition_index(partition)
+            .with_current_leader_epoch(-1)
+            .with_timestamp(LATEST)
+    };
+    let topics =
+        ListOffsetsTopic::default().with_name(topic_name(topic)).with_partitions((0..partitions).map(asked).collect());
+    let request = ListOffsetsRequest::default()
+        .with_replica_id(BrokerId(-1))
+        .with_isolation_level(READ_COMMITTED)
+        .with_topics(vec![topics]);
+    let answer = client.any(LIST_OFFSETS_VERSION, &request)?;
+    let answers = answer.topics.iter().flat_map(|it| &it.partitions);
+    Ok(answers.filter(|it| it.error_code == 0).map(|it| it.offset).sum())
+}
+
+/// Returns when every partition has a leader.
+pub(crate) fn create(client: &mut RawClient, topic: &str, partitions: i32) -> Result<()> {
+    client.create_topic(topic, partitions, 1, &[("retention.ms", "-1")])?;
+    (0..partitions).try_for_each(|partition| client.offsets(topic, partition).map(drop))
+}
+
+/// Looks every `pause` until it is done, and gives how long that took.
+pub(crate) fn until(pause: Duration, mut done: impl FnMut() -> Result<bool>) -> Result<Duration> {
+    let start = Instant::now();
+    while !done()? {
+        ensure!(start.elapsed() < LIMIT, "not done after {LIMIT:?}");
+        std::thread::sleep(pause);
+    }
+    Ok(start.elapsed())
+}
+
+pub(crate) fn median(mut of: Vec<f64>) -> Result<f64> {
+    of.sort_by(f64::total_cmp);
+    of.get(of.len() / 2).copied().context("nothing was measured")
+}
