@@ -8,13 +8,16 @@ BACKEND=lab
 
 usage() {
     cat <<END
-usage: chaos/lab.sh up [--target-nodes 1|3]
+usage: chaos/lab.sh up [--target-nodes 1|3] [--consoles] [--note FILE]
        chaos/lab.sh exec DIR source|bridge|target COMMAND...
        chaos/lab.sh verify DIR
        chaos/lab.sh down DIR
 
 Three network namespaces (source zone, bridge zone, target zone), a Kafka cluster in each outer one, two bridges between, and a load.
 up ends with the lab's folder, DIR; in it are bridge.toml, pki/, logs/. The lab runs until it is taken down.
+
+  --consoles    the bridges have consoles, which this machine reaches; one lab at a time
+  --note FILE   DIR is written to FILE, for compose/down
 
 example:
   sudo chaos/lab.sh up
@@ -29,15 +32,33 @@ command=$1
 shift
 case $command in
     up)
+        note=""
         while [ $# -gt 0 ]; do
-            common_option "$@"
-            shift "$TAKEN"
+            case $1 in
+                --consoles)
+                    CONSOLES=yes
+                    shift
+                    ;;
+                --note)
+                    need_value "$@"
+                    note=$2
+                    shift 2
+                    ;;
+                *)
+                    common_option "$@"
+                    shift "$TAKEN"
+                    ;;
+            esac
         done
         [ "$ATTACHED" = no ] || wrong_usage "up starts a lab of its own"
         scenario_begin
+        if [ -n "$note" ]; then echo "$LAB" >"$note"; fi
         # It is to stay.
         trap - EXIT
-        say "chaos/lab.sh down $LAB takes it down"
+        if [ "$CONSOLES" = yes ]; then
+            for it in "${BRIDGES[@]}"; do say "the console of $it: http://$(console_address "$it"):$CONSOLE_PORT/"; done
+        fi
+        say "${note:+compose/down, or }chaos/lab.sh down $LAB, takes it down"
         echo "$LAB"
         ;;
     exec)

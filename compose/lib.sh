@@ -13,6 +13,9 @@ CHAOS="$ROOT/chaos"
 # What images are built from, and keys; git ignores it.
 # shellcheck disable=SC2034  # The scripts read it.
 BUILD="$COMPOSE/build"
+# Where the lab is that compose/up --lab has started.
+# shellcheck disable=SC2034  # As above.
+LAB_NOTE="$BUILD/lab"
 # The one user of all images, where they are not run as whoever owns the keys.
 IMAGE_USER=10001:10001
 # The engine, and compose of either kind, into COMPOSE_COMMAND. Its files by their names: so it works from any folder.

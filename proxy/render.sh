@@ -18,7 +18,8 @@ Fills proxy/nginx.conf.template in, from the environment:
   PROXY_STREAMS          event streams per address (8)
   PROXY_BODY_MAX         the largest request's body (64k)
   PROXY_UPSTREAM_HOST    the name that consoles are asked by (localhost)
-  PROXY_KAFKA_UI         HOST:PORT of a Kafka UI, to be shown at /kafka-ui/; none without
+  PROXY_KAFKA_UI         HOST:PORT of a Kafka UI with this context path, to be shown at /kafka-ui/; none without. It may start later
+  PROXY_RESOLVER         who is asked for its name, an address (127.0.0.11, as in containers)
   PROXY_TMP              the folder that nginx writes to (/tmp)
   PROXY_ACCESS_LOG       a file, or off (/dev/stdout)
 
@@ -65,12 +66,15 @@ take PROXY_BURST "$number" 40
 take PROXY_STREAMS "$number" 8
 take PROXY_BODY_MAX "${number}[km]?" 64k
 take PROXY_UPSTREAM_HOST "$host" localhost
+# Without it there is none.
+if [ -n "${PROXY_KAFKA_UI:=}" ]; then take PROXY_KAFKA_UI "($host):[0-9]{1,5}"; fi
+take PROXY_RESOLVER "($host)(:[0-9]{1,5})?" 127.0.0.11
 take PROXY_TMP "$path" /tmp
 take PROXY_ACCESS_LOG "$path|off" /dev/stdout
 
 # What is not taken as it is. All are read below, by their names.
 # shellcheck disable=SC2034
-UPSTREAM_SERVERS="" PUBLIC_PORT=":$PROXY_PUBLIC_PORT" LOGIN="" KAFKA_UI=""
+UPSTREAM_SERVERS="" PUBLIC_PORT=":$PROXY_PUBLIC_PORT" LOGIN=""
 for it in $PROXY_UPSTREAMS; do UPSTREAM_SERVERS+="server $it max_fails=2 fail_timeout=10s; "; done
 # shellcheck disable=SC2034
 [ "$PROXY_PUBLIC_PORT" != 443 ] || PUBLIC_PORT=""
@@ -82,16 +86,9 @@ else
     # shellcheck disable=SC2034
     LOGIN="ssl_client_certificate $PROXY_CLIENT_CA_FILE; ssl_verify_client on;"
 fi
-if [ -n "${PROXY_KAFKA_UI:-}" ]; then
-    take PROXY_KAFKA_UI "($host):[0-9]{1,5}"
-    # By a variable: nginx would not start without it, and it starts later. 127.0.0.11 is what containers ask for names.
-    # shellcheck disable=SC2034
-    KAFKA_UI="location /kafka-ui/ { resolver 127.0.0.11 valid=10s; set \$kafka_ui $PROXY_KAFKA_UI; client_max_body_size 1m; proxy_set_header Host \$http_host; proxy_pass http://\$kafka_ui; }"
-fi
-
 text=$(<"$(dirname "${BASH_SOURCE[0]}")/nginx.conf.template")
 for it in PROXY_TMP PROXY_ACCESS_LOG PROXY_BODY_MAX PROXY_RATE PROXY_BURST PROXY_STREAMS PROXY_CERT_FILE PROXY_KEY_FILE \
-    PROXY_HEALTH_LISTEN PROXY_HTTP_LISTEN PROXY_HTTPS_LISTEN PROXY_HOSTS PROXY_UPSTREAM_HOST UPSTREAM_SERVERS PUBLIC_PORT LOGIN KAFKA_UI; do
+    PROXY_HEALTH_LISTEN PROXY_HTTP_LISTEN PROXY_HTTPS_LISTEN PROXY_HOSTS PROXY_UPSTREAM_HOST UPSTREAM_SERVERS PUBLIC_PORT LOGIN PROXY_KAFKA_UI PROXY_RESOLVER; do
     text=${text//"\${$it}"/"${!it}"}
 done
 [[ $text != *"\${"* ]] || wrong "the template has a place that nothing fills: ${text#*"\${"}"

@@ -24,6 +24,8 @@
 
 LAB=""
 TARGET_NODES=1
+# yes: this machine reaches the bridges' consoles.
+CONSOLES=no
 
 # Makes the folder first: from then on backend_down finds everything.
 backend_up() {

@@ -8,7 +8,14 @@ BRIDGES=(bridge-1 bridge-2)
 SESSION_SECONDS=6
 
 link_configure() {
-    local weak=""
+    local weak="" console=""
+    if [ "$CONSOLES" = yes ]; then
+        # By the name that it has in the bridge zone. Browsers know it by its address.
+        console="[console]
+listen = \"\${LAB_BRIDGE}:$CONSOLE_PORT\"
+hosts = [\"$(console_address bridge-1)\", \"$(console_address bridge-2)\"]
+allow_public = true"
+    fi
     # One broker, one replica: run refuses that unless it is accepted by name.
     [ "$TARGET_NODES" -gt 1 ] || weak='accept_weak = ["target_min_insync_replicas"]'
     cat >"$LAB/bridge.toml" <<END
@@ -38,6 +45,8 @@ sharing = "group"
 instance_id = "\${LAB_BRIDGE}"
 session_timeout_ms = ${SESSION_SECONDS}000
 $weak
+
+$console
 END
 }
 

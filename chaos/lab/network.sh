@@ -8,6 +8,10 @@ TARGET_NET=10.91.2
 BRIDGE_HOST=1
 SOURCE_HOSTS=("$SOURCE_NET.11 source-kafka")
 TARGET_HOSTS=("$TARGET_NET.11 target-kafka-1" "$TARGET_NET.12 target-kafka-2" "$TARGET_NET.13 target-kafka-3")
+# A cable from the bridge zone to this machine, for a lab whose consoles are to be looked at; each bridge has an address there.
+CONSOLE_NET=10.91.4
+CONSOLE_HERE="$CONSOLE_NET.1"
+CONSOLE_PORT=8080
 PORT=9093
 # Long enough for a machine that is busy, and no packet gets through a cut however long one waits.
 CONNECT_LIMIT=3
@@ -26,6 +30,7 @@ network_up() {
             echo "127.0.0.1 localhost"
             if [ "$zone" != target ]; then printf '%s\n' "${SOURCE_HOSTS[@]}"; fi
             if [ "$zone" != source ]; then printf '%s\n' "${TARGET_HOSTS[@]}"; fi
+            if [ "$zone $CONSOLES" = "bridge yes" ]; then for it in "${BRIDGES[@]}"; do echo "$(console_address "$it") $it"; done; fi
         } >"/etc/netns/$(namespace "$zone")/hosts"
         ip netns add "$(namespace "$zone")"
         ip -n "$(namespace "$zone")" link set lo up
@@ -37,8 +42,10 @@ network_up() {
     bridge=$(namespace bridge)
     cable source "$SOURCE_NET" "${SOURCE_HOSTS[@]}"
     cable target "$TARGET_NET" "${TARGET_HOSTS[@]}"
+    if [ "$CONSOLES" = yes ]; then console_cable; fi
     # The bridge zone is no router: forwarding is off, and were it on, nothing would be forwarded. What arrives for the
-    # other zone is counted: a proof of isolation whose packets never came so far proves nothing.
+    # other zone is counted: a proof of isolation whose packets never came so far proves nothing. Nor does a zone reach
+    # an address of the bridge zone that is not in its own network: Linux would answer for it.
     ip netns exec "$bridge" nft -f - <<END
 table inet isolation {
     counter source_to_target { }
@@ -48,11 +55,37 @@ table inet isolation {
         iifname "source" ip daddr $TARGET_NET.0/24 counter name "source_to_target"
         iifname "target" ip daddr $SOURCE_NET.0/24 counter name "target_to_source"
     }
+    chain arrived {
+        type filter hook input priority 0;
+        iifname "source" ip daddr != $SOURCE_NET.$BRIDGE_HOST drop;
+        iifname "target" ip daddr != $TARGET_NET.$BRIDGE_HOST drop;
+    }
     chain forward {
         type filter hook forward priority 0; policy drop;
     }
 }
 END
+}
+
+# console_address bridge-N
+console_address() {
+    echo "$CONSOLE_NET.$((${1#bridge-} + 1))"
+}
+
+console_link() {
+    echo "kb-${LAB##*.}"
+}
+
+console_cable() {
+    local it bridge
+    bridge=$(namespace bridge)
+    [ -z "$(ip -o address show to "$CONSOLE_NET.0/29")" ] ||
+        stop_with "$EXIT_MISSING" "this machine has an address in $CONSOLE_NET.0/29 already: one lab with consoles at a time"
+    ip link add "$(console_link)" type veth peer name here netns "$bridge"
+    for it in "${BRIDGES[@]}"; do ip -n "$bridge" address add "$(console_address "$it")/29" dev here; done
+    ip -n "$bridge" link set here up
+    ip address add "$CONSOLE_HERE/29" dev "$(console_link)"
+    ip link set "$(console_link)" up
 }
 
 # cable ZONE NET "ADDRESS NAME"...
@@ -71,6 +104,8 @@ cable() {
 
 network_down() {
     local zone pids
+    # By itself it would go with its other end, a moment after the namespace.
+    ip link delete "$(console_link)" 2>/dev/null || true
     for zone in "${ZONES[@]}"; do
         # Everything in the zone is the lab's, also what some script of it started and did not live to stop.
         for _ in 1 2 3 4 5; do

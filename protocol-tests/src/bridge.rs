@@ -171,7 +171,7 @@ pub fn planted_binary() -> Result<PathBuf> {
 }
 
 /// One of these; all are built at once.
-const PROGRAMS: [&str; 3] = ["kafka-bridge", "kafka-bridge-planted", "simulate"];
+const PROGRAMS: [&str; 4] = ["kafka-bridge", "kafka-bridge-planted", "simulate", "visit"];
 
 /// A program of this build's profile. Cargo builds a package's binaries for that package's own tests alone, and `kafka-bridge` is
 /// another's; so they are built here, once.

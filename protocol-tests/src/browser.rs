@@ -32,6 +32,12 @@ pub fn program() -> Result<PathBuf, String> {
     found.ok_or_else(|| format!("there is no {} here; install Debian's package, or name one by {PROGRAM}", PROGRAMS[0]))
 }
 
+/// Where pictures are left for whoever wants to see them.
+pub fn pictures() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
+    root.join("target/console-screenshots")
+}
+
 /// One page. Dropping it ends the browser.
 pub struct Browser {
     _process: Process,
@@ -45,6 +51,19 @@ pub struct Browser {
 
 impl Browser {
     pub fn start() -> Result<Browser> {
+        Browser::start_with(&[])
+    }
+
+    /// One that takes this certificate's key for a server's, and no other that no public authority has signed.
+    pub fn start_trusting(certificate: &Path) -> Result<Browser> {
+        let script = "openssl x509 -in \"$0\" -noout -pubkey | openssl pkey -pubin -outform DER | openssl dgst -sha256 -binary | openssl base64";
+        let hash = Command::new("sh").args(["-c", script]).arg(certificate).output()?;
+        ensure!(hash.status.success() && hash.stderr.is_empty(), "{}: {hash:?}", certificate.display());
+        let hash = String::from_utf8(hash.stdout)?;
+        Browser::start_with(&[&format!("--ignore-certificate-errors-spki-list={}", hash.trim())])
+    }
+
+    fn start_with(options: &[&str]) -> Result<Browser> {
         let program = program().map_err(anyhow::Error::msg)?;
         let folder = tempfile::tempdir()?;
         let (input, output) = (folder.path().join("to"), folder.path().join("from"));
@@ -52,9 +71,12 @@ impl Browser {
         // The browser reads its descriptor 3 and writes to 4; opened for both, neither end waits for the other.
         let script = "exec \"$0\" \"$@\" 3<>\"$TO\" 4<>\"$FROM\"";
         let mut command = Command::new("sh");
-        command.args(["-c", script]).arg(program).env("TO", &input).env("FROM", &output).env("HOME", folder.path());
+        command.args(["-c", script]).arg(program).env("TO", &input).env("FROM", &output);
+        // What it leaves behind when it is killed is gone with the folder.
+        command.env("HOME", folder.path()).env("TMPDIR", folder.path());
         command.args(["--headless=new", "--remote-debugging-pipe", "--no-sandbox", "--disable-gpu", "--no-first-run"]);
         command.args(["--disable-dev-shm-usage", "--disable-background-networking", "--disable-component-update"]);
+        command.args(options);
         command.arg(format!("--user-data-dir={}", folder.path().join("profile").display())).arg("about:blank");
         let process = Process::start(&mut command, &folder.path().join("log"))?;
         let to = File::options().write(true).open(&input)?;

@@ -34,4 +34,5 @@ pub mod shares;
 pub mod simulation;
 pub mod sockets;
 pub mod takeover;
+pub mod visit;
 pub mod workload;

@@ -1,5 +1,7 @@
 //! The scripts of `chaos/` that every run goes through: a cut, and the proof that their verdicts can be bad ones.
 
+mod stays;
+
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -23,6 +25,7 @@ pub(super) fn trials() -> Vec<Trial> {
             script("partition.sh", &["--seconds", "12"])
         }),
         real("chaos", "kafka_3_9_2_zookeeper_to_4_4_0_self_test", &versions, || script("self-test.sh", &[])),
+        real("chaos", "kafka_3_9_2_zookeeper_to_4_4_0_in_a_lab_that_stays", &versions, stays::trial),
     ];
     match missing() {
         Some(reason) => trials.into_iter().map(|it| it.with_kind(&reason).with_ignored_flag(true)).collect(),
@@ -50,8 +53,12 @@ fn runs(command: &[&str]) -> bool {
     child.status().is_ok_and(|it| it.success())
 }
 
+fn repository() -> Result<&'static Path> {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the workspace has a folder")
+}
+
 fn script(name: &str, arguments: &[&str]) -> Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the workspace has a folder")?;
+    let root = repository()?;
     let folder = tempfile::tempdir()?;
     let mut command = Command::new(root.join("chaos").join(name));
     command.args(arguments).env("KAFKA_BRIDGE", binary()?).env("KAFKA_BRIDGE_PLANTED", planted_binary()?);

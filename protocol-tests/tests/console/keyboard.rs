@@ -1,11 +1,11 @@
 //! By keyboard alone, with a thousand partitions; with contents not allowed; and when the bridge goes and comes back.
 
 use anyhow::{Result, ensure};
-use protocol_tests::browser::Browser;
+use protocol_tests::browser::{Browser, pictures};
 use protocol_tests::http;
 use serde_json::Value;
 
-use super::stage::{HOSTILE, Stage, pictures, unharmed};
+use super::stage::{HOSTILE, Stage, unharmed};
 
 /// In the place of the bridge's stream: what `window.invented` is.
 const STREAM: &str = "window.EventSource = class extends EventTarget {

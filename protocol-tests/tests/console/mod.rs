@@ -3,18 +3,20 @@
 
 mod keyboard;
 mod pages;
+mod proxied;
 mod stage;
 
 use anyhow::Result;
 use libtest_mimic::{Failed, Trial};
 use protocol_tests::browser;
 
-use crate::{is_required, name, trial};
+use crate::{is_required, name, nginx, trial};
 
 pub(super) fn trials() -> Vec<Trial> {
     vec![
         seen("every_page_shows_the_link_as_it_is", pages::every_page),
         seen("filtered_and_sorted_by_keyboard_and_stale_when_the_bridge_is_gone", keyboard::trial),
+        nginx::with_nginx(seen("flows_behind_the_proxy_over_tls_with_a_login", proxied::trial)),
     ]
 }
 

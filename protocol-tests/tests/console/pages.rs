@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use protocol_tests::browser::Browser;
+use protocol_tests::browser::{Browser, pictures};
 use protocol_tests::raw::{Codec, Isolation, NewRecord};
 use serde_json::{Value, json};
 
-use super::stage::{LIMIT, MARKUP, ORDERS, PARTITIONS, RECORDS, Stage, TIME_MS, UNFIT, pictures, unharmed};
+use super::stage::{LIMIT, MARKUP, ORDERS, PARTITIONS, RECORDS, Stage, TIME_MS, UNFIT, unharmed};
 
 const POLL: Duration = Duration::from_millis(200);
 const DESKTOP: (u32, u32) = (1360, 820);

@@ -1,6 +1,7 @@
 //! `proxy/`: Debian's nginx with the configuration that is rendered from the template, on loopback.
 
-mod stage;
+mod kafka_ui;
+pub(crate) mod stage;
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -20,7 +21,7 @@ const MISDIRECTED: u16 = 421;
 const GREETING: &str = "GET / HTTP/1.1\r\nHost: localhost\r\n";
 
 pub(super) fn trials() -> Vec<Trial> {
-    let trials = vec![
+    let trials = [
         trial("proxy", "nginx_speaks_tls_1_2_and_1_3_and_nothing_older", versions),
         trial("proxy", "nginx_redirects_to_its_own_names_alone", redirects),
         trial("proxy", "nginx_lets_in_who_has_a_password", passwords),
@@ -30,16 +31,18 @@ pub(super) fn trials() -> Vec<Trial> {
         trial("proxy", "nginx_limits_the_rate", rate),
         trial("proxy", "nginx_refuses_what_no_console_is_to_see", refused),
         trial("proxy", "nginx_goes_on_with_the_other_bridge", other_bridge),
+        trial("proxy", "nginx_shows_kafka_ui_where_there_is_one", kafka_ui::trial),
         trial("proxy", "a_setting_that_is_more_than_a_value_is_refused", settings),
     ];
+    trials.into_iter().map(with_nginx).collect()
+}
+
+/// Ignored with the reason where nginx is missing; in CI it fails there.
+pub(crate) fn with_nginx(trial: Trial) -> Trial {
     let missing = ["nginx", "openssl"].into_iter().find(|it| !is_installed(it));
-    // In CI they fail where it is missing.
     match missing.filter(|_| !is_required()) {
-        Some(it) => {
-            let why = format!("{it} is not installed");
-            trials.into_iter().map(|trial| trial.with_kind(&why).with_ignored_flag(true)).collect()
-        }
-        None => trials,
+        Some(it) => trial.with_kind(format!("{it} is not installed")).with_ignored_flag(true),
+        None => trial,
     }
 }
 

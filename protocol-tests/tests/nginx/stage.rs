@@ -26,21 +26,25 @@ use tokio_rustls::rustls::{
 /// Whom nginx runs as: root's workers would become another user by themselves, and the master would stay root.
 const NOBODY: u32 = 65534;
 const START_LIMIT: Duration = Duration::from_secs(30);
-pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(30);
-pub(super) const PASSWORD: &str = "correct horse battery";
+pub(crate) const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+pub(crate) const PASSWORD: &str = "correct horse battery";
 /// `operator` and the above, as a header says it.
-pub(super) const LOGIN: &str = "Authorization: Basic b3BlcmF0b3I6Y29ycmVjdCBob3JzZSBiYXR0ZXJ5";
+pub(crate) const LOGIN: &str = "Authorization: Basic b3BlcmF0b3I6Y29ycmVjdCBob3JzZSBiYXR0ZXJ5";
 
 /// A console: it answers anything with 200, and remembers what it was asked. Events come when the trial says so.
-pub(super) struct Upstream {
-    pub(super) address: SocketAddr,
+pub(crate) struct Upstream {
+    pub(crate) address: SocketAddr,
     asked: Arc<Mutex<Vec<String>>>,
     events: Sender<String>,
 }
 
 impl Upstream {
-    pub(super) fn start() -> Result<Upstream> {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
+    pub(crate) fn start() -> Result<Upstream> {
+        Upstream::start_at("127.0.0.1:0")
+    }
+
+    pub(crate) fn start_at(address: &str) -> Result<Upstream> {
+        let listener = TcpListener::bind(address)?;
         let (address, asked) = (listener.local_addr()?, Arc::default());
         let (events, told) = channel();
         let (remembered, told) = (Arc::clone(&asked), Arc::new(Mutex::new(told)));
@@ -54,11 +58,11 @@ impl Upstream {
         Ok(Upstream { address, asked, events })
     }
 
-    pub(super) fn asked(&self) -> Vec<String> {
+    pub(crate) fn asked(&self) -> Vec<String> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(super) fn tell(&self, event: &str) -> Result<()> {
+    pub(crate) fn tell(&self, event: &str) -> Result<()> {
         self.events.send(event.to_owned()).context("nobody takes events")
     }
 }
@@ -73,7 +77,10 @@ fn answer(stream: TcpStream, asked: &Mutex<Vec<String>>, told: &Mutex<Receiver<S
             ensure!(reader.read_line(&mut head)? > 0, "the client has gone");
         }
         asked.lock().unwrap_or_else(PoisonError::into_inner).push(head.clone());
-        if head.starts_with("GET /api/events ") {
+        if ["GET /api/events ", "GET /kafka-ui/api/clusters/source/topics/orders/messages/v2?"]
+            .iter()
+            .any(|it| head.starts_with(it))
+        {
             write!(stream, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")?;
             let told = told.lock().unwrap_or_else(PoisonError::into_inner);
             while let Ok(event) = told.recv() {
@@ -84,15 +91,17 @@ fn answer(stream: TcpStream, asked: &Mutex<Vec<String>>, told: &Mutex<Receiver<S
         }
         // With headers that the proxy must not pass on.
         let policy = "Content-Security-Policy: default-src 'self'\r\nX-Frame-Options: SAMEORIGIN\r\nServer: bridge\r\n";
-        write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: 7\r\nContent-Type: text/html\r\n{policy}\r\nconsole")?;
+        let open =
+            "Access-Control-Allow-Origin: https://evil.example.org\r\nAccess-Control-Allow-Credentials: true\r\n";
+        write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: 7\r\nContent-Type: text/html\r\n{policy}{open}\r\nconsole")?;
     }
 }
 
 /// A running nginx. Dropping it kills it.
-pub(super) struct Proxy {
-    pub(super) https: u16,
-    pub(super) http: u16,
-    pub(super) folder: TempDir,
+pub(crate) struct Proxy {
+    pub(crate) https: u16,
+    pub(crate) http: u16,
+    pub(crate) folder: TempDir,
     _process: Process,
 }
 
@@ -101,7 +110,7 @@ fn root() -> Result<&'static Path> {
 }
 
 /// A script of the repository.
-pub(super) fn script(path: &str, settings: &[(&str, String)], arguments: &[&str], input: &str) -> Result<Output> {
+pub(crate) fn script(path: &str, settings: &[(&str, String)], arguments: &[&str], input: &str) -> Result<Output> {
     let mut command = Command::new("bash");
     command.arg(root()?.join(path)).args(arguments).envs(settings.iter().map(|(name, value)| (name, value)));
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
@@ -110,7 +119,7 @@ pub(super) fn script(path: &str, settings: &[(&str, String)], arguments: &[&str]
     Ok(child.wait_with_output()?)
 }
 
-pub(super) fn succeeds(path: &str, settings: &[(&str, String)], arguments: &[&str], input: &str) -> Result<()> {
+pub(crate) fn succeeds(path: &str, settings: &[(&str, String)], arguments: &[&str], input: &str) -> Result<()> {
     let output = script(path, settings, arguments, input)?;
     ensure!(output.status.success(), "{path}: {}", String::from_utf8_lossy(&output.stderr));
     Ok(())
@@ -118,12 +127,12 @@ pub(super) fn succeeds(path: &str, settings: &[(&str, String)], arguments: &[&st
 
 impl Proxy {
     /// Before these consoles; `settings` as the environment has them.
-    pub(super) fn start(upstreams: &[SocketAddr], settings: &[(&str, &str)]) -> Result<Proxy> {
+    pub(crate) fn start(upstreams: &[SocketAddr], settings: &[(&str, &str)]) -> Result<Proxy> {
         Proxy::start_edited(upstreams, settings, |it| it)
     }
 
     /// With a configuration that is not as it should be: what a check says then shows that it can fail.
-    pub(super) fn start_edited(
+    pub(crate) fn start_edited(
         upstreams: &[SocketAddr],
         settings: &[(&str, &str)],
         edit: impl Fn(String) -> String,
@@ -174,12 +183,12 @@ impl Proxy {
         Ok(Proxy { https, http, folder, _process: process })
     }
 
-    pub(super) fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// A connection of one TLS version, or of any.
-    pub(super) fn connect(&self, only: Option<&'static SupportedProtocolVersion>, is_known: bool) -> Result<Tls> {
+    pub(crate) fn connect(&self, only: Option<&'static SupportedProtocolVersion>, is_known: bool) -> Result<Tls> {
         let mut roots = RootCertStore::empty();
         for it in CertificateDer::pem_file_iter(self.file("pki/proxy/ca.pem"))? {
             roots.add(it?)?;
@@ -206,16 +215,16 @@ impl Proxy {
     }
 
     /// `GET` with a login.
-    pub(super) fn get(&self, path: &str) -> Result<Answer> {
+    pub(crate) fn get(&self, path: &str) -> Result<Answer> {
         self.ask(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{LOGIN}\r\n"))
     }
 
     /// All of a request but the end of its head.
-    pub(super) fn ask(&self, request: &str) -> Result<Answer> {
+    pub(crate) fn ask(&self, request: &str) -> Result<Answer> {
         self.connect(None, false)?.ask(request)
     }
 
-    pub(super) fn ask_plain(&self, request: &str) -> Result<Answer> {
+    pub(crate) fn ask_plain(&self, request: &str) -> Result<Answer> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.http))?;
         stream.set_read_timeout(Some(ANSWER_LIMIT))?;
         write!(stream, "{request}Connection: close\r\n\r\n")?;
@@ -233,25 +242,25 @@ fn give(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-pub(super) struct Tls(StreamOwned<ClientConnection, TcpStream>);
+pub(crate) struct Tls(StreamOwned<ClientConnection, TcpStream>);
 
 impl Tls {
-    pub(super) fn version(&self) -> Option<ProtocolVersion> {
+    pub(crate) fn version(&self) -> Option<ProtocolVersion> {
         self.0.conn.protocol_version()
     }
 
-    pub(super) fn ask(mut self, request: &str) -> Result<Answer> {
+    pub(crate) fn ask(mut self, request: &str) -> Result<Answer> {
         self.send(&format!("{request}Connection: close\r\n\r\n"))?;
         Answer::read(&mut self.0)
     }
 
-    pub(super) fn send(&mut self, text: &str) -> Result<()> {
+    pub(crate) fn send(&mut self, text: &str) -> Result<()> {
         self.0.write_all(text.as_bytes())?;
         Ok(self.0.flush()?)
     }
 
     /// Reads until this text has come; false where nothing comes for so long.
-    pub(super) fn hears(&mut self, text: &str, limit: Duration) -> Result<bool> {
+    pub(crate) fn hears(&mut self, text: &str, limit: Duration) -> Result<bool> {
         self.0.sock.set_read_timeout(Some(limit))?;
         let (mut heard, mut buffer) = (String::new(), [0; 4096]);
         while !heard.contains(text) {
@@ -267,11 +276,11 @@ impl Tls {
 }
 
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: u16,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
     /// Names in lower case.
-    pub(super) headers: Vec<(String, String)>,
-    pub(super) body: String,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: String,
 }
 
 impl Answer {
@@ -291,7 +300,7 @@ impl Answer {
     }
 
     /// All of this name.
-    pub(super) fn header(&self, name: &str) -> Vec<&str> {
+    pub(crate) fn header(&self, name: &str) -> Vec<&str> {
         self.headers.iter().filter(|(it, _)| it == name).map(|(_, value)| value.as_str()).collect()
     }
 }
