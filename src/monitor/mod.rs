@@ -10,6 +10,7 @@ mod host;
 mod lag;
 mod metrics;
 mod query;
+mod readers;
 mod records;
 mod sampler;
 mod server;

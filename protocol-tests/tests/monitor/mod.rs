@@ -2,6 +2,7 @@
 
 mod adds_up;
 mod alerts;
+mod groups;
 mod holes;
 mod lag;
 
