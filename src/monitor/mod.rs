@@ -3,6 +3,7 @@
 mod advice;
 mod assets;
 mod clusters;
+mod handovers;
 mod headroom;
 mod health;
 mod histogram;
