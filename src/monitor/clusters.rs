@@ -144,9 +144,12 @@ impl Clusters {
         let of_source: Vec<TopicName> = names.iter().map(|it| it.0.clone()).collect();
         let of_target: Vec<TopicName> = names.iter().map(|it| it.1.clone()).collect();
         let letters = TopicName::from(self.config.dead_letter_topic().as_str());
-        let wanted = |topics: &[TopicName], more: Option<TopicName>, except: &str| Wanted {
-            topics: Arc::new(topics.iter().cloned().chain(more).collect()),
-            except: except.to_owned(),
+        // Without the source's answer nobody knows which topics are the link's: of no group it can be said that it reads none.
+        let wanted = |topics: &[TopicName], more: Option<TopicName>, except: &str| {
+            at_source.is_ok().then(|| Wanted {
+                topics: Arc::new(topics.iter().cloned().chain(more).collect()),
+                except: except.to_owned(),
+            })
         };
         let own_group = self.config.link.group_id();
         let (source_end, target_end, source_configs, target_configs, group) = tokio::join!(
@@ -223,7 +226,7 @@ async fn end(
     cluster: &Cluster,
     metadata: &Result<Metadata, ClusterError>,
     topics: &[TopicName],
-    wanted: Wanted,
+    wanted: Option<Wanted>,
 ) -> End {
     let metadata = match metadata {
         Ok(metadata) => metadata,
@@ -234,7 +237,10 @@ async fn end(
     of_topics.filter_map(|it| it.leader).for_each(|it| *leads.entry(it).or_default() += 1);
     let dialled = dialled(cluster, metadata).await;
     let reached: Vec<_> = dialled.values().filter_map(|it| it.as_ref().ok().cloned()).collect();
-    let groups = readers::look(cluster, metadata, &reached, wanted).await;
+    let groups = match wanted {
+        Some(wanted) => readers::look(cluster, metadata, &reached, wanted).await,
+        None => Readers::unknown("the link's topics are not known: the source does not answer".to_owned()),
+    };
     reached.iter().for_each(Connection::close);
     let row = |(node, reached): (i32, Result<Connection, ClusterError>)| Broker {
         node,

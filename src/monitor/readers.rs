@@ -81,10 +81,13 @@ pub(super) struct Wanted {
 /// `brokers`: connections to those that can be reached.
 pub(super) async fn look(cluster: &Cluster, metadata: &Metadata, brokers: &[Connection], wanted: Wanted) -> Readers {
     let looked = tokio::time::timeout(DEADLINE, looked(cluster, metadata, brokers, wanted)).await;
-    looked.unwrap_or_else(|_| {
-        let note = format!("the groups were not told within {} s", DEADLINE.as_secs());
-        Readers { notes: vec![note], ..Readers::default() }
-    })
+    looked.unwrap_or_else(|_| Readers::unknown(format!("the groups were not told within {} s", DEADLINE.as_secs())))
+}
+
+impl Readers {
+    pub(super) fn unknown(why: String) -> Self {
+        Self { notes: vec![why], ..Self::default() }
+    }
 }
 
 async fn looked(cluster: &Cluster, metadata: &Metadata, brokers: &[Connection], wanted: Wanted) -> Readers {
