@@ -109,6 +109,8 @@ async fn tell_certificates(monitor: &Monitor, cluster: &Cluster) {
     let mut state = monitor.state();
     state.certificates.retain(|it| it.end != cluster.end());
     state.certificates.extend(own.into_iter().chain(peer));
+    // Whichever end was looked at last.
+    state.certificates.sort_by_key(|it| (it.end, it.whose));
 }
 
 /// Without the right to read settings, headroom goes by offsets alone.
