@@ -25,10 +25,11 @@ pub enum LinkEvent<'a> {
         lane: u32,
         event: &'a Event,
     },
-    /// From now on these are this bridge's.
+    /// From now on these are this bridge's. Unfit: it is passed over, for the source does not answer it.
     Assigned {
         lanes: &'a BTreeSet<u32>,
         generation_id: i32,
+        is_unfit: bool,
     },
     /// The first generation, or the first after a loss, that has settled.
     Settled {
@@ -75,7 +76,9 @@ impl LinkEvent<'_> {
     pub(super) fn log(&self, link: &str) {
         match self {
             Self::Lane { lane, event } => log_lane(*lane, event),
-            Self::Assigned { lanes, generation_id } => tracing::debug!(link, ?lanes, generation_id, "assigned"),
+            Self::Assigned { lanes, generation_id, is_unfit } => {
+                tracing::debug!(link, ?lanes, generation_id, is_unfit, "assigned");
+            }
             Self::Settled { lanes, of, generation_id, members, is_unfit } => {
                 let members = members.map(|it| format!(", {it} members")).unwrap_or_default();
                 if lanes.is_empty() && *is_unfit {

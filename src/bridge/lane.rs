@@ -24,8 +24,9 @@ use uuid::Uuid;
 /// A first Produce that meets the markers of the transaction before makes the broker sleep for 20 ms; after this long they
 /// are written.
 pub(super) const MARKER_PAUSE: Duration = Duration::from_millis(4);
-/// A position that only passed markers and aborted records costs nothing when it is lost: it waits for data.
-pub(super) const PASSED_INTERVAL: Duration = Duration::from_secs(10);
+/// A position that only passed markers and aborted records costs nothing when it is lost: it waits for data. Not for long, for
+/// until it is written what it passed counts as lag.
+pub(super) const PASSED_INTERVAL: Duration = Duration::from_secs(2);
 const ABORT_BACKOFF_FIRST: Duration = Duration::from_millis(50);
 const ABORT_BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// A batch that is refused again when it is half as large is not refused for its size.

@@ -162,7 +162,8 @@ impl<'a, S: Fn(u32) -> LaneSettings> Link<'a, S> {
                 self.own = lanes;
                 if is_new {
                     let own = self.own.clone();
-                    self.tell(&LinkEvent::Assigned { lanes: &own, generation_id });
+                    let is_unfit = round.is_some_and(|it| it.is_unfit);
+                    self.tell(&LinkEvent::Assigned { lanes: &own, generation_id, is_unfit });
                 }
                 self.taken.retain(|lane| self.own.contains(lane));
                 self.doubted.retain(|lane, _| self.own.contains(lane));

@@ -85,9 +85,11 @@ fn grant(api: &str, code: i16) -> &'static str {
     match (code, api) {
         (TOPIC_AUTHORIZATION_FAILED, "Fetch" | "OffsetCommit") => ". Grant READ on it",
         (GROUP_AUTHORIZATION_FAILED, "OffsetCommit") => ". Grant READ on it",
-        (GROUP_AUTHORIZATION_FAILED | TRANSACTIONAL_ID_AUTHORIZATION_FAILED, "FindCoordinator" | "OffsetFetch") => {
-            ". Grant DESCRIBE on it"
-        }
+        (
+            GROUP_AUTHORIZATION_FAILED | TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+            "FindCoordinator" | "OffsetFetch" | "DescribeGroups" | "ConsumerGroupDescribe",
+        ) => ". Grant DESCRIBE on it",
+        (TOPIC_AUTHORIZATION_FAILED, "ConsumerGroupDescribe") => ". Grant DESCRIBE on all topics that it reads",
         _ => "",
     }
 }

@@ -19,7 +19,7 @@ use courier::Open;
 pub use courier::{Address, Courier, Dispatch, Lost, Pending};
 pub use ensure::EnsureError;
 pub use error::{ClusterError, describe};
-pub use groups::GroupMember;
+pub use groups::{GroupMember, ListedGroup};
 pub use keeper::Keeper;
 pub use metadata::{Metadata, PartitionMetadata, TopicMetadata};
 pub use offsets::{At, Listed};

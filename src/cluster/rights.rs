@@ -23,6 +23,8 @@ const GROUP_AUTHORIZATION_FAILED: i16 = 30;
 const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: i16 = 53;
 /// No topic has it: an offset for it cannot be committed.
 const NO_PARTITION: i32 = i32::MAX;
+/// The last version that tells of the cluster's own operations.
+const METADATA_WITH_CLUSTER_OPERATIONS: i16 = 10;
 /// The broker does not tell.
 const UNKNOWN_OPERATIONS: i32 = i32::MIN;
 
@@ -100,6 +102,17 @@ impl Cluster {
             }
         });
         Ok(told.collect())
+    }
+
+    /// On the cluster itself; None: the broker does not tell.
+    pub async fn cluster_operations(&self) -> Result<Option<Operations>, ClusterError> {
+        let request = MetadataRequest::default()
+            .with_topics(Some(Vec::new()))
+            .with_allow_auto_topic_creation(false)
+            .with_include_cluster_authorized_operations(true);
+        let connection = self.any().await?;
+        let answer = self.ask(&connection, METADATA_WITH_CLUSTER_OPERATIONS, &request).await?;
+        Ok(Some(answer.cluster_authorized_operations).filter(|it| *it != UNKNOWN_OPERATIONS).map(Operations))
     }
 
     /// By the heartbeat of a member that no group has.

@@ -17,6 +17,8 @@ pub(super) const ASSETS: &[Asset] = &[
     Asset { path: "/app.css", media_type: CSS, text: include_str!("console/app.css") },
     Asset { path: "/icon.svg", media_type: SVG, text: include_str!("console/icon.svg") },
     Asset { path: "/app.js", media_type: SCRIPT, text: include_str!("console/app.js") },
+    Asset { path: "/bridges.js", media_type: SCRIPT, text: include_str!("console/bridges.js") },
+    Asset { path: "/certificates.js", media_type: SCRIPT, text: include_str!("console/certificates.js") },
     Asset { path: "/clusters.js", media_type: SCRIPT, text: include_str!("console/clusters.js") },
     Asset { path: "/dom.js", media_type: SCRIPT, text: include_str!("console/dom.js") },
     Asset { path: "/flow.js", media_type: SCRIPT, text: include_str!("console/flow.js") },
@@ -24,6 +26,7 @@ pub(super) const ASSETS: &[Asset] = &[
     Asset { path: "/incidents.js", media_type: SCRIPT, text: include_str!("console/incidents.js") },
     Asset { path: "/live.js", media_type: SCRIPT, text: include_str!("console/live.js") },
     Asset { path: "/partitions.js", media_type: SCRIPT, text: include_str!("console/partitions.js") },
+    Asset { path: "/readers.js", media_type: SCRIPT, text: include_str!("console/readers.js") },
     Asset { path: "/records.js", media_type: SCRIPT, text: include_str!("console/records.js") },
 ];
 

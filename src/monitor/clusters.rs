@@ -1,6 +1,7 @@
-//! Both clusters as they are now: brokers, topics and where their settings differ, and the bridges of the link. Asked for when
-//! somebody looks, and kept for a moment.
+//! Both clusters as they are now: brokers, topics and where their settings differ, who reads them, and the bridges of the link.
+//! Asked for when somebody looks, and kept for a moment.
 
+use super::readers::{self, Readers, Wanted};
 use super::state::now_ms;
 use crate::bridge::Ends;
 use crate::cluster::{Cluster, ClusterError, Metadata, TopicConfigs, TopicMetadata, Use};
@@ -8,7 +9,7 @@ use crate::config::{Config, Sharing};
 use crate::group::protocol::assigned_lanes;
 use crate::topics::plan::TopicRules;
 use crate::types::TopicName;
-use crate::wire::release;
+use crate::wire::{Connection, release};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -41,6 +42,8 @@ struct End {
     cluster_id: Option<String>,
     controller: Option<i32>,
     brokers: Vec<Broker>,
+    /// Consumer groups that have committed offsets of the link's topics, besides the link's own.
+    groups: Readers,
     /// Why nothing is known of it.
     error: Option<String>,
 }
@@ -140,9 +143,18 @@ impl Clusters {
         let names: Vec<_> = names.into_iter().take(TOPICS_MAX).collect();
         let of_source: Vec<TopicName> = names.iter().map(|it| it.0.clone()).collect();
         let of_target: Vec<TopicName> = names.iter().map(|it| it.1.clone()).collect();
+        let letters = TopicName::from(self.config.dead_letter_topic().as_str());
+        // Without the source's answer nobody knows which topics are the link's: of no group it can be said that it reads none.
+        let wanted = |topics: &[TopicName], more: Option<TopicName>, except: &str| {
+            at_source.is_ok().then(|| Wanted {
+                topics: Arc::new(topics.iter().cloned().chain(more).collect()),
+                except: except.to_owned(),
+            })
+        };
+        let own_group = self.config.link.group_id();
         let (source_end, target_end, source_configs, target_configs, group) = tokio::join!(
-            end(source, &at_source, &of_source),
-            end(target, &at_target, &of_target),
+            end(source, &at_source, &of_source, wanted(&of_source, None, "")),
+            end(target, &at_target, &of_target, wanted(&of_target, Some(letters), own_group)),
             source.topics_configs(&of_source),
             target.topics_configs(&of_target),
             self.group(),
@@ -210,7 +222,12 @@ fn names(config: &Config, source: &Result<Metadata, ClusterError>) -> BTreeMap<T
     source.as_ref().map(|it| copied(config, it)).unwrap_or_default()
 }
 
-async fn end(cluster: &Cluster, metadata: &Result<Metadata, ClusterError>, topics: &[TopicName]) -> End {
+async fn end(
+    cluster: &Cluster,
+    metadata: &Result<Metadata, ClusterError>,
+    topics: &[TopicName],
+    wanted: Option<Wanted>,
+) -> End {
     let metadata = match metadata {
         Ok(metadata) => metadata,
         Err(error) => return End { error: Some(error.to_string()), ..End::default() },
@@ -218,24 +235,32 @@ async fn end(cluster: &Cluster, metadata: &Result<Metadata, ClusterError>, topic
     let mut leads: BTreeMap<i32, usize> = BTreeMap::new();
     let of_topics = topics.iter().filter_map(|it| metadata.topics.get(it)).flat_map(|it| it.partitions.values());
     of_topics.filter_map(|it| it.leader).for_each(|it| *leads.entry(it).or_default() += 1);
-    let mut dials = JoinSet::new();
-    for (node, (host, port)) in metadata.brokers.iter().take(BROKERS_MAX) {
-        let (cluster, node, address) = (cluster.clone(), *node, format!("{host}:{port}"));
-        let leads = leads.get(&node).copied().unwrap_or_default();
-        dials.spawn(async move {
-            let reached = cluster.dial(node, Use::Control).await;
-            let kafka = reached.as_ref().ok().map(|it| release(it.versions()).unwrap_or("before 2.4"));
-            let error = reached.as_ref().err().map(ToString::to_string);
-            if let Ok(connection) = reached {
-                connection.close();
-            }
-            Broker { node, address, kafka, leads, error }
-        });
-    }
-    let mut brokers = dials.join_all().await;
-    brokers.sort_by_key(|it| it.node);
+    let dialled = dialled(cluster, metadata).await;
+    let reached: Vec<_> = dialled.values().filter_map(|it| it.as_ref().ok().cloned()).collect();
+    let groups = match wanted {
+        Some(wanted) => readers::look(cluster, metadata, &reached, wanted).await,
+        None => Readers::unknown("the link's topics are not known: the source does not answer".to_owned()),
+    };
+    reached.iter().for_each(Connection::close);
+    let row = |(node, reached): (i32, Result<Connection, ClusterError>)| Broker {
+        node,
+        address: metadata.brokers.get(&node).map(|(host, port)| format!("{host}:{port}")).unwrap_or_default(),
+        kafka: reached.as_ref().ok().map(|it| release(it.versions()).unwrap_or("before 2.4")),
+        leads: leads.get(&node).copied().unwrap_or_default(),
+        error: reached.err().map(|it| it.to_string()),
+    };
+    let brokers = dialled.into_iter().map(row).collect();
     let cluster_id = Some(metadata.cluster_id.clone());
-    End { cluster_id, controller: metadata.controller, brokers, error: None }
+    End { cluster_id, controller: metadata.controller, brokers, groups, error: None }
+}
+
+async fn dialled(cluster: &Cluster, metadata: &Metadata) -> BTreeMap<i32, Result<Connection, ClusterError>> {
+    let mut dials = JoinSet::new();
+    for node in metadata.brokers.keys().take(BROKERS_MAX) {
+        let (cluster, node) = (cluster.clone(), *node);
+        dials.spawn(async move { (node, cluster.dial(node, Use::Control).await) });
+    }
+    dials.join_all().await.into_iter().collect()
 }
 
 fn partitions(topic: &TopicMetadata) -> Vec<Partition> {

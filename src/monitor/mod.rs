@@ -3,6 +3,7 @@
 mod advice;
 mod assets;
 mod clusters;
+mod handovers;
 mod headroom;
 mod health;
 mod histogram;
@@ -10,6 +11,7 @@ mod host;
 mod lag;
 mod metrics;
 mod query;
+mod readers;
 mod records;
 mod sampler;
 mod server;

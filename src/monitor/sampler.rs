@@ -1,56 +1,80 @@
 //! Looks at both ends of every partition that is worked here, again and again.
 
-use super::state::{EndOffsets, InUse, Monitor, now_ms};
+use super::state::{Both, EndOffsets, InUse, Monitor, Row, now_ms};
 use crate::bridge::Ends;
-use crate::cluster::{At, Cluster, Metadata};
+use crate::cluster::{At, Cluster, Keeper, Metadata};
 use crate::types::{TopicName, TopicPartition};
 use crate::wire::Certificate;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::time::{Interval, MissedTickBehavior};
 
 /// As precise as lag in seconds is. Six small requests to each leader.
 pub(super) const INTERVAL: Duration = Duration::from_secs(2);
 /// A topic's retention is changed seldom.
 const RETENTION_INTERVAL: Duration = Duration::from_secs(300);
 
-/// Ends with the server.
+/// Ends with the server. Each end at its own pace: one that does not answer must not keep the age of what waits at the other from
+/// being known.
 pub(super) async fn run(monitor: Monitor, ends: Ends) {
-    let mut ticks = tokio::time::interval(INTERVAL);
-    // A look that took long is not made up for.
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    tokio::join!(at_source(&monitor, &ends.source), at_target(&monitor, &ends.target));
+}
+
+async fn at_source(monitor: &Monitor, source: &Cluster) {
+    let mut ticks = ticks();
     let mut retention_due = Instant::now();
     loop {
         ticks.tick().await;
-        let Some((source, target, partitions)) = asked(&monitor) else { continue };
+        let Some((metadata, partitions)) = asked(monitor, |it| &it.source, |partition, _| partition.clone()) else {
+            continue;
+        };
         if retention_due <= Instant::now() && !partitions.is_empty() {
             retention_due = Instant::now() + RETENTION_INTERVAL;
-            retentions(&monitor, &ends.source, &partitions).await;
+            retentions(monitor, source, &partitions).await;
         }
-        let (at_source, at_target): (Vec<_>, Vec<_>) = partitions.into_iter().unzip();
-        let (sources, targets) =
-            tokio::join!(looked(&ends.source, &source, &at_source), looked(&ends.target, &target, &at_target));
-        let (mut certificates, at_target) = tokio::join!(in_use(&ends.source), in_use(&ends.target));
-        certificates.extend(at_target);
+        let found = looked(source, &metadata, &partitions).await;
         let now_ms = now_ms();
-        let mut state = monitor.state();
-        state.certificates = certificates;
-        for (partition, row) in &mut state.partitions {
-            if let Some(found) = sources.get(partition) {
+        for (partition, row) in &mut monitor.state().partitions {
+            if let Some(found) = found.get(partition) {
                 row.looked_at(now_ms, *found);
             }
-            row.at_target = targets.get(&row.target).copied().or(row.at_target);
         }
+        tell_certificates(monitor, source).await;
     }
 }
 
-type Asked = (std::sync::Arc<Metadata>, std::sync::Arc<Metadata>, Vec<(TopicPartition, TopicPartition)>);
+async fn at_target(monitor: &Monitor, target: &Cluster) {
+    let mut ticks = ticks();
+    loop {
+        ticks.tick().await;
+        let Some((metadata, partitions)) = asked(monitor, |it| &it.target, |_, row| row.target.clone()) else {
+            continue;
+        };
+        let found = looked(target, &metadata, &partitions).await;
+        for row in monitor.state().partitions.values_mut() {
+            row.at_target = found.get(&row.target).copied().or(row.at_target);
+        }
+        tell_certificates(monitor, target).await;
+    }
+}
+
+fn ticks() -> Interval {
+    let mut ticks = tokio::time::interval(INTERVAL);
+    // A look that took long is not made up for.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
 
 /// None: the link has not begun.
-fn asked(monitor: &Monitor) -> Option<Asked> {
+fn asked(
+    monitor: &Monitor,
+    end: fn(&Both) -> &Keeper,
+    partition: fn(&TopicPartition, &Row) -> TopicPartition,
+) -> Option<(Arc<Metadata>, Vec<TopicPartition>)> {
     let state = monitor.state();
-    let both = state.both.as_ref()?;
-    let partitions = state.partitions.iter().map(|(source, row)| (source.clone(), row.target.clone())).collect();
-    Some((both.source.current(), both.target.current(), partitions))
+    let metadata = end(state.both.as_ref()?).current();
+    Some((metadata, state.partitions.iter().map(|(source, row)| partition(source, row)).collect()))
 }
 
 /// Those that the cluster tells of; what it does not tell now it may tell next time.
@@ -77,17 +101,21 @@ async fn looked(
 }
 
 /// The bridge's own, and that of the broker that is asked for metadata.
-async fn in_use(cluster: &Cluster) -> Vec<InUse> {
+async fn tell_certificates(monitor: &Monitor, cluster: &Cluster) {
     let of = |whose, it: Certificate| InUse { end: cluster.end(), whose, subject: it.subject, not_after: it.not_after };
     let own = cluster.security().certificate().map(|it| of("bridge", it));
     let connection = cluster.any().await.ok();
     let peer = connection.and_then(|it| it.session()?.peer.clone()).map(|it| of("broker", it));
-    own.into_iter().chain(peer).collect()
+    let mut state = monitor.state();
+    state.certificates.retain(|it| it.end != cluster.end());
+    state.certificates.extend(own.into_iter().chain(peer));
+    // Whichever end was looked at last.
+    state.certificates.sort_by_key(|it| (it.end, it.whose));
 }
 
 /// Without the right to read settings, headroom goes by offsets alone.
-async fn retentions(monitor: &Monitor, source: &Cluster, partitions: &[(TopicPartition, TopicPartition)]) {
-    let topics: BTreeSet<TopicName> = partitions.iter().map(|it| it.0.topic.clone()).collect();
+async fn retentions(monitor: &Monitor, source: &Cluster, partitions: &[TopicPartition]) {
+    let topics: BTreeSet<TopicName> = partitions.iter().map(|it| it.topic.clone()).collect();
     let topics: Vec<_> = topics.into_iter().collect();
     let found = match source.topics_configs(&topics).await {
         Ok(found) => found,

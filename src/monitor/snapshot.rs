@@ -1,6 +1,7 @@
 //! What a console shows of a link, as JSON. Keys are added, not renamed.
 
 use super::advice::{self, Advice};
+use super::handovers::{self, Change, Reason};
 use super::health::Health;
 use super::state::{EndOffsets, Phase, State, ms};
 use crate::incidents;
@@ -58,6 +59,20 @@ pub(super) struct Lanes {
     /// None without a group.
     pub(super) generation_id: Option<i32>,
     pub(super) members: Option<u32>,
+    /// The newest last.
+    pub(super) handovers: Vec<Handover>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Handover {
+    pub(super) time_ms: u64,
+    pub(super) change: Change,
+    pub(super) reason: Reason,
+    pub(super) text: &'static str,
+    /// The generation, who it was, or what went wrong.
+    pub(super) detail: Option<String>,
+    /// As `0-3,7`.
+    pub(super) lanes: String,
 }
 
 #[derive(Clone, Debug, Default, Serialize)]
@@ -143,6 +158,14 @@ pub(super) struct Incident {
     pub(super) is_acceptable: bool,
 }
 
+impl From<&handovers::Handover> for Handover {
+    fn from(it: &handovers::Handover) -> Self {
+        let lanes = handovers::ranges(&it.lanes);
+        let (change, reason, text) = (it.change, it.reason, it.reason.text());
+        Self { time_ms: it.time_ms, change, reason, text, detail: it.detail.clone(), lanes }
+    }
+}
+
 impl From<EndOffsets> for Offsets {
     fn from(it: EndOffsets) -> Self {
         Self { log_start: it.log_start, last_stable: it.last_stable, high_watermark: it.high_watermark }
@@ -180,6 +203,7 @@ impl State {
                 failed: self.failed.clone(),
                 generation_id: self.generation_id,
                 members: self.members,
+                handovers: self.handovers.iter().map(Handover::from).collect(),
             },
             totals: self.totals(&partitions),
             memory: self.budget.as_ref().map(|it| Memory {

@@ -1,5 +1,6 @@
 //! What a link's events come to.
 
+use super::handovers::{Handovers, Reason};
 use super::headroom::{self, Headroom};
 use super::histogram::Histogram;
 use super::lag::LagMeter;
@@ -48,6 +49,7 @@ pub(super) struct State {
     pub(super) failed: BTreeMap<u32, String>,
     pub(super) generation_id: Option<i32>,
     pub(super) members: Option<u32>,
+    pub(super) handovers: Handovers,
     pub(super) partitions: BTreeMap<TopicPartition, Row>,
     pub(super) incidents: Vec<Incident>,
     /// Partitions that stand still, each with its lane.
@@ -215,6 +217,7 @@ impl Monitor {
             failed: BTreeMap::new(),
             generation_id: None,
             members: None,
+            handovers: Handovers::default(),
             partitions: BTreeMap::new(),
             incidents: Vec::new(),
             standing: BTreeMap::new(),
@@ -244,7 +247,9 @@ impl State {
         self.both = Some(Both { source, target, protocol });
         self.budget = Some(Budget { free_bytes, bytes_max: budget_bytes });
         // Of a bridge that was killed and is started again within this process, and could not say that it lost them.
-        (self.own, self.taken) = (BTreeSet::new(), BTreeSet::new());
+        self.own.clear();
+        self.leave(Reason::Ended, Some("without a word".to_owned()));
+        self.taken.clear();
         self.failed.clear();
         self.phase = Phase::Running;
     }
@@ -252,17 +257,22 @@ impl State {
     pub(super) fn happened(&mut self, event: &LinkEvent<'_>) {
         match event {
             LinkEvent::Lane { lane, event } => self.lane_told(*lane, event),
-            LinkEvent::Assigned { lanes, generation_id } => {
+            LinkEvent::Assigned { lanes, generation_id, is_unfit } => {
                 self.generation_id = (*generation_id >= 0).then_some(*generation_id);
+                let detail = self.generation_id.map(|it| format!("generation {it}"));
+                let reason = if detail.is_some() { Reason::Assigned } else { Reason::Started };
+                self.handovers.promise(lanes.difference(&self.own).copied(), reason, detail.as_deref());
                 self.own.clone_from(lanes);
+                self.leave(if *is_unfit { Reason::SourceUnreachable } else { Reason::Reassigned }, detail);
                 self.forget_others();
             }
             LinkEvent::Settled { generation_id, members, .. } => {
                 self.generation_id = (*generation_id >= 0).then_some(*generation_id);
                 self.members = *members;
             }
-            LinkEvent::Lost { .. } => {
+            LinkEvent::Lost { reason } => {
                 self.own.clear();
+                self.leave(Reason::SessionLost, Some((*reason).to_owned()));
                 self.forget_others();
             }
             LinkEvent::IncidentAgain { lane, incident } => {
@@ -270,17 +280,19 @@ impl State {
             }
             LinkEvent::Draining => self.phase = Phase::Draining,
             LinkEvent::Overdue { lane, .. } => self.ended(*lane),
-            LinkEvent::AllTaken { .. }
-            | LinkEvent::Silent { .. }
-            | LinkEvent::Doubted { .. }
-            | LinkEvent::TakenBack { .. } => {}
+            LinkEvent::TakenBack { lane } => {
+                self.handovers.promise([*lane].into_iter(), Reason::Confirmed, None);
+            }
+            LinkEvent::AllTaken { .. } | LinkEvent::Silent { .. } | LinkEvent::Doubted { .. } => {}
         }
     }
 
     fn lane_told(&mut self, lane: u32, event: &LaneEvent) {
         match event {
             LaneEvent::Taken { positions, .. } => {
-                self.taken.insert(lane);
+                if self.taken.insert(lane) {
+                    self.handovers.taken(now_ms(), lane);
+                }
                 for KnownPosition { partition, target, next_offset, records, dead_letters } in positions {
                     let new = || Row::new(lane, target.clone(), *next_offset);
                     let row = self.partitions.entry(partition.clone()).or_insert_with(new);
@@ -300,15 +312,25 @@ impl State {
             }
             LaneEvent::Fenced => {
                 self.transactions.fenced += 1;
+                self.left(lane, Reason::Fenced, None);
                 self.ended(lane);
             }
-            LaneEvent::TakenOver(_) => self.transactions.fenced += 1,
+            LaneEvent::TakenOver(owner) => {
+                self.transactions.fenced += 1;
+                self.left(lane, Reason::TakenOver, Some(format!("by process {} on {}", owner.pid, owner.host)));
+            }
             // Its partitions stay, and what they lag behind can be seen.
             LaneEvent::Failed(reason) => {
+                self.left(lane, Reason::Failed, Some(reason.clone()));
                 self.taken.remove(&lane);
                 self.failed.insert(lane, reason.clone());
             }
-            LaneEvent::Drained => self.ended(lane),
+            LaneEvent::Drained => {
+                if self.phase == Phase::Draining {
+                    self.left(lane, Reason::Ended, None);
+                }
+                self.ended(lane);
+            }
             LaneEvent::Unsettled(_) | LaneEvent::Undecided(_) => {}
         }
     }
@@ -329,6 +351,18 @@ impl State {
             let new = || Row::new(lane, part.target.clone(), part.next_offset);
             self.partitions.entry(part.partition.clone()).or_insert_with(new).count(lane, part);
         }
+    }
+
+    /// Lanes that were worked and are this bridge's no more.
+    fn leave(&mut self, reason: Reason, detail: Option<String>) {
+        let lanes = self.taken.difference(&self.own).copied().collect();
+        self.handovers.left(now_ms(), lanes, reason, detail);
+    }
+
+    /// One that was worked.
+    fn left(&mut self, lane: u32, reason: Reason, detail: Option<String>) {
+        let lanes = self.taken.get(&lane).copied().into_iter().collect();
+        self.handovers.left(now_ms(), lanes, reason, detail);
     }
 
     /// Whoever works it now tells of its partitions.

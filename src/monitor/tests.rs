@@ -74,7 +74,7 @@ fn committed(number: i32, next_offset: i64, read: u64, dead_lettered: u64) -> La
 fn working() -> Monitor {
     let monitor = Monitor::new(&config());
     let lanes = BTreeSet::from([0, 1]);
-    monitor.state().happened(&LinkEvent::Assigned { lanes: &lanes, generation_id: 4 });
+    monitor.state().happened(&LinkEvent::Assigned { lanes: &lanes, generation_id: 4, is_unfit: false });
     for lane in [0, 1] {
         let number = i32::try_from(lane).unwrap();
         let position = KnownPosition {
@@ -125,7 +125,7 @@ fn what_is_read_is_written_or_dead_lettered() {
 #[test]
 fn lanes_that_are_given_up_are_told_of_by_others() {
     let monitor = working();
-    monitor.state().happened(&LinkEvent::Assigned { lanes: &BTreeSet::from([1]), generation_id: 5 });
+    monitor.state().happened(&LinkEvent::Assigned { lanes: &BTreeSet::from([1]), generation_id: 5, is_unfit: false });
     let snapshot = monitor.state().snapshot(now_ms());
     assert_eq!((snapshot.lanes.own, snapshot.partitions.len()), (vec![1], 1));
     tell(&monitor, 1, LaneEvent::Failed("why".to_owned()));
@@ -210,10 +210,10 @@ fn a_partition_stands_still_until_it_goes_on_and_may_stop_again() {
     tell(&monitor, 0, incident(0));
     assert_eq!(standing(), [false, true]);
     // Another bridge works it, and tells of it; then it comes back.
-    monitor.state().happened(&LinkEvent::Assigned { lanes: &BTreeSet::from([1]), generation_id: 5 });
+    monitor.state().happened(&LinkEvent::Assigned { lanes: &BTreeSet::from([1]), generation_id: 5, is_unfit: false });
     assert_eq!(standing(), [false, false]);
     let lanes = BTreeSet::from([0, 1]);
-    monitor.state().happened(&LinkEvent::Assigned { lanes: &lanes, generation_id: 6 });
+    monitor.state().happened(&LinkEvent::Assigned { lanes: &lanes, generation_id: 6, is_unfit: false });
     let LaneEvent::Incident(incident) = incident(0) else { return };
     monitor.state().happened(&LinkEvent::IncidentAgain { lane: 0, incident: &incident });
     assert_eq!(standing(), [false, true]);
@@ -235,6 +235,64 @@ async fn server(monitor: &Monitor) -> Server {
     let config = config();
     let ends = Ends::new(&config).unwrap();
     Server::start(&config, monitor.clone(), ends).await.unwrap().unwrap()
+}
+
+/// The last story: what, why, and which lanes.
+fn story(monitor: &Monitor) -> serde_json::Value {
+    let link = serde_json::to_value(monitor.state().snapshot(now_ms())).unwrap();
+    let last = link["lanes"]["handovers"].as_array().unwrap().last().cloned().unwrap();
+    serde_json::json!([last["change"], last["reason"], last["lanes"], last["detail"]])
+}
+
+#[test]
+fn a_lane_that_comes_or_goes_is_told_with_the_reason() {
+    use serde_json::json;
+    let taken = || LaneEvent::Taken { transaction: 7, positions: Vec::new() };
+    let assign = |monitor: &Monitor, lanes: &[u32], generation_id, is_unfit| {
+        let lanes = lanes.iter().copied().collect();
+        monitor.state().happened(&LinkEvent::Assigned { lanes: &lanes, generation_id, is_unfit });
+    };
+    let monitor = working();
+    assert_eq!(story(&monitor), json!(["taken", "assigned", "0-1", "generation 4"]));
+    assign(&monitor, &[1], 5, false);
+    assert_eq!(story(&monitor), json!(["given_up", "reassigned", "0", "generation 5"]));
+    // Its end, which comes behind the group's word, is no other story; nor is the news that a lane is still its own.
+    tell(&monitor, 0, LaneEvent::Drained);
+    tell(&monitor, 1, taken());
+    assert_eq!(story(&monitor), json!(["given_up", "reassigned", "0", "generation 5"]));
+    tell(&monitor, 1, LaneEvent::Fenced);
+    assert_eq!(story(&monitor), json!(["given_up", "fenced", "1", null]));
+    monitor.state().happened(&LinkEvent::TakenBack { lane: 1 });
+    tell(&monitor, 1, taken());
+    assert_eq!(story(&monitor), json!(["taken", "confirmed", "1", null]));
+    assign(&monitor, &[], 6, true);
+    assert_eq!(story(&monitor), json!(["given_up", "source_unreachable", "1", "generation 6"]));
+    assign(&monitor, &[0, 1], 7, false);
+    tell(&monitor, 0, taken());
+    // The other was lost before it was taken.
+    monitor.state().happened(&LinkEvent::Lost { reason: "why" });
+    assert_eq!(story(&monitor), json!(["given_up", "session_lost", "0", "why"]));
+    assign(&monitor, &[0], 8, false);
+    tell(&monitor, 0, taken());
+    tell(&monitor, 0, LaneEvent::Failed("broken".to_owned()));
+    assert_eq!(story(&monitor), json!(["stopped", "failed", "0", "broken"]));
+
+    let alone = Monitor::new(&config());
+    assign(&alone, &[0, 1], -1, false);
+    [0, 1].iter().for_each(|lane| tell(&alone, *lane, taken()));
+    assert_eq!(story(&alone), json!(["taken", "started", "0-1", null]));
+    let owner = crate::ledger::Owner {
+        instance: uuid::Uuid::nil(),
+        host: "h".into(),
+        pid: 9,
+        started_ms: 1,
+        version: "0".into(),
+    };
+    tell(&alone, 0, LaneEvent::TakenOver(owner));
+    assert_eq!(story(&alone), json!(["given_up", "taken_over", "0", "by process 9 on h"]));
+    alone.state().happened(&LinkEvent::Draining);
+    tell(&alone, 1, LaneEvent::Drained);
+    assert_eq!(story(&alone), json!(["given_up", "ended", "1", null]));
 }
 
 #[tokio::test]

@@ -14,6 +14,8 @@ const EPOCH_END: &[Field] = &[i32(), i64()];
 const SNAPSHOT: &[Field] = &[i64(), i32()];
 const ENDPOINTS: Shape = Shape::Structures(&[i32(), text(), i32(), text()], &[]);
 const FEATURES: Shape = Shape::Structures(&[text(), i16(), i16()], &[]);
+/// Of a member of a group of KIP-848: what it has, and what it is to have.
+const ASSIGNMENT: Shape = Shape::Structure(&[list(&[uuid(), text(), i32s()])]);
 
 pub(super) static TABLES: &[Table] = &[
     // Produce: v13 names topics by id.
@@ -226,6 +228,15 @@ pub(super) static TABLES: &[Table] = &[
         ],
         tags: &[],
     },
+    // ListGroups
+    Table {
+        key: 16,
+        first: 0,
+        last: 5,
+        flexible: 3,
+        fields: &[i32().since(1), i16(), list(&[text(), text(), text().since(4), text().since(5)])],
+        tags: &[],
+    },
     // InitProducerId
     Table { key: 22, first: 0, last: 5, flexible: 2, fields: &[i32(), i16(), i64(), i16()], tags: &[] },
     // OffsetForLeaderEpoch
@@ -311,6 +322,40 @@ pub(super) static TABLES: &[Table] = &[
         last: 0,
         flexible: 0,
         fields: &[i32(), list(&[i16(), text(), text(), i32(), i64(), i64(), i16(), list(&[text(), i32s()])])],
+        tags: &[],
+    },
+    // ConsumerGroupDescribe
+    Table {
+        key: 69,
+        first: 0,
+        last: 1,
+        flexible: 0,
+        fields: &[
+            i32(),
+            list(&[
+                i16(),
+                text(),
+                text(),
+                text(),
+                i32(),
+                i32(),
+                text(),
+                list(&[
+                    text(),
+                    text(),
+                    text(),
+                    i32(),
+                    text(),
+                    text(),
+                    Field::new(Shape::List(&Shape::Text)),
+                    text(),
+                    Field::new(ASSIGNMENT),
+                    Field::new(ASSIGNMENT),
+                    i8().since(1),
+                ]),
+                i32(),
+            ]),
+        ],
         tags: &[],
     },
 ];

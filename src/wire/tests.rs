@@ -211,6 +211,29 @@ fn samples(version_of: impl Fn(i16) -> Vec<i16>) -> Vec<(i16, i16, Bytes)> {
         let group = DescribedGroup::default().with_group_id(text("g").into()).with_members(vec![member]);
         encoded(&DescribeGroupsResponse::default().with_groups(vec![group]), v)
     });
+    add(16, &|v| {
+        use list_groups_response::*;
+        let mut group = ListedGroup::default().with_group_id(text("g").into()).with_protocol_type(text("consumer"));
+        if v >= 4 {
+            group = group.with_group_state(text("Stable"));
+        }
+        if v >= 5 {
+            group = group.with_group_type(text("classic"));
+        }
+        encoded(&ListGroupsResponse::default().with_groups(vec![group]), v)
+    });
+    add(69, &|v| {
+        use consumer_group_describe_response::*;
+        let topic = TopicPartitions::default().with_topic_name(text("t").into()).with_partitions(vec![1, 2]);
+        let assignment = Assignment::default().with_topic_partitions(vec![topic]);
+        let member = Member::default()
+            .with_member_id(text("m"))
+            .with_subscribed_topic_names(vec![text("t").into()])
+            .with_assignment(assignment.clone())
+            .with_target_assignment(assignment);
+        let group = DescribedGroup::default().with_group_id(text("g").into()).with_members(vec![member]);
+        encoded(&ConsumerGroupDescribeResponse::default().with_groups(vec![group]), v)
+    });
     add(65, &|v| {
         use describe_transactions_response::*;
         let topic = TopicData::default().with_topic(text("t").into()).with_partitions(vec![1, 2]);
@@ -242,10 +265,12 @@ fn decodes(key: i16, version: i16, mut bytes: Bytes) -> bool {
     }
     decode!(0 => ProduceResponse, 1 => FetchResponse, 2 => ListOffsetsResponse, 3 => MetadataResponse,
         8 => OffsetCommitResponse, 9 => OffsetFetchResponse, 10 => FindCoordinatorResponse, 11 => JoinGroupResponse,
-        12 => HeartbeatResponse, 13 => LeaveGroupResponse, 14 => SyncGroupResponse, 15 => DescribeGroupsResponse, 18 => ApiVersionsResponse, 19 => CreateTopicsResponse,
+        12 => HeartbeatResponse, 13 => LeaveGroupResponse, 14 => SyncGroupResponse, 15 => DescribeGroupsResponse, 16 => ListGroupsResponse,
+        18 => ApiVersionsResponse, 19 => CreateTopicsResponse,
         22 => InitProducerIdResponse, 23 => OffsetForLeaderEpochResponse, 24 => AddPartitionsToTxnResponse,
         25 => AddOffsetsToTxnResponse, 26 => EndTxnResponse, 28 => TxnOffsetCommitResponse, 32 => DescribeConfigsResponse,
-        37 => CreatePartitionsResponse, 44 => IncrementalAlterConfigsResponse, 65 => DescribeTransactionsResponse)
+        37 => CreatePartitionsResponse, 44 => IncrementalAlterConfigsResponse, 65 => DescribeTransactionsResponse,
+        69 => ConsumerGroupDescribeResponse)
 }
 
 #[test]

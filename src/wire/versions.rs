@@ -100,6 +100,8 @@ pub(super) fn name(key: i16) -> &'static str {
         Ok(ApiKey::DescribeTransactions) => "DescribeTransactions",
         Ok(ApiKey::DescribeConfigs) => "DescribeConfigs",
         Ok(ApiKey::CreatePartitions) => "CreatePartitions",
+        Ok(ApiKey::ListGroups) => "ListGroups",
+        Ok(ApiKey::ConsumerGroupDescribe) => "ConsumerGroupDescribe",
         Ok(ApiKey::IncrementalAlterConfigs) => "IncrementalAlterConfigs",
         _ => "an API without a name here",
     }

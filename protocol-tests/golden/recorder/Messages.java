@@ -39,9 +39,9 @@ public class Messages {
     /** API key, first and last version: what the bridge asks, and what the embedded cluster serves. */
     private static final int[][] APIS = {
         {0, 3, 12}, {1, 4, 16}, {2, 1, 8}, {3, 0, 12}, {8, 2, 8}, {9, 1, 8}, {10, 0, 4}, {11, 0, 9}, {12, 0, 4},
-        {13, 0, 5}, {14, 0, 5}, {15, 0, 5}, {16, 0, 4}, {18, 0, 4}, {19, 2, 7}, {20, 1, 6}, {21, 0, 2}, {22, 0, 5},
+        {13, 0, 5}, {14, 0, 5}, {15, 0, 5}, {16, 0, 5}, {18, 0, 4}, {19, 2, 7}, {20, 1, 6}, {21, 0, 2}, {22, 0, 5},
         {23, 2, 4}, {24, 0, 3}, {25, 0, 4}, {26, 0, 5}, {28, 0, 5}, {32, 1, 4}, {37, 0, 3}, {42, 0, 2}, {44, 0, 1},
-        {61, 0, 0}, {65, 0, 0}, {66, 0, 1},
+        {61, 0, 0}, {65, 0, 0}, {66, 0, 1}, {69, 0, 1},
     };
     private static final int CORRELATION_ID = 0x01020304;
     /** No field of Kafka's has this tag: readers keep what they do not know. */

@@ -6,7 +6,10 @@ use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use kafka_protocol::messages::leave_group_request::MemberIdentity;
 use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
-use kafka_protocol::messages::{GroupId, JoinGroupRequest, LeaveGroupRequest, OffsetCommitRequest, OffsetFetchRequest};
+use kafka_protocol::messages::{
+    ConsumerGroupHeartbeatRequest, GroupId, JoinGroupRequest, LeaveGroupRequest, OffsetCommitRequest,
+    OffsetFetchRequest,
+};
 use kafka_protocol::protocol::StrBytes;
 
 use super::{RawClient, check, topic_name};
@@ -70,6 +73,20 @@ impl RawClient {
         let joined = self.send(coordinator, 7, &request.with_member_id(member.clone()))?;
         check(joined.error_code)?;
         Ok(member.to_string())
+    }
+
+    /// The same by the protocol of KIP-848, which Kafka 4.x has.
+    pub fn join_consumer_group(&mut self, group: &str, topic: &str) -> Result<()> {
+        let request = ConsumerGroupHeartbeatRequest::default()
+            .with_group_id(group_id(group))
+            .with_rebalance_timeout_ms(SESSION_MS)
+            .with_subscribed_topic_names(Some(vec![topic_name(topic)]))
+            .with_topic_partitions(Some(vec![]));
+        self.retry(|client| {
+            let coordinator = client.group_coordinator(group)?;
+            let answer = client.send(coordinator, 0, &request)?;
+            check(answer.error_code).with_context(|| format!("{:?}", answer.error_message))
+        })
     }
 
     pub fn leave_group(&mut self, group: &str, member: &str) -> Result<()> {

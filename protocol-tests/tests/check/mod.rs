@@ -1,5 +1,6 @@
 //! `kafka-bridge check` beside real brokers: what it says is what a run finds, and it changes nothing.
 
+mod groups;
 mod reading;
 mod report;
 mod rights;

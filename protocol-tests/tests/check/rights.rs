@@ -13,10 +13,11 @@ use protocol_tests::jars;
 use protocol_tests::kafka::{KafkaCluster, Spec};
 use protocol_tests::pair::Pair;
 use protocol_tests::pki::CertificateFiles;
+use protocol_tests::ports;
 use protocol_tests::raw::{Acl, Pattern, Resource};
 use serde_json::Value;
 
-use super::{LIMIT, array, reading, until, write};
+use super::{LIMIT, array, groups, reading, until, write};
 use crate::real;
 
 const README: &str = include_str!("../../../README.md");
@@ -161,8 +162,11 @@ fn with_the_rights_of_the_readme(source: Spec, target: Spec) -> Result<()> {
     // All of them are enough: also to grow, which ALTER is for.
     grant(&pair, &rows)?;
     until(&file, |code, _| code == 0)?;
-    let mut bridge = Bridge::run(&config.write(pair.folder(), "running")?)?;
+    let port = ports::free()?;
+    let running = Config { tables: format!("[console]\nlisten = \"127.0.0.1:{port}\"\n"), ..config };
+    let mut bridge = Bridge::run(&running.write(pair.folder(), "running")?)?;
     pair.until_equal(&[TOPIC.to_owned()], LIMIT).with_context(|| bridge.log())?;
+    groups::are_hidden_until_granted(&pair, port).with_context(|| bridge.log())?;
     pair.source.client().grow_topic(TOPIC, 3)?;
     write(&mut pair.source.client(), TOPIC, 2, 7)?;
     pair.until_equal(&[TOPIC.to_owned()], LIMIT).with_context(|| bridge.log())?;

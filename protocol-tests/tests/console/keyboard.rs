@@ -1,6 +1,6 @@
 //! By keyboard alone, with a thousand partitions; with contents not allowed; and when the bridge goes and comes back.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use protocol_tests::browser::{Browser, pictures};
 use protocol_tests::http;
 use serde_json::Value;
@@ -32,6 +32,11 @@ fn invented() -> String {
             link.partitions.push(of({HOSTILE:?}, 1000));
             link.ready = {{ is_well: false, problems: [{HOSTILE:?}] }};
             link.lanes.failed = {{ 3: {HOSTILE:?} }};
+            link.lanes.handovers = [
+                {{ time_ms: 1750000000000, change: 'taken', reason: 'assigned', text: 'the `group` gave them', detail: {HOSTILE:?}, lanes: '0-3,7' }},
+                {{ time_ms: 1750000001000, change: 'given_up', reason: 'fenced', text: {HOSTILE:?}, detail: null, lanes: '7' }}];
+            link.certificates = [['source', 400.9], ['target', 12.2], ['target', -1.5]].map(([end, days_left]) => ({{ end,
+                whose: 'bridge', subject: {HOSTILE:?}, not_after_ms: 1750000000000 + days_left, days_left }}));
             link.totals.dead_letter_reasons = {{ [{HOSTILE:?}]: 7 }};
             link.incidents = ['retention', 'invalid'].map((kind, it) => ({{ id: `${{kind}}:odd-7:1200`, kind, topic: 'odd',
                 partition: 7 + 2 * it, target: 'odd-7', next_offset: 1200, first_lost: 1200, last_lost: 1349,
@@ -122,6 +127,21 @@ fn by_keyboard(stage: &Stage, browser: &mut Browser) -> Result<()> {
                 ensure!(told.contains(wanted), "no incident says {wanted:?}:\n{told}");
             }
             browser.picture(&pictures().join("incidents-invented.png"))?;
+        }
+        if page == "clusters" {
+            let told = browser.until(
+                "lanes that come and go",
+                "document.querySelectorAll('table.handovers tbody tr').length === 2 && document.querySelector('main').innerText",
+            )?;
+            let told = told.as_str().unwrap_or_default();
+            // The newest first; and the certificate that ends first.
+            let at = |wanted: &str| told.find(wanted).with_context(|| format!("no {wanted:?}:\n{told}"));
+            ensure!(
+                at("given up")? < at("0–3, 7")? && at("it has ended")? < at("12 days")?,
+                "in another order:\n{told}"
+            );
+            ensure!(at("12 days")? < at("400 days")? && told.contains("the group gave them"), "{told}");
+            browser.picture(&pictures().join("clusters-invented.png"))?;
         }
     }
     unharmed(browser, "an invented link")?;

@@ -1,6 +1,7 @@
 //! The console in a browser, against links that run: it shows what `/api/link` says, complains of nothing, and nothing that
 //! stands in a topic becomes part of it.
 
+mod groups;
 mod keyboard;
 mod pages;
 mod proxied;

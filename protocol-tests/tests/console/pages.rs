@@ -8,9 +8,10 @@ use protocol_tests::browser::{Browser, pictures};
 use protocol_tests::raw::{Codec, Isolation, NewRecord};
 use serde_json::{Value, json};
 
+use super::groups;
 use super::stage::{LIMIT, MARKUP, ORDERS, PARTITIONS, RECORDS, Stage, TIME_MS, UNFIT, unharmed};
 
-const POLL: Duration = Duration::from_millis(200);
+pub(super) const POLL: Duration = Duration::from_millis(200);
 const DESKTOP: (u32, u32) = (1360, 820);
 const PHONE: (u32, u32) = (390, 844);
 
@@ -25,6 +26,7 @@ pub(super) fn every_page() -> Result<()> {
     flow(&stage, &mut browser)?;
     incidents(&stage, &mut browser)?;
     clusters(&stage, &mut browser)?;
+    groups::trial(&stage, &mut browser)?;
     records(&stage, &mut browser)?;
     followed(&stage)?;
     refused(&stage)?;
@@ -38,7 +40,7 @@ pub(super) fn every_page() -> Result<()> {
         for (size, is_dark, kind) in [(DESKTOP, false, "light"), (DESKTOP, true, "dark"), (PHONE, true, "phone")] {
             browser.look(size.0, size.1, is_dark)?;
             browser.open_anew(&stage.url(page))?;
-            browser.until(name, &format!("document.querySelector('nav a[aria-current]').dataset.page === {name:?} && document.body.innerText.includes({heading:?}) && document.querySelector('main table, main .scroll') !== null"))?;
+            browser.until(name, &format!("document.querySelector('nav a[aria-current]').dataset.page === {name:?} && document.getElementById('fresh').innerText.startsWith('live') && document.body.innerText.includes({heading:?}) && document.querySelector('main table, main .scroll') !== null"))?;
             browser.picture(&pictures().join(format!("{name}-{kind}.png")))?;
             let wide =
                 browser.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")?;
@@ -144,7 +146,38 @@ fn clusters(stage: &Stage, browser: &mut Browser) -> Result<()> {
     for wanted in ["one bridge works all lanes", MARKUP, "seen.ledger", "the link's dead letters"] {
         ensure!(text.contains(wanted), "the page of clusters does not say {wanted:?}:\n{text}");
     }
+    in_use(stage, browser)?;
     unharmed(browser, "clusters")
+}
+
+/// Certificates with the days that are left, and how the lanes came to the bridge.
+fn in_use(stage: &Stage, browser: &mut Browser) -> Result<()> {
+    let rows = |of: &str| {
+        format!(
+            "[...document.querySelectorAll('table.{of} tbody tr')].map(row => [...row.children].map(it => it.innerText.trim()))"
+        )
+    };
+    let certificates = rows("certificates");
+    // The bridge's and the broker's, at each end.
+    let shown = browser.until("certificates", &format!("{certificates}.length === 4 && {certificates}"))?;
+    let (_, link) = stage.api("/api/link")?;
+    let shown: Vec<Vec<String>> = serde_json::from_value(shown)?;
+    for it in link["certificates"].as_array().context("no certificates")? {
+        let days = it["days_left"].as_f64().context("no days")?.floor();
+        let is_it = |row: &&Vec<String>| it["subject"] == row[0].as_str() && it["end"] == row[1].as_str();
+        let row = shown.iter().filter(is_it).find(|row| row[2].contains(it["whose"].as_str().unwrap_or_default()));
+        let row = row.with_context(|| format!("{it} is not shown: {shown:?}"))?;
+        ensure!(days > 0.0 && row[4].replace(',', "") == format!("● {days} days"), "{row:?} instead of {days} days");
+    }
+    let handovers: Vec<Vec<String>> = serde_json::from_value(browser.evaluate(&rows("handovers"))?)?;
+    let told = &link["lanes"]["handovers"];
+    ensure!(told.as_array().is_some_and(|it| it.len() == 1) && told[0]["lanes"] == "0-3", "{told:#}");
+    let why = told[0]["text"].as_str().unwrap_or_default().replace('`', "");
+    ensure!(
+        handovers.len() == 1 && handovers[0][1..] == ["● taken".to_owned(), "0–3".to_owned(), why],
+        "{handovers:?}"
+    );
+    Ok(())
 }
 
 fn records(stage: &Stage, browser: &mut Browser) -> Result<()> {

@@ -43,7 +43,7 @@ impl Api {
     }
 }
 
-static APIS: [Api; 30] = [
+static APIS: [Api; 31] = [
     Api::of::<ProduceRequest>(),
     Api::of::<FetchRequest>(),
     Api::of::<ListOffsetsRequest>(),
@@ -74,6 +74,7 @@ static APIS: [Api; 30] = [
     Api::of::<DescribeProducersRequest>(),
     Api::of::<DescribeTransactionsRequest>(),
     Api::of::<ListTransactionsRequest>(),
+    Api::of::<ConsumerGroupDescribeRequest>(),
 ];
 
 fn request<R: Request + Debug>(frame: &Bytes, version: i16) -> Result<Read> {

@@ -12,7 +12,7 @@ use protocol_tests::pair::Pair;
 use protocol_tests::raw::{Codec, NewRecord, RawClient};
 use serde_json::Value;
 
-use super::{Console, LIMIT, Metrics};
+use super::{Console, LIMIT, Metrics, groups};
 use crate::{real, trial};
 
 const PARTITIONS: i32 = 3;
@@ -26,21 +26,25 @@ pub(super) fn trials() -> Vec<Trial> {
         let (source, target) =
             (EmbeddedCluster::start(Settings::nodes(1))?, EmbeddedCluster::start(Settings::nodes(1))?);
         let folder = tempfile::tempdir()?;
-        adds_up((source.client(), source.end()), target.end(), folder.path(), bug)
+        adds_up((source.client(), source.end()), (target.client(), target.end()), folder.path(), bug)
     };
     vec![
         trial("monitor", "what_is_read_is_written_or_dead_lettered", move || embedded(None)),
         trial("monitor", "a_bridge_that_loses_records_does_not_add_up", move || embedded(Some("letter_dropped"))),
         real("monitor", "kafka_3_9_2_to_4_4_0_what_is_read_is_written_or_dead_lettered", &["3.9.2", "4.4.0"], || {
             let pair = Pair::start(Spec::zookeeper("3.9.2"), Spec::kraft("4.4.0").with_tls())?;
-            let source = (pair.source.client(), End::of(&pair.source));
-            adds_up(source, End::of(&pair.target), pair.folder(), None)
+            let [source, target] = [&pair.source, &pair.target].map(|it| (it.client(), End::of(it)));
+            adds_up(source, target, pair.folder(), None)
         }),
     ]
 }
 
-fn adds_up(source: (RawClient, End), target: End, folder: &Path, bug: Option<&'static str>) -> Result<()> {
-    let (mut client, source) = source;
+fn adds_up(
+    (mut client, source): (RawClient, End),
+    (mut at_target, target): (RawClient, End),
+    folder: &Path,
+    bug: Option<&'static str>,
+) -> Result<()> {
     client.create_topic(TOPIC, PARTITIONS, 1, &[("retention.ms", "-1")])?;
     for partition in 0..PARTITIONS {
         for first in (0..RECORDS).step_by(50) {
@@ -105,6 +109,7 @@ fn adds_up(source: (RawClient, End), target: End, folder: &Path, bug: Option<&'s
     ensure!(status == 200 && link["totals"]["read"] == wanted, "{link:#}");
     ensure!(link["totals"]["written"] == wanted - unfit && link["totals"]["dead_lettered"] == unfit, "{link:#}");
     each_is_found(&console)?;
+    groups::are_seen(&console, &mut client, &mut at_target, TOPIC, 1)?;
     ensure!(bridge.terminate(LIMIT)? == 0, "the bridge did not end well:\n{}", bridge.log());
     // The ledger's sums are those of the link's whole life: another process begins with them, and with counters of its own.
     let mut again = Bridge::run(&file)?;

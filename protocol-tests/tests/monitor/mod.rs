@@ -2,6 +2,9 @@
 
 mod adds_up;
 mod alerts;
+mod groups;
+mod handovers;
+mod holes;
 mod lag;
 
 use std::time::{Duration, Instant};
@@ -16,6 +19,8 @@ const POLL: Duration = Duration::from_millis(50);
 pub(super) fn trials() -> Vec<Trial> {
     let mut trials = adds_up::trials();
     trials.extend(alerts::trials());
+    trials.extend(handovers::trials());
+    trials.extend(holes::trials());
     trials.extend(lag::trials());
     trials
 }

@@ -1,7 +1,10 @@
-// Both clusters as they are now: brokers, the link's topics, where the ends differ, and who shares the lanes.
+// Both clusters as they are now: brokers, the link's topics, where the ends differ, who reads them, and who shares the lanes.
 
-import { el, replace, state, write } from "./dom.js";
-import { ago, count, number, ranges, time } from "./format.js";
+import { el, head, part, state, write } from "./dom.js";
+import { ago, count, number, time } from "./format.js";
+import { bridges, handovers } from "./bridges.js";
+import { certificates } from "./certificates.js";
+import { readers } from "./readers.js";
 
 export const title = "Clusters";
 
@@ -10,12 +13,18 @@ const AGAIN_MS = 10000;
 export function mount(root) {
   const computed = el("span", { class: "muted" }, "asking both clusters …");
   const again = el("button", { type: "button", onclick: () => look() }, "Look again");
-  const content = el("div");
-  // Which of the topics are open, by name: they stay so when the page is drawn anew.
+  const boxes = Array.from({ length: 6 }, () => el("div", { class: "part" }));
+  const [endsBox, certificatesBox, readersBox, bridgesBox, handoversBox, topicsBox] = boxes;
+  // Which of the topics and groups are open: they stay so when the page is drawn anew.
   const opened = new Set();
-  let told = null;
+  const showEnds = part(endsBox, ends);
+  const showCertificates = part(certificatesBox, certificates);
+  const showReaders = part(readersBox, (both) => readers(both, opened));
+  const showBridges = part(bridgesBox, bridges);
+  const showHandovers = part(handoversBox, handovers);
+  const showTopics = part(topicsBox, (all) => topics(all, opened));
   let asked = null;
-  root.append(el("div", { class: "bar" }, el("h1", {}, "Clusters"), again, computed), content);
+  root.append(el("div", { class: "bar" }, el("h1", {}, "Clusters"), again, computed), ...boxes);
 
   async function look() {
     asked?.abort();
@@ -25,10 +34,11 @@ export function mount(root) {
       const report = await answer.json();
       if (report.error) throw new Error(report.error);
       write(computed, `as of ${time(report.computed_ms)} (${ago(report.computed_ms, Date.now())})`);
-      const text = JSON.stringify({ ...report, computed_ms: 0 });
-      if (text === told) return;
-      told = text;
-      replace(content, ends(report), group(report.group), topics(report, opened));
+      const both = [["Source", report.source], ["Target", report.target]];
+      showEnds(both.map(([name, { groups, ...end }]) => [name, end]));
+      showReaders(both.map(([name, end]) => [name, end.error ? null : end.groups]));
+      showBridges(report.group);
+      showTopics([report.topics, report.topics_left_out]);
     } catch (error) {
       if (error.name !== "AbortError") write(computed, `▲ ${error.message}`);
     }
@@ -37,7 +47,11 @@ export function mount(root) {
   const timer = setInterval(look, AGAIN_MS);
   look();
   return {
-    update() {},
+    update(link) {
+      // Days alone: what changes every second would be drawn every second.
+      showCertificates(link.certificates.map((it) => ({ ...it, days_left: Math.floor(it.days_left) })));
+      showHandovers(link.lanes.handovers);
+    },
     unmount() {
       clearInterval(timer);
       asked?.abort();
@@ -45,12 +59,8 @@ export function mount(root) {
   };
 }
 
-function head(...names) {
-  return el("thead", {}, el("tr", {}, names.map(([name, kind]) => el("th", { scope: "col", class: kind ?? null }, name))));
-}
-
-function ends(report) {
-  return el("div", { class: "two" }, end("Source", report.source), end("Target", report.target));
+function ends(both) {
+  return el("div", { class: "two" }, both.map(([name, it]) => end(name, it)));
 }
 
 function end(name, it) {
@@ -69,31 +79,12 @@ function end(name, it) {
     el("p", { class: "note" }, "The release is a guess from the versions of a broker's APIs. Leads: partitions of the link's topics."));
 }
 
-function group(it) {
-  const id = "group-heading";
-  const section = (...children) => el("section", { "aria-labelledby": id }, el("h2", { id }, "Bridges"), children);
-  if (it.error) return section(el("p", {}, state("warn", `the group ${it.name} is not known: ${it.error}`)));
-  if (it.members.length === 0) {
-    return section(el("p", {}, it.is_shared ? state("warn", `the group ${it.name} has no members now`) : state("ok", "one bridge works all lanes: delivery.sharing is \"off\"")));
-  }
-  const rows = it.members.map((member) => el("tr", {},
-    el("th", { scope: "row", class: "mono" }, member.instance_id ?? member.member_id),
-    el("td", { class: "mono", "data-label": "Host" }, member.host),
-    el("td", { "data-label": "Client id" }, member.client_id),
-    el("td", { class: "num", "data-label": "Lanes" }, number(member.lanes.length)),
-    el("td", { class: "num", "data-label": "Which" }, ranges(member.lanes) || "none: it stands by")));
-  return section(
-    el("p", { class: "muted" }, `Members of the consumer group ${it.name} at the target.`),
-    el("div", { class: "scroll" }, el("table", {}, head(["Bridge"], ["Host"], ["Client id"], ["Lanes", "num"], ["Which", "num"]), el("tbody", {}, rows))));
-}
-
-function topics(report, opened) {
+function topics([all, left], opened) {
   const id = "topics-heading";
-  const left = report.topics_left_out;
   return el("section", { "aria-labelledby": id },
     el("h2", { id }, "Topics"),
     left > 0 ? el("p", { class: "note" }, `${number(left)} more are not shown.`) : null,
-    report.topics.map((it) => topic(it, opened)));
+    all.map((it) => topic(it, opened)));
 }
 
 const KINDS = { ledger: "the link's ledger", dead_letters: "the link's dead letters" };

@@ -38,6 +38,26 @@ export function replace(node, ...children) {
   node.replaceChildren(...children.flat().filter((it) => it !== null && it !== undefined));
 }
 
+// A part of the page that is made anew only when what it shows has changed: somebody may be reading it, or copying from it.
+export function part(root, make) {
+  let told = null;
+  return (data, ...more) => {
+    const text = JSON.stringify(data);
+    if (text === told) return;
+    told = text;
+    replace(root, make(data, ...more));
+  };
+}
+
+// The README's `code` as code.
+export function quoted(text) {
+  return text.split("`").map((it, at) => (at % 2 === 1 ? el("code", {}, it) : it));
+}
+
+export function head(...names) {
+  return el("thead", {}, el("tr", {}, names.map(([name, kind]) => el("th", { scope: "col", class: kind ?? null }, name))));
+}
+
 // A state has a shape and a word beside its colour.
 const SHAPES = { ok: "●", warn: "▲", bad: "■", off: "○" };
 

@@ -2,12 +2,11 @@
 
 import { el, mark, restate, state, write } from "./dom.js";
 import { bytes, count, duration, number, ranges, rate, time, UNKNOWN } from "./format.js";
+import { SOON_DAYS } from "./certificates.js";
 import { BEHIND_SECONDS, partitions } from "./partitions.js";
 
 export const title = "Flow";
 
-// As `check` warns.
-const SOON_DAYS = 30;
 const DAY_SECONDS = 86400;
 
 // Names of figures, by where they stand.

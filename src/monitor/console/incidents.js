@@ -1,22 +1,11 @@
 // What stands still, what did not pass its check, and what to do next.
 
-import { command, el, state, write } from "./dom.js";
+import { command, el, part, quoted, state, write } from "./dom.js";
 import { ago, count, instant, number, time } from "./format.js";
 
 export const title = "Incidents";
 
 const CONFIG = "--config bridge.toml";
-
-// A part of the page that is made anew only when what it shows has changed: an operator copies command lines from it.
-function part(root, make) {
-  let told = null;
-  return (data, ...more) => {
-    const text = JSON.stringify(data);
-    if (text === told) return;
-    told = text;
-    root.replaceChildren(...make(data, ...more).filter(Boolean));
-  };
-}
 
 export function mount(root) {
   const [standing, lanes, past, letters] = [el("div"), el("div"), el("div"), el("div")];
@@ -103,11 +92,6 @@ function lost({ first_lost: first, last_lost: last }) {
   if (first === null) return `up to source offset ${number(last)}`;
   if (last === null) return `from source offset ${number(first)} on`;
   return `source offsets ${number(first)} to ${number(last)}, ${count(last - first + 1, "offset", "offsets")}`;
-}
-
-// The README's `code` as code.
-function quoted(text) {
-  return text.split("`").map((it, at) => (at % 2 === 1 ? el("code", {}, it) : it));
 }
 
 function commands(it) {
