@@ -6,11 +6,11 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use kafka_bridge::broker::{Fault, Rule};
 use kafka_protocol::ResponseError;
-use protocol_tests::browser::Browser;
+use protocol_tests::browser::{Browser, pictures};
 use serde_json::{Value, json};
 
 use super::pages::POLL;
-use super::stage::{HOSTILE, LIMIT, ORDERS, PARTITIONS, RECORDS, Stage, pictures, unharmed};
+use super::stage::{HOSTILE, LIMIT, ORDERS, PARTITIONS, RECORDS, Stage, unharmed};
 
 const BILLING: &str = "billing";
 const ELSEWHERE: &str = "elsewhere";
