@@ -124,8 +124,12 @@ fn write(source: &EmbeddedCluster, schema_id: i32) -> Result<()> {
 
 /// Where pictures are left for whoever wants to see them.
 pub(super) fn pictures() -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
-    root.join("target/console-screenshots")
+    root().join("target/console-screenshots")
+}
+
+/// Of the repository.
+pub(super) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
 }
 
 /// Nothing on the page came out of a record, and it has complained of nothing.
