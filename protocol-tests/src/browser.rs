@@ -233,7 +233,17 @@ impl Browser {
 
     /// A picture of the whole page.
     pub fn picture(&mut self, file: &Path) -> Result<()> {
-        let taken = self.ask("Page.captureScreenshot", json!({ "format": "png", "captureBeyondViewport": true }))?;
+        self.capture(true, file)
+    }
+
+    /// A picture of what the window shows of it.
+    pub fn window(&mut self, file: &Path) -> Result<()> {
+        self.capture(false, file)
+    }
+
+    fn capture(&mut self, is_whole: bool, file: &Path) -> Result<()> {
+        let taken =
+            self.ask("Page.captureScreenshot", json!({ "format": "png", "captureBeyondViewport": is_whole }))?;
         let encoded = taken["data"].as_str().context("no picture")?;
         if let Some(folder) = file.parent() {
             fs::create_dir_all(folder)?;

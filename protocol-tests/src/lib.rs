@@ -25,6 +25,7 @@ pub mod pki;
 pub mod places;
 pub mod plant;
 pub mod planted;
+pub mod png;
 pub mod ports;
 pub mod process;
 pub mod proxy;

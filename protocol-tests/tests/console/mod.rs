@@ -4,6 +4,7 @@
 mod groups;
 mod keyboard;
 mod pages;
+mod pictures;
 mod proxied;
 mod stage;
 
@@ -18,6 +19,7 @@ pub(super) fn trials() -> Vec<Trial> {
         seen("every_page_shows_the_link_as_it_is", pages::every_page),
         seen("filtered_and_sorted_by_keyboard_and_stale_when_the_bridge_is_gone", keyboard::trial),
         nginx::with_nginx(seen("flows_behind_the_proxy_over_tls_with_a_login", proxied::trial)),
+        seen("pictures_of_the_readme_are_made_from_the_demo", pictures::trial),
     ]
 }
 

@@ -1,6 +1,6 @@
 //! A link with events that are checked, some of which are none, and a topic that nobody checks, full of markup.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -120,6 +120,11 @@ fn write(source: &EmbeddedCluster, schema_id: i32) -> Result<()> {
     });
     client.write(MARKUP, 0, Codec::None, records.into())?;
     Ok(())
+}
+
+/// Of the repository.
+pub(super) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
 }
 
 /// Nothing on the page came out of a record, and it has complained of nothing.
