@@ -6,14 +6,11 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
-use kafka_protocol::messages::{BrokerId, ListOffsetsRequest};
 
 use super::judge::{Moves, Outcome};
-use crate::raw::{Isolation, RawClient, check, topic_name};
+use crate::raw::RawClient;
 
 const INTERVAL: Duration = Duration::from_millis(5);
-const LATEST: i64 = -1;
 const POLL: Duration = Duration::from_millis(20);
 
 /// Dropping it ends it.
@@ -85,29 +82,9 @@ fn watch(
     stop: &AtomicBool,
 ) -> Result<()> {
     let leader = client.leader_of(topic, 0)?;
-    let asked = |partition| {
-        ListOffsetsPartition::default()
-            .with_partition_index(partition)
-            .with_current_leader_epoch(-1)
-            .with_timestamp(LATEST)
-    };
-    let topics =
-        ListOffsetsTopic::default().with_name(topic_name(topic)).with_partitions((0..partitions).map(asked).collect());
-    let request = ListOffsetsRequest::default()
-        .with_replica_id(BrokerId(-1))
-        .with_isolation_level(Isolation::ReadCommitted as i8)
-        .with_topics(vec![topics]);
     while !stop.load(Ordering::Relaxed) {
-        let answer = client.retry(|client| {
-            let answer = client.send(leader, 6, &request)?;
-            answer.topics.iter().flat_map(|it| &it.partitions).try_for_each(|it| check(it.error_code))?;
-            Ok(answer)
-        })?;
+        let offsets = client.retry(|client| client.last_stable_offsets(leader, topic, partitions))?;
         let at = began.elapsed();
-        let mut answered: Vec<_> = answer.topics.iter().flat_map(|it| &it.partitions).collect();
-        answered.sort_by_key(|it| it.partition_index);
-        ensure!(answered.len() == partitions as usize, "the target told of {} partitions alone", answered.len());
-        let offsets: Vec<_> = answered.iter().map(|it| it.offset).collect();
         moves.lock().unwrap_or_else(PoisonError::into_inner).observe(at, &offsets);
         thread::sleep(INTERVAL);
     }

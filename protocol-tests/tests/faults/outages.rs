@@ -110,11 +110,11 @@ fn stall(trial: &mut Trial, load: &Load, side: Side, direction: Direction, lengt
     stall_at_work(trial, side, direction, is_beyond)?;
     // What the broker had already is still finished.
     thread::sleep(length / 2);
-    let (committed, written) = (trial.committed()?, load.records());
+    let (copied, written) = (trial.copied()?, load.records());
     thread::sleep(length / 2);
-    let stood_still = trial.committed()? == committed;
+    let stood_still = trial.copied()? == copied;
     side.proxy(trial)?.resume(direction);
-    ensure!(stood_still, "something was committed through a stalled network");
+    ensure!(stood_still, "something was copied through a stalled network");
     ensure!(load.records() > written, "the source stood still too");
     ensure!(!is_beyond || timeouts(&trial.pair.target) > timed_out, "no transaction timed out");
     Ok(())

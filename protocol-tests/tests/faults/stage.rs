@@ -125,6 +125,13 @@ impl Trial {
         Ok(ledger.entries.iter().filter(|entry| entry.committed == Some(true)).count())
     }
 
+    /// How many records they copied. A position that only passed markers is committed on its own, also while nothing comes.
+    pub(super) fn copied(&self) -> Result<u64> {
+        let ledger = Ledger::read(&mut self.pair.target.client(), self.link)?;
+        let committed = ledger.entries.iter().filter(|entry| entry.committed == Some(true));
+        Ok(committed.flat_map(|entry| &entry.changes).map(|change| change.records).sum())
+    }
+
     pub(super) fn until_committed(&self, goal: usize) -> Result<()> {
         let start = Instant::now();
         loop {

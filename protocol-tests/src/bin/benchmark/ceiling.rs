@@ -19,9 +19,8 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::batches::Batches;
-use crate::stage::{LIMIT, Stage};
+use crate::stage::{LIMIT, NODE, Stage};
 
-const NODE: i32 = 0;
 const PRODUCE_VERSION: i16 = 9;
 const ACKS_ALL: i16 = -1;
 /// As the Java client with idempotence.

@@ -4,20 +4,19 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
-use kafka_protocol::messages::{BrokerId, ListOffsetsRequest};
 use protocol_tests::kafka::Spec;
 use protocol_tests::pair::Pair;
-use protocol_tests::raw::{RawClient, topic_name};
+use protocol_tests::raw::{Code, RawClient};
 
 use crate::usage::cpu_seconds;
 
 /// Often enough to time what takes seconds, seldom enough to cost the brokers nothing.
 pub(crate) const POLL: Duration = Duration::from_millis(50);
 pub(crate) const LIMIT: Duration = Duration::from_secs(600);
-const LATEST: i64 = -1;
-const READ_COMMITTED: i8 = 1;
-const LIST_OFFSETS_VERSION: i16 = 6;
+/// A cluster has one.
+pub(crate) const NODE: i32 = 0;
+/// UNKNOWN_TOPIC_OR_PARTITION, LEADER_NOT_AVAILABLE, NOT_LEADER_OR_FOLLOWER: a topic that is being made.
+const NOT_THERE: [i16; 3] = [3, 5, 6];
 
 pub(crate) struct Stage {
     pub(crate) pair: Pair,
@@ -56,21 +55,11 @@ impl Stage {
 
 /// Records and markers of all partitions below their last stable offsets; 0 where there is no such topic yet.
 pub(crate) fn committed(client: &mut RawClient, topic: &str, partitions: i32) -> Result<i64> {
-    let asked = |partition| {
-        ListOffsetsPartition::default()
-            .with_partition_index(partition)
-            .with_current_leader_epoch(-1)
-            .with_timestamp(LATEST)
-    };
-    let topics =
-        ListOffsetsTopic::default().with_name(topic_name(topic)).with_partitions((0..partitions).map(asked).collect());
-    let request = ListOffsetsRequest::default()
-        .with_replica_id(BrokerId(-1))
-        .with_isolation_level(READ_COMMITTED)
-        .with_topics(vec![topics]);
-    let answer = client.any(LIST_OFFSETS_VERSION, &request)?;
-    let answers = answer.topics.iter().flat_map(|it| &it.partitions);
-    Ok(answers.filter(|it| it.error_code == 0).map(|it| it.offset).sum())
+    match client.last_stable_offsets(NODE, topic, partitions) {
+        Ok(offsets) => Ok(offsets.into_iter().sum()),
+        Err(error) if error.downcast_ref::<Code>().is_some_and(|it| NOT_THERE.contains(&it.0)) => Ok(0),
+        Err(error) => Err(error),
+    }
 }
 
 /// Returns when every partition has a leader.
