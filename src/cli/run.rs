@@ -44,7 +44,7 @@ pub(super) fn run(file: &Path) -> anyhow::Result<Exit> {
 }
 
 /// A record passes through tasks that wait for each other, and to wake one on another core costs more than most of them do: on two
-/// cores a second thread made a copy cost 15 % more, and no faster.
+/// cores a second thread made a copy cost more, and slower.
 fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2))
 }

@@ -110,11 +110,15 @@ fn stall(trial: &mut Trial, load: &Load, side: Side, direction: Direction, lengt
     stall_at_work(trial, side, direction, is_beyond)?;
     // What the broker had already is still finished.
     thread::sleep(length / 2);
-    let (copied, written) = (trial.copied()?, load.records());
+    let through = |trial: &Trial| match side {
+        Side::Source => trial.committed(),
+        Side::Target => trial.committed_at_all(),
+    };
+    let (committed, written) = (through(trial)?, load.records());
     thread::sleep(length / 2);
-    let stood_still = trial.copied()? == copied;
+    let stood_still = through(trial)? == committed;
     side.proxy(trial)?.resume(direction);
-    ensure!(stood_still, "something was copied through a stalled network");
+    ensure!(stood_still, "something was committed through a stalled network");
     ensure!(load.records() > written, "the source stood still too");
     ensure!(!is_beyond || timeouts(&trial.pair.target) > timed_out, "no transaction timed out");
     Ok(())

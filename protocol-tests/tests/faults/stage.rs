@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use protocol_tests::audit::Audited;
 use protocol_tests::bridge::{Bridge, Config};
 use protocol_tests::kafka::Spec;
-use protocol_tests::ledger::{self, Ledger};
+use protocol_tests::ledger::{self, Entry, Ledger};
 use protocol_tests::load::{Load, Loaded, create_topics};
 use protocol_tests::pair::Pair;
 
@@ -119,17 +119,19 @@ impl Trial {
         Ok(())
     }
 
-    /// How many transactions of the link are committed. Last stable offsets would not do: an abort moves them too.
+    /// How many transactions of the link that copied records are committed. Last stable offsets would not do: an abort moves them too.
     pub(super) fn committed(&self) -> Result<usize> {
-        let ledger = Ledger::read(&mut self.pair.target.client(), self.link)?;
-        Ok(ledger.entries.iter().filter(|entry| entry.committed == Some(true)).count())
+        self.transactions(|entry| entry.changes.iter().any(|change| change.records > 0))
     }
 
-    /// How many records they copied. A position that only passed markers is committed on its own, also while nothing comes.
-    pub(super) fn copied(&self) -> Result<u64> {
+    /// Those too whose positions only passed markers: these are written also while nothing comes.
+    pub(super) fn committed_at_all(&self) -> Result<usize> {
+        self.transactions(|_| true)
+    }
+
+    fn transactions(&self, count: impl Fn(&Entry) -> bool) -> Result<usize> {
         let ledger = Ledger::read(&mut self.pair.target.client(), self.link)?;
-        let committed = ledger.entries.iter().filter(|entry| entry.committed == Some(true));
-        Ok(committed.flat_map(|entry| &entry.changes).map(|change| change.records).sum())
+        Ok(ledger.entries.iter().filter(|entry| entry.committed == Some(true) && count(entry)).count())
     }
 
     pub(super) fn until_committed(&self, goal: usize) -> Result<()> {

@@ -21,8 +21,6 @@ export function bridges(it) {
     el("div", { class: "scroll" }, el("table", {}, head(["Bridge"], ["Host"], ["Client id"], ["Lanes", "num"], ["Which", "num"]), el("tbody", {}, rows))));
 }
 
-// As many as the bridge keeps.
-const HANDOVERS_MAX = 50;
 const CHANGES = { taken: ["ok", "taken"], given_up: ["warn", "given up"], stopped: ["bad", "stopped"] };
 
 // The newest first.
@@ -37,5 +35,5 @@ export function handovers(all) {
     el("td", { "data-label": "Why" }, el("span", {}, quoted(it.text), it.detail ? el("span", { class: "muted" }, ` (${it.detail})`) : null))));
   return section(
     el("div", { class: "scroll" }, el("table", { class: "handovers" }, head(["When"], ["What"], ["Lanes", "num"], ["Why"]), el("tbody", {}, rows))),
-    el("p", { class: "note" }, `Since this process began; the last ${number(HANDOVERS_MAX)} at most, the log has all.`));
+    el("p", { class: "note" }, "The latest since this process began; the log has all."));
 }
