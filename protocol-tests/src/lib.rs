@@ -25,7 +25,6 @@ pub mod pki;
 pub mod places;
 pub mod plant;
 pub mod planted;
-pub mod png;
 pub mod ports;
 pub mod process;
 pub mod proxy;

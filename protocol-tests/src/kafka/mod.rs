@@ -24,10 +24,10 @@ const START_LIMIT: Duration = Duration::from_secs(120);
 const HEAP: &str = "-Xmx400m";
 /// C1 alone and the serial collector halve the time until a broker answers.
 const FAST_START: [&str; 4] = [HEAP, "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Djava.awt.headless=true"];
-/// What Kafka's own start script says. C1 alone has no AES, and makes a broker over TLS several times as expensive as it is.
-pub const AS_RELEASED: [&str; 8] = [
-    "-Xmx1g",
-    "-Xms1g",
+/// Of a broker as its start script has it.
+const RELEASED_HEAP: [&str; 2] = ["-Xmx1g", "-Xms1g"];
+/// What Kafka's own start scripts say. C1 alone has no AES, and makes a broker over TLS several times as expensive as it is.
+pub const AS_RELEASED: [&str; 6] = [
     "-server",
     "-XX:+UseG1GC",
     "-XX:MaxGCPauseMillis=20",
@@ -302,7 +302,7 @@ impl KafkaCluster {
     fn java(&self, classes: Option<String>, main: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new("java");
         if self.spec.as_released {
-            command.args(AS_RELEASED);
+            command.args(RELEASED_HEAP).args(AS_RELEASED);
         } else {
             command.args(FAST_START);
         }

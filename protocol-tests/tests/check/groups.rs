@@ -1,15 +1,13 @@
 //! A right that a bridge does without: to see who reads the topics. Where it is missing the console says so, and works.
 
-use std::time::Instant;
-
 use anyhow::{Result, ensure};
 use protocol_tests::http;
 use protocol_tests::pair::Pair;
 use protocol_tests::raw::{Acl, Pattern, Resource};
 use serde_json::{Value, json};
 
+use super::LIMIT;
 use super::rights::{PRINCIPAL, TOPIC};
-use super::{LIMIT, POLL};
 
 const GROUP: &str = "reporting";
 const DESCRIBE: i8 = 8;
@@ -17,7 +15,9 @@ const DESCRIBE: i8 = 8;
 /// Of a bridge with the rights of the README, whose console is at this port.
 pub(super) fn are_hidden_until_granted(pair: &Pair, port: u16) -> Result<()> {
     pair.source.client().set_group_offset(GROUP, TOPIC, 0, 4)?;
-    let hidden = until(port, |it| it["error"].is_null() && it["groups"]["sees_all"] == false)?;
+    // A report is kept for five seconds.
+    let told = |is: &dyn Fn(&Value) -> bool| http::until(port, "/api/clusters", LIMIT, |it| is(&it["source"]));
+    let hidden = &told(&|it| it["error"].is_null() && it["groups"]["sees_all"] == false)?["source"];
     ensure!(hidden["groups"]["shown"] == json!([]) && hidden["groups"]["notes"] == json!([]), "{hidden:#}");
     let brokers = hidden["brokers"].as_array().map_or(&[][..], Vec::as_slice);
     ensure!(!brokers.is_empty() && brokers.iter().all(|it| it["error"].is_null()), "{hidden:#}");
@@ -30,22 +30,8 @@ pub(super) fn are_hidden_until_granted(pair: &Pair, port: u16) -> Result<()> {
         operation: DESCRIBE,
     };
     pair.source.client().grant(&[acl])?;
-    let seen = until(port, |it| it["groups"]["shown"][0]["name"] == GROUP)?;
+    let seen = &told(&|it| it["groups"]["shown"][0]["name"] == GROUP)?["source"];
     let group = &seen["groups"]["shown"][0];
     ensure!(group["lag"] == 6 && group["members"] == 0 && seen["groups"]["sees_all"] == false, "{seen:#}");
     Ok(())
-}
-
-/// The source's part of the report.
-fn until(port: u16, is: impl Fn(&Value) -> bool) -> Result<Value> {
-    let start = Instant::now();
-    loop {
-        let (_, told) = http::get(port, "/api/clusters")?;
-        let told: Value = serde_json::from_str(&told)?;
-        if is(&told["source"]) {
-            return Ok(told["source"].clone());
-        }
-        ensure!(start.elapsed() < LIMIT, "never: {told:#}");
-        std::thread::sleep(POLL);
-    }
 }

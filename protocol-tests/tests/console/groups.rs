@@ -1,15 +1,13 @@
 //! Consumer groups of both ends: the page shows what the API says, the API what the trial has committed, and nothing is created
 //! for it at the source.
 
-use std::time::Instant;
-
 use anyhow::{Context, Result, ensure};
 use kafka_bridge::broker::{Fault, Rule};
 use kafka_protocol::ResponseError;
 use protocol_tests::browser::{Browser, pictures};
+use protocol_tests::http;
 use serde_json::{Value, json};
 
-use super::pages::POLL;
 use super::stage::{HOSTILE, LIMIT, ORDERS, PARTITIONS, RECORDS, Stage, unharmed};
 
 const BILLING: &str = "billing";
@@ -48,7 +46,7 @@ pub(super) fn trial(stage: &Stage, browser: &mut Browser) -> Result<()> {
             { "partition": PARTITIONS - 1, "committed": 12, "end": RECORDS, "lag": RECORDS - 12 },
         ] }],
     });
-    until(|| Ok((groups("source")?["shown"] == json!([expected]), groups("source")?)))?;
+    until(stage, |it| it["source"]["groups"]["shown"] == json!([expected]))?;
     let joined = groups("target")?;
     let shown = joined["shown"].as_array().context("no groups")?;
     ensure!(shown.len() == 1 && shown[0]["name"] == HOSTILE && shown[0]["members"] == 1, "{joined:#}");
@@ -68,18 +66,17 @@ pub(super) fn trial(stage: &Stage, browser: &mut Browser) -> Result<()> {
     }
     browser.picture(&pictures().join("groups.png"))?;
     unharmed(browser, "groups")?;
-    refused(stage, browser, &groups)
+    refused(stage, browser)
 }
 
 /// A right that is missing is named, and the rest of the page is there.
-fn refused(stage: &Stage, browser: &mut Browser, groups: &dyn Fn(&str) -> Result<Value>) -> Result<()> {
+fn refused(stage: &Stage, browser: &mut Browser) -> Result<()> {
     let refusal = Fault::Refuse(ResponseError::GroupAuthorizationFailed);
     let rule = Rule::new(OFFSET_FETCH, refusal).client_id("kafka-bridge").times(u64::MAX);
     let rule = stage.source.with(|cluster, _| cluster.add_rule(rule));
     let told = format!("DESCRIBE is missing on the group {BILLING}: grant it to see them here");
-    until(|| {
-        let found = groups("source")?;
-        Ok((found["notes"] == json!([told]) && found["shown"] == json!([]), found))
+    until(stage, |it| {
+        it["source"]["groups"]["notes"] == json!([told]) && it["source"]["groups"]["shown"] == json!([])
     })?;
     browser.open_anew(&stage.url("clusters"))?;
     let shown = format!("document.querySelector('main').innerText.includes({told:?})");
@@ -88,21 +85,10 @@ fn refused(stage: &Stage, browser: &mut Browser, groups: &dyn Fn(&str) -> Result
     browser.until("the rest of the page", left)?;
     ensure!(stage.source.with(|cluster, _| cluster.struck(rule)) > 0, "nothing was refused");
     stage.source.with(|cluster, _| cluster.end_rule(rule));
-    until(|| {
-        let found = groups("source")?;
-        Ok((found["shown"][0]["name"] == BILLING, found))
-    })
+    until(stage, |it| it["source"]["groups"]["shown"][0]["name"] == BILLING)
 }
 
 /// A report is kept for five seconds.
-fn until(is: impl Fn() -> Result<(bool, Value)>) -> Result<()> {
-    let start = Instant::now();
-    loop {
-        let (is_so, found) = is()?;
-        if is_so {
-            return Ok(());
-        }
-        ensure!(start.elapsed() < LIMIT, "never: {found:#}");
-        std::thread::sleep(POLL);
-    }
+fn until(stage: &Stage, is: impl Fn(&Value) -> bool) -> Result<()> {
+    http::until(stage.port, "/api/clusters", LIMIT, is).map(drop)
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::groups;
 use super::stage::{LIMIT, MARKUP, ORDERS, PARTITIONS, RECORDS, Stage, TIME_MS, UNFIT, unharmed};
 
-pub(super) const POLL: Duration = Duration::from_millis(200);
+const POLL: Duration = Duration::from_millis(200);
 const DESKTOP: (u32, u32) = (1360, 820);
 const PHONE: (u32, u32) = (390, 844);
 

@@ -1,13 +1,11 @@
 //! Consumer groups that read the link's topics, as the console finds them, of both kinds that Kafka has.
 
-use std::thread;
-use std::time::Instant;
-
 use anyhow::{Context, Result, ensure};
+use protocol_tests::http;
 use protocol_tests::raw::RawClient;
 use serde_json::{Value, json};
 
-use super::{Console, LIMIT, POLL};
+use super::{Console, LIMIT};
 
 const BILLING: &str = "billing";
 const AUDIT: &str = "audit";
@@ -21,7 +19,9 @@ pub(super) fn are_seen(
     topic: &str,
     partition: i32,
 ) -> Result<()> {
-    until(console, "no group", |it| it["source"]["groups"]["shown"] == json!([]))?;
+    // A report is kept for five seconds.
+    let until = |is: &dyn Fn(&Value) -> bool| http::until(console.port, "/api/clusters", LIMIT, is);
+    until(&|it| it["source"]["groups"]["shown"] == json!([]))?;
     let topics = source.metadata(None)?.topics.into_iter().filter_map(|it| it.name.map(|name| name.to_string()));
     let topics: Vec<_> = topics.collect();
     ensure!(!topics.contains(&"__consumer_offsets".to_owned()), "to look has created a topic: {topics:?}");
@@ -37,7 +37,7 @@ pub(super) fn are_seen(
         target.join_group(AUDIT)?;
     }
     let members = [("source", BILLING, 0, 10), ("target", AUDIT, 1, 20)];
-    let told = until(console, "both groups", |it| {
+    let told = until(&|it| {
         members.iter().all(|(end, name, members, _)| {
             let group = &it[end]["groups"]["shown"][0];
             group["name"] == *name && group["members"] == *members && group["note"].is_null()
@@ -55,18 +55,4 @@ pub(super) fn are_seen(
         ensure!((state == "Empty") == (name == BILLING), "{group:#}");
     }
     Ok(())
-}
-
-/// A report is kept for five seconds.
-fn until(console: &Console, what: &str, is: impl Fn(&Value) -> bool) -> Result<Value> {
-    let start = Instant::now();
-    loop {
-        let (_, told) = console.get("/api/clusters")?;
-        let told: Value = serde_json::from_str(&told)?;
-        if is(&told) {
-            return Ok(told);
-        }
-        ensure!(start.elapsed() < LIMIT, "{what}: never; {told:#}");
-        thread::sleep(POLL);
-    }
 }

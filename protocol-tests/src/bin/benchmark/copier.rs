@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 use protocol_tests::bridge::Bridge;
 use protocol_tests::process::Process;
@@ -16,6 +16,8 @@ const END_LIMIT: Duration = Duration::from_secs(60);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Copier {
     Bridge,
+    /// A bridge that holds each event against its schema, where events are copied.
+    Checked,
     MirrorMaker,
     /// No copier: a consumer and a producer that know nothing of each other, as fast as both brokers let them.
     Ceiling,
@@ -31,6 +33,7 @@ impl Copier {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Copier::Bridge => "bridge",
+            Copier::Checked => "checked",
             Copier::MirrorMaker => "mirror",
             Copier::Ceiling => "ceiling",
         }
@@ -41,13 +44,20 @@ impl Copier {
         format!("{run}.{topic}")
     }
 
-    pub(crate) fn begin(self, stage: &Stage, run: &str, topic: &str, check: Option<&Registry>) -> Result<Working> {
+    /// One that is a process, and copies whatever there is.
+    pub(crate) fn is_for_all(self) -> bool {
+        matches!(self, Copier::Bridge | Copier::MirrorMaker)
+    }
+
+    /// `schemas`: of the topic's values.
+    pub(crate) fn begin(self, stage: &Stage, run: &str, topic: &str, schemas: Option<&Registry>) -> Result<Working> {
         match self {
-            Copier::Bridge => {
+            Copier::Bridge | Copier::Checked => {
                 let mut config = stage.pair.config(run, &[topic]);
                 config.delivery += &stage.delivery;
                 config.topics_extra = format!("rename = \"{run}.{{topic}}\"\n");
-                if let Some(registry) = check {
+                if self == Copier::Checked {
+                    let registry = schemas.context("nothing here has a schema")?;
                     config.topics_extra += "value_schema = \"registry:{topic}-value\"\n";
                     config.tables += &registry.table("source");
                 }

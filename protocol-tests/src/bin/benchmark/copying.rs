@@ -39,7 +39,7 @@ pub(crate) struct Workload {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Json { records: usize },
-    Avro { is_checked: bool },
+    Avro,
 }
 
 impl Workload {
@@ -56,23 +56,12 @@ impl Workload {
         }
     }
 
-    pub(crate) fn avro(megabytes: usize) -> Vec<Workload> {
-        let of = |name, what, topic, codec, is_checked| Workload {
-            name,
-            what,
-            topic,
-            partitions: 8,
-            busy: 8,
-            codec,
-            kind: Kind::Avro { is_checked },
-            megabytes,
+    pub(crate) fn avro(codec: Codec, megabytes: usize) -> Workload {
+        let (name, what) = match codec {
+            Codec::None => ("avro-none", "Avro events of 200 bytes, uncompressed"),
+            _ => ("avro-zstd", "Avro events of 200 bytes, zstd"),
         };
-        vec![
-            of("avro-zstd", "Avro events of 200 bytes, zstd", "avro-zstd", Codec::Zstd, false),
-            of("avro-zstd-checked", "the same, each checked by its schema", "avro-zstd", Codec::Zstd, true),
-            of("avro-none", "Avro events of 200 bytes, uncompressed", "avro-none", Codec::None, false),
-            of("avro-none-checked", "the same, each checked by its schema", "avro-none", Codec::None, true),
-        ]
+        Workload { name, what, topic: name, codec, kind: Kind::Avro, ..Workload::json(megabytes) }
     }
 
     pub(crate) fn tiny(megabytes: usize) -> Workload {
@@ -87,15 +76,15 @@ impl Workload {
         Workload { name: "many", what, topic: "many", partitions: 1000, busy: 50, ..json }
     }
 
-    fn is_checked(&self) -> bool {
-        self.kind == Kind::Avro { is_checked: true }
+    fn is_for(&self, copier: Copier) -> bool {
+        copier != Copier::Checked || self.kind == Kind::Avro
     }
 
-    /// With the registry that it needs.
+    /// With the registry that knows their schema.
     fn batches(&self, registry: &Registry) -> Result<Batches> {
         match self.kind {
             Kind::Json { records } => Batches::json(self.codec, records),
-            Kind::Avro { .. } => {
+            Kind::Avro => {
                 let id = registry.register(&format!("{}-value", self.topic), orders::SCHEMA)?;
                 Batches::avro(self.codec, 400, id)
             }
@@ -125,7 +114,7 @@ pub(crate) fn measure(stage: &mut Stage, workload: &Workload, copiers: &[Copier]
     let mut costs = Vec::new();
     for _ in 0..rounds {
         // In turn: what the machine does meanwhile meets all of them.
-        for &copier in copiers.iter().filter(|it| !(workload.is_checked() && **it != Copier::Bridge)) {
+        for &copier in copiers.iter().filter(|it| workload.is_for(**it)) {
             let cost = match copier {
                 Copier::Ceiling => load.ceiling(stage)?,
                 _ => load.copy(stage, copier)?,
@@ -183,7 +172,7 @@ impl Load<'_> {
         let into = copier.into(&run, topic);
         let mut target = stage.pair.target.client();
         let start = Instant::now();
-        let mut working = copier.begin(stage, &run, topic, self.workload.is_checked().then_some(self.registry))?;
+        let mut working = copier.begin(stage, &run, topic, Some(self.registry))?;
         let id = working.id();
         // Since the first committed record: the start is a figure of its own.
         let mut first = None;
@@ -201,7 +190,9 @@ impl Load<'_> {
         let first = first.context("nothing was copied")?;
         let peak_mebibytes = peak_mebibytes(id)?;
         let log = working.end()?;
-        if copier == Copier::Bridge {
+        // One after the other they would fill the disk.
+        target.delete_topic(&into)?;
+        if copier != Copier::MirrorMaker {
             ensure!(log.contains(&format!("copied {} records", self.records())), "not everything was copied:\n{log}");
             ensure!(!log.contains("dead letters:"), "not everything passed:\n{log}");
         }
@@ -226,6 +217,7 @@ impl Load<'_> {
         let before = stage.brokers()?;
         let took = ceiling::run(stage, topic, &run, *busy, self.batches, self.count)?;
         let after = stage.brokers()?;
+        stage.pair.target.client().delete_topic(&run)?;
         let gigabytes = self.gigabytes();
         Ok(Cost {
             copier: Copier::Ceiling,

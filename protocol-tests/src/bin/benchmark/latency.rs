@@ -34,7 +34,7 @@ pub(crate) fn measure(stage: &mut Stage, copiers: &[Copier], rounds: usize) -> R
     );
     let mut source = stage.pair.source.client();
     create(&mut source, TOPIC, PARTITIONS)?;
-    for &copier in copiers.iter().filter(|it| **it != Copier::Ceiling) {
+    for &copier in copiers.iter().filter(|it| it.is_for_all()) {
         let mut all: [Vec<f64>; 6] = Default::default();
         for _ in 0..rounds {
             for (all, of_this) in all.iter_mut().zip(run(stage, copier)?) {
@@ -175,7 +175,7 @@ fn observe(reader: &mut RawClient, topic: &str, topic_id: uuid::Uuid) -> Result<
 /// Everything is copied, and nothing comes.
 pub(crate) fn idle(stage: &mut Stage, copiers: &[Copier]) -> Result<()> {
     println!("\nidle: everything is copied, and nothing comes");
-    for &copier in copiers.iter().filter(|it| **it != Copier::Ceiling) {
+    for &copier in copiers.iter().filter(|it| it.is_for_all()) {
         let name = stage.name_of_run(copier.name());
         let into = copier.into(&name, TOPIC);
         let mut target = stage.pair.target.client();

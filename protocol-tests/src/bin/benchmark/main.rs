@@ -17,6 +17,7 @@ mod usage;
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
+use protocol_tests::raw::Codec;
 
 use self::copier::Copier;
 use self::copying::Workload;
@@ -29,7 +30,7 @@ struct Arguments {
     #[arg(long, value_delimiter = ',', default_value = "json,avro,tiny,many,latency,idle,start,floor")]
     only: Vec<Figure>,
     /// Who is measured.
-    #[arg(long, value_delimiter = ',', default_value = "bridge,mirror-maker,ceiling")]
+    #[arg(long, value_delimiter = ',', default_value = "bridge,checked,mirror-maker,ceiling")]
     copiers: Vec<Copier>,
     /// Of each copier; medians are compared.
     #[arg(long, default_value_t = 3)]
@@ -75,7 +76,7 @@ fn main() -> Result<()> {
     copying::warm_up(&mut stage)?;
     for (figure, workloads) in [
         (Figure::Json, vec![Workload::json(arguments.megabytes)]),
-        (Figure::Avro, Workload::avro(arguments.megabytes / 4)),
+        (Figure::Avro, [Codec::Zstd, Codec::None].map(|it| Workload::avro(it, arguments.megabytes / 4)).into()),
         (Figure::Tiny, vec![Workload::tiny(arguments.megabytes / 40)]),
         (Figure::Many, vec![Workload::many(arguments.megabytes / 4)]),
     ] {

@@ -5,23 +5,15 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result};
-use protocol_tests::kafka::KafkaCluster;
+use protocol_tests::kafka::{AS_RELEASED, KafkaCluster};
 use protocol_tests::process::Process;
 use protocol_tests::{jars, ports};
 
 use crate::stage::Stage;
 
 /// What Kafka's `connect-mirror-maker.sh` says.
-const JVM: [&str; 8] = [
-    "-Xms256m",
-    "-Xmx2g",
-    "-server",
-    "-XX:+UseG1GC",
-    "-XX:MaxGCPauseMillis=20",
-    "-XX:InitiatingHeapOccupancyPercent=35",
-    "-XX:+ExplicitGCInvokesConcurrent",
-    "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-];
+const HEAP: [&str; 2] = ["-Xms256m", "-Xmx2g"];
+const QUIET: &str = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn";
 /// Printed with the figures: whoever knows better ones can say so.
 pub(crate) const SETTINGS: [(&str, &str); 14] = [
     ("tasks.max", "4"),
@@ -70,7 +62,6 @@ pub(crate) fn start(stage: &Stage, run: &str, topic: &str) -> Result<Process> {
         lines.push(format!("{storage}.storage.replication.factor = 1"));
     }
     lines.extend(SETTINGS.iter().map(|(key, value)| format!("{run}->target.{key} = {value}")));
-    lines.push("tasks.max = 4".to_owned());
     lines.extend(OFF.iter().map(|key| format!("{run}->target.{key} = false")));
     lines.extend(end(run, &stage.pair.source)?);
     lines.extend(end("target", &stage.pair.target)?);
@@ -78,7 +69,7 @@ pub(crate) fn start(stage: &Stage, run: &str, topic: &str) -> Result<Process> {
     fs::write(&file, lines.join("\n"))?;
     let jars = jars::mirror_maker(&stage.kafka)?;
     let mut command = Command::new("java");
-    command.args(JVM).arg("-cp").arg(jars::classpath(&jars));
+    command.args(HEAP).args(AS_RELEASED).args([QUIET, "-cp"]).arg(jars::classpath(&jars));
     command.arg("org.apache.kafka.connect.mirror.MirrorMaker").arg(&file);
     Process::start(&mut command, &stage.folder().join(format!("{run}.log")))
 }

@@ -46,8 +46,10 @@ pub(crate) fn compare(costs: &[Cost]) -> Result<()> {
         let of_it: Vec<f64> = costs.iter().filter(|it| it.copier == copier).map(figure).collect();
         if of_it.is_empty() { Ok(None) } else { median(of_it).map(Some) }
     };
-    for (other, figures) in [
+    for (one, other, figures) in [
+        (Copier::Checked, Copier::Bridge, &[("CPU", (|it| it.cpu_seconds) as fn(&Cost) -> f64)][..]),
         (
+            Copier::Bridge,
             Copier::MirrorMaker,
             &[
                 ("throughput", (|it| it.megabytes_per_second) as fn(&Cost) -> f64),
@@ -57,11 +59,11 @@ pub(crate) fn compare(costs: &[Cost]) -> Result<()> {
                 ("start", |it| it.first_ms),
             ][..],
         ),
-        (Copier::Ceiling, &[("throughput", (|it| it.megabytes_per_second) as fn(&Cost) -> f64)][..]),
+        (Copier::Bridge, Copier::Ceiling, &[("throughput", (|it| it.megabytes_per_second) as fn(&Cost) -> f64)][..]),
     ] {
         for (name, figure) in figures {
-            if let (Some(ours), Some(theirs)) = (of(Copier::Bridge, *figure)?, of(other, *figure)?) {
-                println!("  bridge / {}, {name}: {:.3} ({ours:.2} / {theirs:.2})", other.name(), ours / theirs);
+            if let (Some(ours), Some(theirs)) = (of(one, *figure)?, of(other, *figure)?) {
+                println!("  {} / {}, {name}: {:.3} ({ours:.2} / {theirs:.2})", one.name(), other.name(), ours / theirs);
             }
         }
     }

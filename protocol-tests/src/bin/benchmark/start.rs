@@ -21,7 +21,7 @@ pub(crate) fn measure(stage: &mut Stage, copiers: &[Copier], rounds: usize) -> R
     let mut source = stage.pair.source.client();
     create(&mut source, TOPIC, PARTITIONS)?;
     source.produce(TOPIC, 0, batch.clone(), None)?;
-    for &copier in copiers.iter().filter(|it| **it != Copier::Ceiling) {
+    for &copier in copiers.iter().filter(|it| it.is_for_all()) {
         let (mut fresh, mut again) = (Vec::new(), Vec::new());
         for _ in 0..rounds {
             let run = stage.name_of_run(copier.name());
