@@ -106,6 +106,13 @@ impl Body {
         self.registration.is_none() && self.unregistered.is_empty()
     }
 
+    /// The coordinator knows every partition. Protocol v2: while a leader still has one added, whoever else wants something added is
+    /// told CONCURRENT_TRANSACTIONS, which a group coordinator passes on as COORDINATOR_LOAD_IN_PROGRESS, as if it had to be
+    /// waited for for long.
+    pub(super) fn is_enlisted(&self, protocol: TransactionProtocol) -> bool {
+        protocol == TransactionProtocol::V1 || self.pipelines.values().all(Pipeline::is_enlisted)
+    }
+
     pub(super) fn is_acknowledged(&self) -> bool {
         self.is_registered() && self.pipelines.values().all(Pipeline::is_acknowledged)
     }

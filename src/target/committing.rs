@@ -61,6 +61,7 @@ impl Committing {
             self.offsets = Offsets::Registering(Call::start(context, Destination::TransactionCoordinator, request));
         }
         if matches!(self.offsets, Offsets::Waiting)
+            && self.body.is_enlisted(context.protocol)
             && let Some(commit) = &self.commit
         {
             let offset = match commit.offset {

@@ -91,6 +91,11 @@ impl Pipeline {
         &self.landed
     }
 
+    /// Its leader has taken a batch of this transaction.
+    pub(super) fn is_enlisted(&self) -> bool {
+        !self.landed.is_empty()
+    }
+
     pub(super) fn is_acknowledged(&self) -> bool {
         self.entries.is_empty()
     }
@@ -126,7 +131,7 @@ impl Pipeline {
                 self.renumber(context);
             }
         }
-        let window = if self.landed.is_empty() { 1 } else { context.settings.max_in_flight };
+        let window = if self.is_enlisted() { context.settings.max_in_flight } else { 1 };
         let mut sent = false;
         let to = self.leader();
         for entry in self.entries.iter_mut().take(window) {

@@ -15,11 +15,24 @@ fn lands(s: &mut Script, first: u64, promised: i64, expected: &str) {
         format!("{} Produce(link.ledger-3 epoch {epoch} seq 0)", first + 1),
         format!("{} TxnOffsetCommit(link.ledger-3 40)", first + 2),
     ];
-    s.input(input, &[&sent[0], &sent[1]]);
+    s.input(input, &[&sent[0]]);
     s.answer(first, stored(100), &[]);
-    s.answer(first + 1, stored(55), &[]);
+    s.answer(first + 1, stored(55), &[&sent[1]]);
     let verdict = format!("{} EndTxn({expected} epoch {epoch})", first + 3);
     s.answer(first + 2, Answer::TxnOffsetCommit { error_code: 0 }, &[&verdict]);
+}
+
+/// Named before, it would race with the leaders that have their partitions added, and be told to wait for long.
+#[test]
+fn v2_the_group_is_named_when_every_partition_is_in_the_transaction() {
+    let mut s = Script::ready(TransactionProtocol::V2);
+    s.append(0, 1, &["1 Produce(t-0 epoch 7 seq 0)"]);
+    s.append(0, 1, &[]);
+    s.commit(CommitOffset::Fixed(40), &["2 Produce(link.ledger-3 epoch 7 seq 0)"]);
+    s.answer(2, stored(55), &[]);
+    s.answer(1, stored(100), &["3 Produce(t-0 epoch 7 seq 1)", "4 TxnOffsetCommit(link.ledger-3 40)"]);
+    s.answer(4, Answer::TxnOffsetCommit { error_code: 0 }, &[]);
+    s.answer(3, stored(101), &["5 EndTxn(true epoch 7)"]);
 }
 
 /// Committed, and found open one day, it would not be known by the place that the ledger names.
