@@ -1,6 +1,7 @@
 //! Carries a transaction machine's requests to the target, and closes what it wants closed. It decides nothing.
 
-use super::dispatch;
+use super::dispatch::{self, Order};
+use super::packing::{Packed, Packing};
 use crate::cluster::{Address, Cluster, CoordinatorKind, Courier, Keeper, Lost, Use};
 use crate::target::{self, Destination, Input, TransactorSettings, TxnRequest};
 use crate::types::{NodeId, TopicPartition};
@@ -12,8 +13,25 @@ use tokio::sync::mpsc;
 /// More than a machine can have in flight.
 const ANSWERS_MAX: usize = 4_096;
 
+/// As many as are in the request.
+type Ids = Vec<target::RequestId>;
+type Answered = (Ids, Result<Vec<target::Answer>, Lost>);
+
 /// What comes back: one for each request, or each part of it.
-pub(super) type Delivered = mpsc::Receiver<(target::RequestId, Result<target::Answer, Lost>)>;
+pub(super) struct Delivered(mpsc::Receiver<Answered>);
+
+impl Delivered {
+    /// What a machine is to be told at once: told one by one, it would send what it sends then one by one too.
+    pub(super) async fn next(&mut self) -> Option<Vec<Input>> {
+        let (ids, answers) = self.0.recv().await?;
+        Some(match answers {
+            Ok(answers) => {
+                ids.into_iter().zip(answers).map(|(id, it)| Input::Answered { id, answer: Ok(it) }).collect()
+            }
+            Err(lost) => ids.into_iter().map(|id| Input::Answered { id, answer: Err(failure(lost)) }).collect(),
+        })
+    }
+}
 
 /// The connections of one machine. Dropped, they are closed.
 pub(super) struct Deliveries {
@@ -23,10 +41,12 @@ pub(super) struct Deliveries {
     group_id: Arc<str>,
     lane: u32,
     request_timeout: Duration,
-    couriers: BTreeMap<Address, Courier<target::RequestId, TxnRequest>>,
+    couriers: BTreeMap<Address, Courier<Ids, Order>>,
+    /// Batches that go out with the next `flush`.
+    packing: BTreeMap<Address, Packing>,
     /// Where the last request for a partition went: that is the connection to close.
     leaders: BTreeMap<TopicPartition, NodeId>,
-    answers: mpsc::Sender<(target::RequestId, Result<target::Answer, Lost>)>,
+    answers: mpsc::Sender<Answered>,
 }
 
 impl Deliveries {
@@ -46,32 +66,61 @@ impl Deliveries {
             lane,
             request_timeout,
             couriers: BTreeMap::new(),
+            packing: BTreeMap::new(),
             leaders: BTreeMap::new(),
             answers,
         };
-        (it, delivered)
+        (it, Delivered(delivered))
     }
 
-    /// What the machine is to be told at once: of requests that could not be sent at all.
+    /// What the machine is to be told at once: of requests that could not be sent at all. Batches wait for `flush`.
     pub(super) fn perform(&mut self, output: target::Output) -> Vec<Input> {
-        match output {
-            target::Output::Send { id, request: TxnRequest::ListOffsets { partitions, committed }, .. } => {
-                self.list_offsets(id, partitions, committed)
+        let (id, to, request) = match output {
+            target::Output::Send { id, to, request } => (id, to, request),
+            other => {
+                let told = self.flush();
+                self.hint(other);
+                return told;
             }
-            target::Output::Send { id, to, request } => {
-                let is_sent = match self.address(&to) {
-                    Some(address) => self.courier(&address).send(id, request).is_ok(),
-                    None => {
-                        self.metadata.refresh();
-                        false
-                    }
-                };
-                if is_sent { Vec::new() } else { vec![unsent(id)] }
-            }
-            target::Output::RefreshMetadata(_) => {
-                self.metadata.refresh();
+        };
+        if let TxnRequest::ListOffsets { partitions, committed } = request {
+            return self.list_offsets(id, partitions, committed);
+        }
+        let Some(address) = self.address(&to) else {
+            self.metadata.refresh();
+            return vec![unsent(id)];
+        };
+        match request {
+            TxnRequest::Produce { transactional_id, partition, batch, protocol } => {
+                let packed = Packed { transactional_id, protocol, batches: vec![(partition, batch)] };
+                self.packing.entry(address).or_default().add(id, packed);
                 Vec::new()
             }
+            request => self.send(&address, vec![id], Order::One(request)),
+        }
+    }
+
+    /// To be called when the machine has nothing more to say.
+    pub(super) fn flush(&mut self) -> Vec<Input> {
+        let mut told = Vec::new();
+        for (address, packing) in std::mem::take(&mut self.packing) {
+            for (ids, packed) in packing.requests() {
+                told.extend(self.send(&address, ids, Order::Produce(packed)));
+            }
+        }
+        told
+    }
+
+    fn send(&mut self, address: &Address, ids: Ids, order: Order) -> Vec<Input> {
+        match self.courier(address).send(ids, order) {
+            Ok(()) => Vec::new(),
+            Err(ids) => ids.into_iter().map(unsent).collect(),
+        }
+    }
+
+    fn hint(&mut self, output: target::Output) {
+        match output {
+            target::Output::RefreshMetadata(_) => self.metadata.refresh(),
             // A new connection looks the coordinator up anew.
             target::Output::RefreshCoordinator(to) | target::Output::CloseConnection(to) => {
                 let address = match &to {
@@ -79,10 +128,9 @@ impl Deliveries {
                     _ => self.address(&to),
                 };
                 address.and_then(|it| self.couriers.get(&it)).inspect(|it| it.close());
-                Vec::new()
             }
-            // Its caller's.
-            target::Output::Event(_) => Vec::new(),
+            // `perform`'s, and its caller's.
+            target::Output::Send { .. } | target::Output::Event(_) => {}
         }
     }
 
@@ -95,10 +143,10 @@ impl Deliveries {
         }
         let mut told = Vec::new();
         for (address, partitions) in by_leader {
-            let request = TxnRequest::ListOffsets { partitions, committed };
-            let is_sent = address.is_some_and(|address| self.courier(&address).send(id, request).is_ok());
-            if !is_sent {
-                told.push(unsent(id));
+            let order = Order::One(TxnRequest::ListOffsets { partitions, committed });
+            match address {
+                Some(address) => told.extend(self.send(&address, vec![id], order)),
+                None => told.push(unsent(id)),
             }
         }
         told
@@ -125,7 +173,7 @@ impl Deliveries {
         })
     }
 
-    fn courier(&mut self, address: &Address) -> &Courier<target::RequestId, TxnRequest> {
+    fn courier(&mut self, address: &Address) -> &Courier<Ids, Order> {
         self.couriers.entry(address.clone()).or_insert_with(|| {
             let usage = match address {
                 Address::Node(_) => Use::Produce(self.lane),
@@ -142,7 +190,7 @@ fn unsent(id: target::RequestId) -> Input {
 }
 
 /// As the machine is told it.
-pub(super) fn failure(lost: Lost) -> target::Failure {
+fn failure(lost: Lost) -> target::Failure {
     match lost {
         Lost::Disconnected => target::Failure::Disconnected,
         Lost::TimedOut => target::Failure::TimedOut,

@@ -1,5 +1,6 @@
 //! Puts the machines' requests on a connection, in the version that it speaks.
 
+use super::packing::Packed;
 use super::roster::REBALANCE_TIMEOUT;
 use crate::cluster::Pending;
 use crate::group::{self, GroupRequest, protocol as member};
@@ -14,7 +15,6 @@ use kafka_protocol::messages::{
     OffsetForLeaderEpochRequest, ProduceRequest, SyncGroupRequest, TxnOffsetCommitRequest,
 };
 use kafka_protocol::protocol::Request;
-use std::future::Future;
 use std::time::Duration;
 
 fn ready<A: Send + 'static>(error: WireError) -> Pending<A> {
@@ -68,7 +68,36 @@ pub(super) fn source(connection: &Connection, request: SourceRequest, timeout: D
     }
 }
 
-pub(super) fn target(connection: &Connection, request: TxnRequest, timeout: Duration) -> Pending<target::Answer> {
+/// What goes to the target in one request.
+pub(super) enum Order {
+    One(TxnRequest),
+    Produce(Packed),
+}
+
+/// An answer for each batch of a Produce, or the one that there is.
+pub(super) fn target(connection: &Connection, order: Order, timeout: Duration) -> Pending<Vec<target::Answer>> {
+    match order {
+        Order::Produce(packed) => produce(connection, packed, timeout),
+        Order::One(request) => one(connection, request, timeout),
+    }
+}
+
+fn produce(connection: &Connection, packed: Packed, timeout: Duration) -> Pending<Vec<target::Answer>> {
+    let Packed { transactional_id, protocol, batches } = packed;
+    let version = match connection.version::<ProduceRequest>(produce::produce_version_max(protocol)) {
+        Ok(version) => version,
+        Err(error) => return ready(error),
+    };
+    let body = match produce::produce_body(&transactional_id, &batches, timeout, version) {
+        Ok(body) => body,
+        Err(reason) => return ready(WireError::Unencodable { api: "Produce", version, reason: reason.into() }),
+    };
+    let partitions: Vec<_> = batches.into_iter().map(|(partition, _)| partition).collect();
+    let answer = connection.send_encoded::<ProduceRequest>(version, body, timeout);
+    Box::pin(async move { answer.await.map(|answer| produce::produce_answers(&answer, &partitions)) })
+}
+
+fn one(connection: &Connection, request: TxnRequest, timeout: Duration) -> Pending<Vec<target::Answer>> {
     match request {
         TxnRequest::InitProducerId { transactional_id, transaction_timeout_ms, identity } => {
             ask::<InitProducerIdRequest, _>(
@@ -76,7 +105,7 @@ pub(super) fn target(connection: &Connection, request: TxnRequest, timeout: Dura
                 produce::INIT_PRODUCER_ID_VERSION_MAX,
                 timeout,
                 |_| produce::init_producer_id(&transactional_id, transaction_timeout_ms, identity),
-                |answer, _| produce::init_producer_id_answer(&answer),
+                |answer, _| vec![produce::init_producer_id_answer(&answer)],
             )
         }
         TxnRequest::AddPartitionsToTxn { transactional_id, identity, partitions } => {
@@ -85,7 +114,7 @@ pub(super) fn target(connection: &Connection, request: TxnRequest, timeout: Dura
                 produce::ADD_PARTITIONS_TO_TXN_VERSION_MAX,
                 timeout,
                 |_| produce::add_partitions_to_txn(&transactional_id, identity, &partitions),
-                |answer, _| produce::add_partitions_to_txn_answer(answer),
+                |answer, _| vec![produce::add_partitions_to_txn_answer(answer)],
             )
         }
         TxnRequest::AddOffsetsToTxn { transactional_id, identity, group_id } => ask::<AddOffsetsToTxnRequest, _>(
@@ -93,19 +122,10 @@ pub(super) fn target(connection: &Connection, request: TxnRequest, timeout: Dura
             produce::ADD_OFFSETS_TO_TXN_VERSION_MAX,
             timeout,
             |_| produce::add_offsets_to_txn(&transactional_id, identity, &group_id),
-            |answer, _| target::Answer::AddOffsetsToTxn { error_code: answer.error_code },
+            |answer, _| vec![target::Answer::AddOffsetsToTxn { error_code: answer.error_code }],
         ),
         TxnRequest::Produce { transactional_id, partition, batch, protocol } => {
-            let version = match connection.version::<ProduceRequest>(produce::produce_version_max(protocol)) {
-                Ok(version) => version,
-                Err(error) => return ready(error),
-            };
-            let body = match produce::produce_body(&transactional_id, &partition, batch, timeout, version) {
-                Ok(body) => body,
-                Err(reason) => return ready(WireError::Unencodable { api: "Produce", version, reason: reason.into() }),
-            };
-            let answer = connection.send_encoded::<ProduceRequest>(version, body, timeout);
-            read(answer, |answer| produce::produce_answer(&answer))
+            produce(connection, Packed { transactional_id, protocol, batches: vec![(partition, batch)] }, timeout)
         }
         TxnRequest::TxnOffsetCommit {
             transactional_id,
@@ -126,7 +146,7 @@ pub(super) fn target(connection: &Connection, request: TxnRequest, timeout: Dura
                 produce::txn_offset_commit_version_max(protocol),
                 timeout,
                 |_| produce::txn_offset_commit(&transactional_id, identity, &member, &partition, offset),
-                |answer, _| produce::txn_offset_commit_answer(&answer),
+                |answer, _| vec![produce::txn_offset_commit_answer(&answer)],
             )
         }
         TxnRequest::EndTxn { transactional_id, identity, commit, protocol } => {
@@ -135,14 +155,14 @@ pub(super) fn target(connection: &Connection, request: TxnRequest, timeout: Dura
         TxnRequest::DescribeTransactions { transactional_id } => {
             let most = produce::DESCRIBE_TRANSACTIONS_VERSION_MAX;
             if connection.version::<DescribeTransactionsRequest>(most).is_err() {
-                return Box::pin(std::future::ready(Ok(produce::describe_transactions_answer(None))));
+                return Box::pin(std::future::ready(Ok(vec![produce::describe_transactions_answer(None)])));
             }
             ask::<DescribeTransactionsRequest, _>(
                 connection,
                 most,
                 timeout,
                 |_| produce::describe_transactions(&transactional_id),
-                |answer, _| produce::describe_transactions_answer(Some(&answer)),
+                |answer, _| vec![produce::describe_transactions_answer(Some(&answer))],
             )
         }
         TxnRequest::ListOffsets { partitions, committed } => list_offsets(connection, partitions, committed, timeout),
@@ -154,7 +174,7 @@ fn list_offsets(
     partitions: Vec<TopicPartition>,
     committed: bool,
     timeout: Duration,
-) -> Pending<target::Answer> {
+) -> Pending<Vec<target::Answer>> {
     use source::protocol;
     let isolation = if committed { Isolation::ReadCommitted } else { Isolation::ReadUncommitted };
     const LATEST: i64 = -1;
@@ -171,7 +191,7 @@ fn list_offsets(
                 _ => Vec::new(),
             };
             let offsets = listed.into_iter().map(|(partition, it)| (partition, it.error_code, it.offset));
-            target::Answer::ListOffsets { offsets: offsets.collect() }
+            vec![target::Answer::ListOffsets { offsets: offsets.collect() }]
         },
     )
 }
@@ -218,19 +238,12 @@ fn end_txn(
     commit: bool,
     version_max: i16,
     timeout: Duration,
-) -> Pending<target::Answer> {
+) -> Pending<Vec<target::Answer>> {
     ask::<EndTxnRequest, _>(
         connection,
         version_max,
         timeout,
         |_| produce::end_txn(transactional_id, identity, commit),
-        |answer, _| produce::end_txn_answer(&answer),
+        |answer, _| vec![produce::end_txn_answer(&answer)],
     )
-}
-
-fn read<T: 'static, A: 'static>(
-    answer: impl Future<Output = Result<T, WireError>> + Send + 'static,
-    read: impl FnOnce(T) -> A + Send + 'static,
-) -> Pending<A> {
-    Box::pin(async move { answer.await.map(read) })
 }

@@ -20,6 +20,7 @@ mod link;
 #[cfg(test)]
 mod model;
 mod ownership;
+mod packing;
 mod planner;
 #[cfg(test)]
 mod process;

@@ -1,6 +1,6 @@
 //! A transaction machine with its connections, for a command that writes at the target beside the lanes.
 
-use super::deliveries::{Delivered, Deliveries, failure};
+use super::deliveries::{Delivered, Deliveries};
 use super::ends::Ends;
 use super::worker::protocol;
 use crate::batch::RawBatch;
@@ -168,17 +168,20 @@ impl Producer {
                 self.input(input)?;
             }
         }
+        for input in self.deliveries.flush() {
+            self.input(input)?;
+        }
         let due = self.machine.poll_timeout().map(|it| it.0);
-        let input = tokio::select! {
+        let inputs = tokio::select! {
             biased;
             () = clock::sleep_until(Some(by)) => {
                 let (transactional_id, seconds) = (self.transactional_id.clone(), self.patience.as_secs());
                 return Err(ProducerError::Undecided { transactional_id, seconds });
             }
-            () = clock::sleep_until(due) => Input::Timeout,
-            Some((id, answer)) = self.delivered.recv() => Input::Answered { id, answer: answer.map_err(failure) },
+            () = clock::sleep_until(due) => vec![Input::Timeout],
+            Some(answered) = self.delivered.next() => answered,
         };
-        self.input(input)?;
+        inputs.into_iter().try_for_each(|input| self.input(input))?;
         Ok(None)
     }
 

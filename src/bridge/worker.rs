@@ -1,6 +1,6 @@
 //! Drives one lane: connections, timers, the ledger's reader. It decides nothing.
 
-use super::deliveries::{Deliveries, failure};
+use super::deliveries::Deliveries;
 use super::dispatch;
 use super::lane::{Event, Input, Lane, LaneSettings, Output, Route};
 use super::purse::Purse;
@@ -14,7 +14,7 @@ use crate::latest::Latest;
 use crate::ledger::{LaneLedger, LedgerError, LedgerReader, Owner, Until, log_end};
 use crate::schemas::{Finder, SchemaVerdict};
 use crate::source::{self, LeaderView, SourceRequest};
-use crate::target::{self, TransactionProtocol};
+use crate::target::TransactionProtocol;
 use crate::types::{NodeId, TopicPartition};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -75,8 +75,8 @@ struct Worker {
     purse: Purse,
     /// Questions that are not answered yet. They end with the lane.
     asking: JoinSet<()>,
-    /// Requests that could not be sent at all.
-    unsent: Vec<Input>,
+    /// What the lane is told without waiting: of requests that could not be sent at all, and of memory that is free.
+    at_once: Vec<Input>,
 }
 
 /// Ends with the lane.
@@ -108,7 +108,7 @@ pub(super) async fn run(settings: LaneSettings, shared: Shared, job: Job) {
         found,
         purse,
         asking: JoinSet::new(),
-        unsent: Vec::new(),
+        at_once: Vec::new(),
     };
     // Before anything is written: what a shared lane does when it is fenced is another thing.
     if let Some(membership) = membership.now() {
@@ -127,8 +127,11 @@ pub(super) async fn run(settings: LaneSettings, shared: Shared, job: Job) {
             () = clock::sleep_until(deadline) => Input::Timeout,
             Some(_) = drain.changed() => Input::Drain,
             Some(Some(membership)) = membership.changed() => Input::Membership(membership),
-            Some((id, answer)) = from_target.recv() => {
-                Input::Target(target::Input::Answered { id, answer: answer.map_err(failure) })
+            Some(answered) = from_target.next() => {
+                for input in answered {
+                    worker.lane.handle(clock::now(), Input::Target(input));
+                }
+                continue;
             }
             Some((id, answer)) = from_source.recv() => {
                 Input::Source(source::Input::Answered { id, answer: answer.map_err(source_failure) })
@@ -187,7 +190,8 @@ impl Worker {
                     return true;
                 }
             }
-            match self.unsent.pop() {
+            self.at_once.extend(self.deliveries.flush().into_iter().map(Input::Target));
+            match self.at_once.pop() {
                 Some(input) => self.lane.handle(clock::now(), input),
                 None => return false,
             }
@@ -198,7 +202,7 @@ impl Worker {
         match output {
             Output::Source(output) => self.source(output),
             Output::Target(output) => {
-                self.unsent.extend(self.deliveries.perform(output).into_iter().map(Input::Target));
+                self.at_once.extend(self.deliveries.perform(output).into_iter().map(Input::Target));
             }
             Output::ReturnBudget { bytes } => self.purse.give_back(bytes),
             Output::ReadLedger => {
@@ -276,9 +280,13 @@ impl Worker {
             source::Output::WantBudget { node, bytes } => {
                 // More than all there is would never be granted.
                 let bytes = bytes.min(self.shared.budget_bytes);
+                let wanted = u32::try_from(bytes).unwrap_or(u32::MAX);
                 let budget = Arc::clone(&self.shared.budget);
+                if let Ok(permit) = Arc::clone(&budget).try_acquire_many_owned(wanted) {
+                    let granted = self.input(Found::Budget(node, permit));
+                    return self.at_once.push(granted);
+                }
                 self.find(async move {
-                    let wanted = u32::try_from(bytes).unwrap_or(u32::MAX);
                     match budget.acquire_many_owned(wanted).await {
                         Ok(permit) => Found::Budget(node, permit),
                         // Never closed.
@@ -301,7 +309,7 @@ impl Worker {
                 });
                 if let Err(id) = courier.send(id, request) {
                     let answer = Err(source::Failure::Disconnected);
-                    self.unsent.push(Input::Source(source::Input::Answered { id, answer }));
+                    self.at_once.push(Input::Source(source::Input::Answered { id, answer }));
                 }
             }
             source::Output::RefreshMetadata => self.shared.source_metadata.refresh(),

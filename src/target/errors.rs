@@ -251,6 +251,8 @@ fn classified(api: Api, code: i16) -> Option<Row> {
         (51, _) => MARKERS,
         // OPERATION_NOT_ATTEMPTED: another partition of the request is the cause
         (55, AddPartitions) => ABORT,
+        // The coordinator does not know yet another partition of the same request.
+        (55, Produce) => METADATA,
         // UNKNOWN_PRODUCER_ID
         (59, AddPartitions | AddOffsets | EndTxnCommit | Produce) => ABORT,
         (59, EndTxnAbort) => FENCED,

@@ -8,15 +8,14 @@ use crate::target::message::{Answer, LastTransaction, TransactionProtocol};
 use crate::types::{ProducerIdentity, TopicName as Topic, TopicPartition};
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
-use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::txn_offset_commit_request::{
     TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
 };
 use kafka_protocol::messages::{
     self as wire, AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, DescribeTransactionsRequest, EndTxnRequest,
-    InitProducerIdRequest, ProduceRequest, TopicName, TransactionalId, TxnOffsetCommitRequest,
+    InitProducerIdRequest, TopicName, TransactionalId, TxnOffsetCommitRequest,
 };
-use kafka_protocol::protocol::{Encodable, StrBytes};
+use kafka_protocol::protocol::StrBytes;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -188,60 +187,105 @@ pub fn txn_offset_commit_answer(response: &wire::TxnOffsetCommitResponse) -> Ans
     Answer::TxnOffsetCommit { error_code: partition.map_or(-1, |it| it.error_code) }
 }
 
-/// The body of a Produce request with one batch, in parts: the batch's own bytes are not copied.
+/// The body of a Produce request with one batch of each partition, in parts: the batches' own bytes are not copied, so it is written
+/// here and not by kafka-protocol, whose message holds each batch in one piece. Those of one topic stand together.
 pub fn produce_body(
     transactional_id: &str,
-    partition: &TopicPartition,
-    batch: StampedBatch,
+    batches: &[(TopicPartition, StampedBatch)],
     timeout: Duration,
     version: i16,
 ) -> Result<Vec<Bytes>, String> {
-    let data = PartitionProduceData::default().with_index(partition.partition).with_records(Some(Bytes::new()));
-    let topic =
-        TopicProduceData::default().with_name(TopicName(text(&partition.topic))).with_partition_data(vec![data]);
-    let request = ProduceRequest::default()
-        .with_transactional_id(Some(transactional(transactional_id)))
-        .with_acks(ACKS_ALL)
-        .with_timeout_ms(i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX))
-        .with_topic_data(vec![topic]);
-    let mut head = BytesMut::new();
-    request.encode(&mut head, version).map_err(|error| format!("{error:#}"))?;
-    // Encoded with empty records, the body ends with their length and, in a flexible version, with the empty tagged fields
-    // of partition, topic and request.
-    let length = batch.len();
-    let tail: &'static [u8] = if version >= PRODUCE_FLEXIBLE { &[0, 0, 0] } else { &[] };
-    let length_width = if version >= PRODUCE_FLEXIBLE { 1 } else { 4 };
-    head.truncate(head.len() - tail.len() - length_width);
-    if version >= PRODUCE_FLEXIBLE {
-        let mut left = u32::try_from(length + 1).map_err(|_| "the batch is larger than 4 GiB".to_owned())?;
-        while left >= 0x80 {
-            head.put_u8((left & 0x7f) as u8 | 0x80);
-            left >>= 7;
+    let mut body = Body { written: BytesMut::new(), is_flexible: version >= PRODUCE_FLEXIBLE };
+    let topics = || batches.chunk_by(|a, b| a.0.topic == b.0.topic);
+    let mut parts = Vec::with_capacity(2 * batches.len() + 1);
+    body.text(transactional_id)?;
+    body.written.put_i16(ACKS_ALL);
+    body.written.put_i32(i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX));
+    body.count(topics().count())?;
+    for of in topics() {
+        body.text(of.first().map_or("", |it| &it.0.topic))?;
+        body.count(of.len())?;
+        for (partition, batch) in of {
+            body.written.put_i32(partition.partition);
+            body.count(batch.len())?;
+            body.written.extend_from_slice(&batch.header);
+            parts.push(body.written.split().freeze());
+            parts.push(batch.body.clone());
+            body.tags();
         }
-        head.put_u8(left as u8);
-    } else {
-        head.put_i32(i32::try_from(length).map_err(|_| "the batch is larger than 2 GiB".to_owned())?);
+        body.tags();
     }
-    head.extend_from_slice(&batch.header);
-    Ok(vec![head.freeze(), batch.body, Bytes::from_static(tail)])
+    body.tags();
+    parts.push(body.written.freeze());
+    Ok(parts)
 }
 
-pub fn produce_answer(response: &wire::ProduceResponse) -> Answer {
-    let partition = response.responses.first().and_then(|it| it.partition_responses.first());
-    partition.map_or(Answer::Produce { error_code: -1, base_offset: -1, log_append_time_ms: -1 }, |it| {
-        Answer::Produce {
+/// A message as far as it is written. Since KIP-482 lengths are varints, one more than they say, and behind each structure stand its
+/// tagged fields, of which a Produce has none.
+struct Body {
+    written: BytesMut,
+    is_flexible: bool,
+}
+
+impl Body {
+    fn text(&mut self, text: &str) -> Result<(), String> {
+        if self.is_flexible {
+            self.count(text.len())?;
+        } else {
+            self.written.put_i16(i16::try_from(text.len()).map_err(|_| "a name is longer than 32 KiB".to_owned())?);
+        }
+        self.written.extend_from_slice(text.as_bytes());
+        Ok(())
+    }
+
+    /// Of the elements of an array, or of bytes.
+    fn count(&mut self, count: usize) -> Result<(), String> {
+        let count = i32::try_from(count).map_err(|_| "the batch is larger than 2 GiB".to_owned())?;
+        if !self.is_flexible {
+            self.written.put_i32(count);
+            return Ok(());
+        }
+        let mut left = count.unsigned_abs() + 1;
+        while left >= 0x80 {
+            self.written.put_u8((left & 0x7f) as u8 | 0x80);
+            left >>= 7;
+        }
+        self.written.put_u8(left as u8);
+        Ok(())
+    }
+
+    fn tags(&mut self) {
+        if self.is_flexible {
+            self.written.put_u8(0);
+        }
+    }
+}
+
+/// One for each partition that was asked for, in that order. The leader answers for each; where it does not, that is no answer that
+/// Kafka gives.
+pub fn produce_answers(response: &wire::ProduceResponse, partitions: &[TopicPartition]) -> Vec<Answer> {
+    let answered = |partition: &TopicPartition| {
+        let mut topics = response.responses.iter().filter(|it| *it.name.0 == *partition.topic);
+        topics.find_map(|it| it.partition_responses.iter().find(|it| it.index == partition.partition))
+    };
+    let answer = |partition| match answered(partition) {
+        Some(it) => Answer::Produce {
             error_code: it.error_code,
             base_offset: it.base_offset,
             log_append_time_ms: it.log_append_time_ms,
-        }
-    })
+        },
+        None => Answer::Produce { error_code: -1, base_offset: -1, log_append_time_ms: -1 },
+    };
+    partitions.iter().map(answer).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::batch::{BatchBuilder, Compression, stamp};
-    use kafka_protocol::protocol::Decodable;
+    use kafka_protocol::messages::ProduceRequest;
+    use kafka_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
+    use kafka_protocol::protocol::{Decodable, Encodable};
 
     const IDENTITY: ProducerIdentity = ProducerIdentity { producer_id: 7, producer_epoch: 2 };
 
@@ -271,21 +315,51 @@ mod tests {
 
     #[test]
     fn a_produce_body_in_parts_is_the_whole_one() {
-        for value_length in [1, 40, 200, 20_000] {
+        let batch = |value_length: usize| {
             let mut builder = BatchBuilder::new(Compression::None);
             builder.push(1, None, Some(&vec![b'x'; value_length]), &[]);
-            let batch = stamp(&builder.build().unwrap(), IDENTITY, 5);
-            let partition = TopicPartition::new("orders", 3);
+            stamp(&builder.build().unwrap(), IDENTITY, 5)
+        };
+        let all: Vec<_> = [("orders", 3, 1), ("orders", 0, 40), ("link.ledger", 7, 200), ("audit", 1, 20_000)]
+            .into_iter()
+            .map(|(topic, partition, length)| (TopicPartition::new(topic, partition), batch(length)))
+            .collect();
+        for batches in [&all[..1], &all[1..], &all[..]] {
             for version in 3..=12 {
-                let parts = produce_body("t", &partition, batch.clone(), Duration::from_secs(5), version).unwrap();
+                let parts = produce_body("link.3", batches, Duration::from_secs(5), version).unwrap();
                 let whole: Vec<u8> = parts.concat();
                 let request = ProduceRequest::decode(&mut Bytes::from(whole.clone()), version).unwrap();
-                let records = request.topic_data[0].partition_data[0].records.clone().unwrap();
-                assert_eq!(records, batch.to_bytes(), "version {version}");
+                let found: Vec<_> = (request.topic_data.iter())
+                    .flat_map(|topic| topic.partition_data.iter().map(move |it| (topic, it)))
+                    .map(|(topic, it)| {
+                        (TopicPartition::new(topic.name.0.as_str(), it.index), it.records.clone().unwrap())
+                    })
+                    .collect();
+                let sent: Vec<_> = batches.iter().map(|(partition, it)| (partition.clone(), it.to_bytes())).collect();
+                assert_eq!(found, sent, "version {version}");
                 let mut again = BytesMut::new();
                 request.encode(&mut again, version).unwrap();
                 assert_eq!(&again[..], &whole[..], "version {version}");
             }
         }
+    }
+
+    #[test]
+    fn answers_are_told_by_their_partitions() {
+        let answered = |index, error_code| {
+            PartitionProduceResponse::default().with_index(index).with_error_code(error_code).with_base_offset(40)
+        };
+        let topic = |name: &str, of| {
+            TopicProduceResponse::default().with_name(TopicName(text(name))).with_partition_responses(of)
+        };
+        let topics = vec![topic("b", vec![answered(1, 6)]), topic("a", vec![answered(1, 0), answered(0, 3)])];
+        let response = wire::ProduceResponse::default().with_responses(topics);
+        let asked =
+            [("a", 0), ("a", 1), ("b", 0), ("b", 1)].map(|(topic, partition)| TopicPartition::new(topic, partition));
+        let codes: Vec<_> = produce_answers(&response, &asked)
+            .into_iter()
+            .map(|it| if let Answer::Produce { error_code, .. } = it { error_code } else { i16::MIN })
+            .collect();
+        assert_eq!(codes, [3, 0, -1, 6]);
     }
 }
