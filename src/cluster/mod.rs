@@ -42,6 +42,8 @@ const METADATA_VERSION_MAX: i16 = 12;
 /// The last version that asks for one key.
 const FIND_COORDINATOR_VERSION_MAX: i16 = 3;
 const BROKER_NOT_AVAILABLE: i16 = 8;
+/// Of connections that fetch no records: a link has dozens, and their answers are small.
+const SMALL_READ_BUFFER_BYTES: usize = 8 << 10;
 
 /// What a connection is for. Requests on one connection are answered in order, so what must not wait for each other
 /// must not share one.
@@ -132,12 +134,16 @@ impl Cluster {
             return Err(ClusterError::NoSuchNode { end: self.end(), node });
         };
         tracing::debug!(end = self.end(), node, ?usage, "connecting");
-        self.open(&HostPort { host, port }).await.map_err(|error| ClusterError::Wire { end: self.end(), error })
+        self.open(&HostPort { host, port }, usage).await.map_err(|error| ClusterError::Wire { end: self.end(), error })
     }
 
-    async fn open(&self, address: &HostPort) -> Result<Connection, WireError> {
+    async fn open(&self, address: &HostPort, usage: Use) -> Result<Connection, WireError> {
         let settings = &self.inner.settings;
-        let connection = Connection::open(address, &settings.security, &settings.connection).await?;
+        let mut of_connection = settings.connection.clone();
+        if !matches!(usage, Use::Fetch(_)) {
+            of_connection.read_buffer_bytes = of_connection.read_buffer_bytes.min(SMALL_READ_BUFFER_BYTES);
+        }
+        let connection = Connection::open(address, &settings.security, &of_connection).await?;
         let versions = connection.versions();
         versions.require(&address.to_string())?;
         let epoch = versions.finalized_features_epoch;
@@ -162,7 +168,7 @@ impl Cluster {
         }
         let mut last = None;
         for address in self.addresses() {
-            match self.open(&address).await {
+            match self.open(&address, Use::Control).await {
                 Ok(connection) => {
                     *control = Control { connection: Some(connection.clone()), renew_at: None };
                     return Ok(connection);
@@ -181,7 +187,7 @@ impl Cluster {
             return older;
         }
         let Some(address) = self.addresses().into_iter().next() else { return older };
-        match self.open(&address).await {
+        match self.open(&address, Use::Control).await {
             Ok(connection) => {
                 *control = Control { connection: Some(connection.clone()), renew_at: None };
                 connection

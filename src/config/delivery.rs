@@ -10,11 +10,13 @@ use super::reader::{Reader, Section, join};
 
 /// Above this the ledger's partitions and their transactions cost the target more than parallelism gives.
 const LANES_MAX: i64 = 1_024;
-const LANES_DEFAULT: NonZeroU32 = NonZeroU32::new(16).expect("16 is not zero");
+/// Few: partitions of one lane share requests and transactions, which is most of what a copy costs brokers. More than one: while a
+/// lane's transaction commits, another one's data flow.
+const LANES_DEFAULT: NonZeroU32 = NonZeroU32::new(4).expect("4 is not zero");
 /// Cadence that no reader notices.
 const COMMIT_INTERVAL_MS_DEFAULT: i64 = 10;
 const COMMIT_INTERVAL_MS_MAX: i64 = 60_000;
-/// A sixteenth of the memory: with the default lanes no lane can wait for another one's bytes.
+/// A quarter of the memory: with the default lanes none waits long for another one's bytes.
 const TRANSACTION_BYTES_DEFAULT: i64 = 4 << 20;
 const TRANSACTION_BYTES_MIN: i64 = 64 << 10;
 const TRANSACTION_BYTES_MAX: i64 = 1 << 30;
@@ -25,7 +27,7 @@ const TRANSACTION_TIMEOUT_MS_MIN: i64 = 1_000;
 const TRANSACTION_TIMEOUT_MS_MAX: i64 = 900_000;
 const REQUEST_TIMEOUT_MS_DEFAULT: i64 = 5_000;
 const REQUEST_TIMEOUT_MS_MIN: i64 = 100;
-const MEMORY_BYTES_DEFAULT: i64 = 24 << 20;
+const MEMORY_BYTES_DEFAULT: i64 = 16 << 20;
 /// Room for some of the largest records that brokers take by default (1 MB).
 const MEMORY_BYTES_MIN: i64 = 8 << 20;
 const MEMORY_BYTES_MAX: i64 = 64 << 30;

@@ -44,7 +44,7 @@ pub struct ConnectionSettings {
     pub connect_timeout: Duration,
     /// Largest answer to a Fetch: its byte limit plus one batch that may exceed it (KIP-74).
     pub fetch_answer_bytes_max: usize,
-    /// Between socket and TLS: rustls reads a few KiB at a time, and large reads save system calls.
+    /// Between socket and TLS: rustls reads a few KiB at a time, and large reads save system calls where records are fetched.
     pub read_buffer_bytes: usize,
     pub network: Arc<dyn Network>,
 }
