@@ -66,6 +66,7 @@ const PURE: &[&str] = &[
     "src/bridge/gather.rs",
     "src/bridge/lane.rs",
     "src/bridge/ownership.rs",
+    "src/bridge/packing.rs",
     "src/bridge/reach.rs",
     "src/bridge/routing.rs",
     "src/bridge/transaction.rs",

@@ -66,7 +66,7 @@ impl Header {
         Ok(header)
     }
 
-    fn read(bytes: &[u8; HEADER_BYTES]) -> Self {
+    pub(super) fn read(bytes: &[u8; HEADER_BYTES]) -> Self {
         fn at<const N: usize>(bytes: &[u8; HEADER_BYTES], start: usize) -> [u8; N] {
             std::array::from_fn(|index| bytes[start + index])
         }

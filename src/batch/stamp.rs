@@ -1,6 +1,6 @@
 //! Passthrough: a fetched batch becomes a produced one by its header alone.
 
-use crate::batch::header::{COMPRESSION_MASK, CONTROL, CRC_START, HEADER_BYTES, TRANSACTIONAL};
+use crate::batch::header::{COMPRESSION_MASK, CONTROL, CRC_START, HEADER_BYTES, Header, TRANSACTIONAL};
 use crate::batch::raw::RawBatch;
 use crate::types::ProducerIdentity;
 use bytes::Bytes;
@@ -16,6 +16,10 @@ impl StampedBatch {
     #[expect(clippy::len_without_is_empty, reason = "a batch always has its header")]
     pub fn len(&self) -> usize {
         self.header.len() + self.body.len()
+    }
+
+    pub fn base_sequence(&self) -> i32 {
+        Header::read(&self.header).base_sequence
     }
 
     pub fn to_bytes(&self) -> Bytes {

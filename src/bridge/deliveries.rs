@@ -1,7 +1,7 @@
 //! Carries a transaction machine's requests to the target, and closes what it wants closed. It decides nothing.
 
 use super::dispatch::{self, Order};
-use super::packing::{Packed, Packing};
+use super::packing::{Ids, Outbox, Packed};
 use crate::cluster::{Address, Cluster, CoordinatorKind, Courier, Keeper, Lost, Use};
 use crate::target::{self, Destination, Input, TransactorSettings, TxnRequest};
 use crate::types::{NodeId, TopicPartition};
@@ -13,25 +13,7 @@ use tokio::sync::mpsc;
 /// More than a machine can have in flight.
 const ANSWERS_MAX: usize = 4_096;
 
-/// As many as are in the request.
-type Ids = Vec<target::RequestId>;
 type Answered = (Ids, Result<Vec<target::Answer>, Lost>);
-
-/// What comes back: one for each request, or each part of it.
-pub(super) struct Delivered(mpsc::Receiver<Answered>);
-
-impl Delivered {
-    /// What a machine is to be told at once: told one by one, it would send what it sends then one by one too.
-    pub(super) async fn next(&mut self) -> Option<Vec<Input>> {
-        let (ids, answers) = self.0.recv().await?;
-        Some(match answers {
-            Ok(answers) => {
-                ids.into_iter().zip(answers).map(|(id, it)| Input::Answered { id, answer: Ok(it) }).collect()
-            }
-            Err(lost) => ids.into_iter().map(|id| Input::Answered { id, answer: Err(failure(lost)) }).collect(),
-        })
-    }
-}
 
 /// The connections of one machine. Dropped, they are closed.
 pub(super) struct Deliveries {
@@ -42,11 +24,12 @@ pub(super) struct Deliveries {
     lane: u32,
     request_timeout: Duration,
     couriers: BTreeMap<Address, Courier<Ids, Order>>,
-    /// Batches that go out with the next `flush`.
-    packing: BTreeMap<Address, Packing>,
+    /// Batches that go out with the next `flush` whose turn it is.
+    outbox: Outbox<Address>,
     /// Where the last request for a partition went: that is the connection to close.
     leaders: BTreeMap<TopicPartition, NodeId>,
     answers: mpsc::Sender<Answered>,
+    delivered: mpsc::Receiver<Answered>,
 }
 
 impl Deliveries {
@@ -56,9 +39,9 @@ impl Deliveries {
         settings: &TransactorSettings,
         lane: u32,
         request_timeout: Duration,
-    ) -> (Self, Delivered) {
+    ) -> Self {
         let (answers, delivered) = mpsc::channel(ANSWERS_MAX);
-        let it = Self {
+        Self {
             cluster,
             metadata,
             transactional_id: Arc::clone(&settings.transactional_id),
@@ -66,11 +49,24 @@ impl Deliveries {
             lane,
             request_timeout,
             couriers: BTreeMap::new(),
-            packing: BTreeMap::new(),
+            outbox: Outbox::new(),
             leaders: BTreeMap::new(),
             answers,
-        };
-        (it, Delivered(delivered))
+            delivered,
+        }
+    }
+
+    /// What the machine is to be told at once of what it has sent: one after the other, it would send what follows so too. An answer for
+    /// each request, or for each part of it.
+    pub(super) async fn next(&mut self) -> Option<Vec<Input>> {
+        let (ids, answers) = self.delivered.recv().await?;
+        self.outbox.ended(&ids);
+        Some(match answers {
+            Ok(answers) => {
+                ids.into_iter().zip(answers).map(|(id, it)| Input::Answered { id, answer: Ok(it) }).collect()
+            }
+            Err(lost) => ids.into_iter().map(|id| Input::Answered { id, answer: Err(failure(lost)) }).collect(),
+        })
     }
 
     /// What the machine is to be told at once: of requests that could not be sent at all. Batches wait for `flush`.
@@ -78,8 +74,8 @@ impl Deliveries {
         let (id, to, request) = match output {
             target::Output::Send { id, to, request } => (id, to, request),
             other => {
-                let told = self.flush();
-                self.hint(other);
+                let mut told = self.flush();
+                told.extend(self.hint(other));
                 return told;
             }
         };
@@ -93,7 +89,7 @@ impl Deliveries {
         match request {
             TxnRequest::Produce { transactional_id, partition, batch, protocol } => {
                 let packed = Packed { transactional_id, protocol, batches: vec![(partition, batch)] };
-                self.packing.entry(address).or_default().add(id, packed);
+                self.outbox.add(address, id, packed);
                 Vec::new()
             }
             request => self.send(&address, vec![id], Order::One(request)),
@@ -102,23 +98,23 @@ impl Deliveries {
 
     /// To be called when the machine has nothing more to say.
     pub(super) fn flush(&mut self) -> Vec<Input> {
-        let mut told = Vec::new();
-        for (address, packing) in std::mem::take(&mut self.packing) {
-            for (ids, packed) in packing.requests() {
-                told.extend(self.send(&address, ids, Order::Produce(packed)));
-            }
-        }
-        told
+        let due = self.outbox.take();
+        due.into_iter().flat_map(|(to, ids, packed)| self.send(&to, ids, Order::Produce(packed))).collect()
     }
 
     fn send(&mut self, address: &Address, ids: Ids, order: Order) -> Vec<Input> {
         match self.courier(address).send(ids, order) {
             Ok(()) => Vec::new(),
-            Err(ids) => ids.into_iter().map(unsent).collect(),
+            Err(ids) => self.unsent(ids),
         }
     }
 
-    fn hint(&mut self, output: target::Output) {
+    fn unsent(&mut self, ids: Ids) -> Vec<Input> {
+        self.outbox.ended(&ids);
+        ids.into_iter().map(unsent).collect()
+    }
+
+    fn hint(&mut self, output: target::Output) -> Vec<Input> {
         match output {
             target::Output::RefreshMetadata(_) => self.metadata.refresh(),
             // A new connection looks the coordinator up anew.
@@ -127,11 +123,15 @@ impl Deliveries {
                     Destination::Leader(partition) => self.leaders.get(partition).map(|node| Address::Node(*node)),
                     _ => self.address(&to),
                 };
-                address.and_then(|it| self.couriers.get(&it)).inspect(|it| it.close());
+                let Some(address) = address else { return Vec::new() };
+                self.couriers.get(&address).inspect(|it| it.close());
+                let held = self.outbox.give_up(&address);
+                return self.unsent(held);
             }
             // `perform`'s, and its caller's.
             target::Output::Send { .. } | target::Output::Event(_) => {}
         }
+        Vec::new()
     }
 
     /// One request to each leader.

@@ -1,6 +1,6 @@
 //! A transaction machine with its connections, for a command that writes at the target beside the lanes.
 
-use super::deliveries::{Delivered, Deliveries};
+use super::deliveries::Deliveries;
 use super::ends::Ends;
 use super::worker::protocol;
 use crate::batch::RawBatch;
@@ -53,7 +53,6 @@ pub enum Ended {
 pub struct Producer {
     machine: Transactor,
     deliveries: Deliveries,
-    delivered: Delivered,
     transactional_id: String,
     ledger_partition: TopicPartition,
     patience: Duration,
@@ -81,11 +80,11 @@ impl Producer {
         };
         let metadata = Keeper::start(ends.target.clone(), None, METADATA_INTERVAL).await?;
         let timeout = delivery.request_timeout;
-        let (deliveries, delivered) = Deliveries::new(ends.target.clone(), metadata, &settings, lane, timeout);
+        let deliveries = Deliveries::new(ends.target.clone(), metadata, &settings, lane, timeout);
         let protocol = protocol(&ends.target, delivery.transaction_protocol).0;
         let machine = Transactor::new(settings, protocol, clock::now());
         let patience = transaction_timeout + PATIENCE;
-        Ok(Self { machine, deliveries, delivered, transactional_id, ledger_partition, patience })
+        Ok(Self { machine, deliveries, transactional_id, ledger_partition, patience })
     }
 
     /// Fences whoever had the id and ends what it left open. Afterwards the ledger's partition can be read to its end.
@@ -179,7 +178,7 @@ impl Producer {
                 return Err(ProducerError::Undecided { transactional_id, seconds });
             }
             () = clock::sleep_until(due) => vec![Input::Timeout],
-            Some(answered) = self.delivered.next() => answered,
+            Some(answered) = self.deliveries.next() => answered,
         };
         inputs.into_iter().try_for_each(|input| self.input(input))?;
         Ok(None)

@@ -7,16 +7,16 @@ use super::purse::Purse;
 use super::screening::SchemaKey;
 use super::working::{Job, Told};
 use crate::clock;
-use crate::cluster::{Address, Backoff, Cluster, Courier, Keeper, Lost, Metadata, Use};
+use crate::cluster::{Address, At, Backoff, Cluster, Courier, Keeper, Lost, Metadata, Use};
 use crate::config::ProtocolChoice;
 use crate::group::Membership;
 use crate::latest::Latest;
-use crate::ledger::{LaneLedger, LedgerError, LedgerReader, Owner, Until, log_end};
+use crate::ledger::{LaneLedger, LedgerError, LedgerReader, Owner, Until};
 use crate::schemas::{Finder, SchemaVerdict};
 use crate::source::{self, LeaderView, SourceRequest};
 use crate::target::TransactionProtocol;
 use crate::types::{NodeId, TopicPartition};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -75,6 +75,8 @@ struct Worker {
     purse: Purse,
     /// Questions that are not answered yet. They end with the lane.
     asking: JoinSet<()>,
+    /// By source partition, the target partitions whose ends are asked for together.
+    unknown_ends: Vec<(TopicPartition, TopicPartition)>,
     /// What the lane is told without waiting: of requests that could not be sent at all, and of memory that is free.
     at_once: Vec<Input>,
 }
@@ -92,8 +94,7 @@ pub(super) async fn run(settings: LaneSettings, shared: Shared, job: Job) {
     let mut metadata = shared.source_metadata.watch().unseen();
     let purse = Purse::new(Arc::clone(&shared.budget));
     let (target, metadata_of_target) = (shared.target.clone(), shared.target_metadata.clone());
-    let (deliveries, mut from_target) =
-        Deliveries::new(target, metadata_of_target, &settings.transactor, number, shared.request_timeout);
+    let deliveries = Deliveries::new(target, metadata_of_target, &settings.transactor, number, shared.request_timeout);
     let now = clock::now();
     let mut worker = Worker {
         lane: Lane::new(settings, protocol(&shared.target, shared.protocol).0, now),
@@ -108,6 +109,7 @@ pub(super) async fn run(settings: LaneSettings, shared: Shared, job: Job) {
         found,
         purse,
         asking: JoinSet::new(),
+        unknown_ends: Vec::new(),
         at_once: Vec::new(),
     };
     // Before anything is written: what a shared lane does when it is fenced is another thing.
@@ -127,7 +129,7 @@ pub(super) async fn run(settings: LaneSettings, shared: Shared, job: Job) {
             () = clock::sleep_until(deadline) => Input::Timeout,
             Some(_) = drain.changed() => Input::Drain,
             Some(Some(membership)) = membership.changed() => Input::Membership(membership),
-            Some(answered) = from_target.next() => {
+            Some(answered) = worker.deliveries.next() => {
                 for input in answered {
                     worker.lane.handle(clock::now(), Input::Target(input));
                 }
@@ -191,6 +193,7 @@ impl Worker {
                 }
             }
             self.at_once.extend(self.deliveries.flush().into_iter().map(Input::Target));
+            self.find_ends();
             match self.at_once.pop() {
                 Some(input) => self.lane.handle(clock::now(), input),
                 None => return false,
@@ -220,19 +223,7 @@ impl Worker {
                 let reader = Arc::clone(&self.reader);
                 self.find(async move { Found::Decisions(reader.read(Until::Stable).await.ok()) });
             }
-            Output::TargetEnd { partition, target } => {
-                let cluster = self.shared.target.clone();
-                self.find(async move {
-                    let mut backoff = Backoff::default();
-                    loop {
-                        match log_end(&cluster, &target).await {
-                            Ok(end_offset) => return Found::TargetEnd(partition, end_offset),
-                            Err(error) => tracing::debug!(%error, %target, "where its log ends is not known yet"),
-                        }
-                        tokio::time::sleep(backoff.failed()).await;
-                    }
-                });
-            }
+            Output::TargetEnd { partition, target } => self.unknown_ends.push((partition, target)),
             Output::FindSchema(key, check) => {
                 let finder = self.shared.schemas.clone();
                 self.find(async move {
@@ -256,6 +247,32 @@ impl Worker {
         self.asking.spawn(async move {
             // The lane may have ended meanwhile.
             let _ = found.send(question.await).await;
+        });
+    }
+
+    /// A link may begin with thousands of partitions, so none is asked about alone.
+    fn find_ends(&mut self) {
+        if self.unknown_ends.is_empty() {
+            return;
+        }
+        let mut unknown = std::mem::take(&mut self.unknown_ends);
+        let (cluster, found) = (self.shared.target.clone(), self.found.clone());
+        self.asking.spawn(async move {
+            let mut backoff = Backoff::default();
+            loop {
+                let mut known = ends(&cluster, &unknown).await;
+                for (partition, target) in std::mem::take(&mut unknown) {
+                    match known.remove(&target) {
+                        // The lane may have ended meanwhile.
+                        Some(end_offset) => drop(found.send(Found::TargetEnd(partition, end_offset)).await),
+                        None => unknown.push((partition, target)),
+                    }
+                }
+                if unknown.is_empty() {
+                    return;
+                }
+                tokio::time::sleep(backoff.failed()).await;
+            }
         });
     }
 
@@ -322,6 +339,28 @@ impl Worker {
             source::Output::Deliver(_) | source::Output::Resolved { .. } | source::Output::Incident(_) => {}
         }
     }
+}
+
+/// Where logs of the target end, as far as that is known now.
+async fn ends(cluster: &Cluster, of: &[(TopicPartition, TopicPartition)]) -> BTreeMap<TopicPartition, i64> {
+    let topics: BTreeSet<_> = of.iter().map(|(_, target)| Arc::clone(&target.topic)).collect();
+    let topics: Vec<_> = topics.into_iter().collect();
+    let metadata = match cluster.metadata(Some(&topics)).await {
+        Ok(metadata) => metadata,
+        Err(error) => {
+            tracing::debug!(%error, "where logs of the target end is not known yet");
+            return BTreeMap::new();
+        }
+    };
+    let asked: Vec<_> = of.iter().map(|(_, target)| (target.clone(), At::Latest)).collect();
+    let mut known = BTreeMap::new();
+    for (target, listed) in cluster.offsets(&metadata, &asked).await {
+        match listed {
+            Ok(listed) => drop(known.insert(target, listed.offset)),
+            Err(error) => tracing::debug!(%error, %target, "where its log ends is not known yet"),
+        }
+    }
+    known
 }
 
 /// Asks until there is an answer, or an error that waiting does not mend.

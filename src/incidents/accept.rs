@@ -6,8 +6,8 @@
 use super::{IncidentsError, id, remedy};
 use crate::bridge::check::standing;
 use crate::bridge::{RunError, Surroundings};
-use crate::cluster::{Backoff, Cluster, ClusterError, CoordinatorKind, Use};
-use crate::ledger::{Anchor, Change, Decision, LaneLedger, LedgerReader, Position, Until, log_end};
+use crate::cluster::{At, Backoff, Cluster, ClusterError, CoordinatorKind, Use};
+use crate::ledger::{Anchor, Change, Decision, LaneLedger, LedgerReader, Position, Until};
 use crate::positions::Link;
 use crate::target::protocol;
 use crate::target::{Answer, TransactionProtocol};
@@ -62,7 +62,7 @@ pub async fn accept(
     }
     let copy = standing.incident.target.clone();
     // Behind everything that is there: the lane's own transactions have ended.
-    let target_offset = log_end(&link.ends().target, &copy).await.map_err(RunError::Cluster)?;
+    let target_offset = link.ends().target.offset_at(target, &copy, At::Latest).await.map_err(RunError::Cluster)?;
     let records = before.as_ref().map_or(0, |it| it.records);
     let id_of = |metadata: &crate::cluster::Metadata, topic| metadata.topics.get(topic).map(|it| it.topic_id);
     let topic_id = id_of(source, &key.topic).unwrap_or_default();

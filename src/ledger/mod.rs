@@ -19,7 +19,7 @@ mod properties;
 pub use anchor::{Anchor, MilestoneKey};
 pub use error::LedgerError;
 pub use history::History;
-pub use reader::{LedgerReader, Until, log_end};
+pub use reader::{LedgerReader, Until};
 pub use record::{
     DeadLetters, Decision, Delivered, LedgerRecord, LetterKey, Milestone, Owner, Position, PositionKey, Proof,
 };

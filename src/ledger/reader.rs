@@ -92,7 +92,20 @@ impl LedgerReader {
     }
 
     async fn offset(&self, leader: &Connection, timestamp: i64, isolation: Isolation) -> Result<i64, LedgerError> {
-        Ok(offset(&self.cluster, leader, &self.partition, timestamp, isolation).await?)
+        let partition = self.partition.clone();
+        let asked = [ListOffsetsPartition { partition, current_leader_epoch: -1, timestamp }];
+        let wire = |error| ClusterError::Wire { end: self.cluster.end(), error };
+        let version = leader.version::<ListOffsetsRequest>(*protocol::LIST_OFFSETS_VERSIONS.end()).map_err(wire)?;
+        let request = protocol::list_offsets_request(isolation, &asked, version);
+        let answer = leader.send(version, &request, self.cluster.request_timeout()).await.map_err(wire)?;
+        let listed = match protocol::list_offsets_answer(answer) {
+            Answer::ListOffsets { partitions } => partitions.into_iter().next().map(|it| it.1),
+            _ => None,
+        };
+        match listed {
+            Some(listed) if listed.error_code == 0 => Ok(listed.offset),
+            other => Err(self.answered("ListOffsets", other.map_or(-1, |listed| listed.error_code))),
+        }
     }
 
     /// The older one while a transaction that moves it is open: from there more is replayed, and nothing is missed. One whose
@@ -133,41 +146,5 @@ impl LedgerReader {
             replay.feed(batch)?;
         }
         Ok(read.next)
-    }
-}
-
-/// Where a partition's log ends, for every reader (read_uncommitted).
-pub async fn log_end(cluster: &Cluster, partition: &TopicPartition) -> Result<i64, ClusterError> {
-    let metadata = cluster.metadata(Some(std::slice::from_ref(&partition.topic))).await?;
-    let Some(leader) = metadata.leader(partition) else {
-        // LEADER_NOT_AVAILABLE
-        return Err(ClusterError::Answered { end: cluster.end(), api: "Metadata", code: 5 });
-    };
-    let leader = cluster.dial(leader, Use::Control).await?;
-    offset(cluster, &leader, partition, LATEST, Isolation::ReadUncommitted).await
-}
-
-async fn offset(
-    cluster: &Cluster,
-    leader: &Connection,
-    partition: &TopicPartition,
-    timestamp: i64,
-    isolation: Isolation,
-) -> Result<i64, ClusterError> {
-    let asked = [ListOffsetsPartition { partition: partition.clone(), current_leader_epoch: -1, timestamp }];
-    let wire = |error| ClusterError::Wire { end: cluster.end(), error };
-    let version = leader.version::<ListOffsetsRequest>(*protocol::LIST_OFFSETS_VERSIONS.end()).map_err(wire)?;
-    let request = protocol::list_offsets_request(isolation, &asked, version);
-    let answer = leader.send(version, &request, cluster.request_timeout()).await.map_err(wire)?;
-    let listed = match protocol::list_offsets_answer(answer) {
-        Answer::ListOffsets { partitions } => partitions.into_iter().next().map(|it| it.1),
-        _ => None,
-    };
-    match listed {
-        Some(listed) if listed.error_code == 0 => Ok(listed.offset),
-        other => {
-            let code = other.map_or(-1, |listed| listed.error_code);
-            Err(ClusterError::Answered { end: cluster.end(), api: "ListOffsets", code })
-        }
     }
 }

@@ -7,6 +7,7 @@ use crate::source::fetcher::{Fetcher, Mutant};
 use crate::source::message::{Answer, CorruptProblem, Delivery, Failure, FetchedPartition, IncidentKind, Trouble};
 use crate::source::partition::{State, Watermarks};
 use crate::types::{NodeId, TopicPartition};
+use std::collections::BTreeSet;
 
 /// A damaged batch may have been damaged on the way, or in the leader's page cache.
 const CORRUPT_REFETCHES_MAX: u32 = 3;
@@ -37,14 +38,13 @@ impl Fetcher {
         answer: Result<Answer, Failure>,
     ) {
         let mut purse = Purse { left: granted };
-        let mut waiting = self.still_waiting(requested);
+        let mut waiting: BTreeSet<_> = self.still_waiting(requested).into_iter().collect();
         let missing = match answer {
             Ok(Answer::Fetch { partitions }) => {
                 self.node_answered(node);
                 for (name, fetched) in partitions {
                     // Twice in one answer would be twice in one delivery.
-                    if let Some(index) = waiting.iter().position(|it| *it == name) {
-                        waiting.swap_remove(index);
+                    if waiting.remove(&name) {
                         self.fetched(&name, fetched, &mut purse);
                     }
                 }

@@ -80,8 +80,9 @@ pub fn fetch_answer(request: &FetchRequest, response: wire::FetchResponse, versi
         let failed = |it: &crate::source::FetchPartition| (it.partition.clone(), refused(response.error_code));
         return Answer::Fetch { partitions: request.partitions.iter().map(failed).collect() };
     }
-    let names: BTreeMap<Uuid, _> =
-        request.partitions.iter().map(|it| (it.topic_id, it.partition.topic.clone())).collect();
+    // A topic's partitions stand together, and may be thousands.
+    let topics = request.partitions.chunk_by(|a, b| a.topic_id == b.topic_id).filter_map(|of| of.first());
+    let names: BTreeMap<Uuid, _> = topics.map(|it| (it.topic_id, it.partition.topic.clone())).collect();
     let mut partitions = Vec::with_capacity(request.partitions.len());
     for topic in response.responses {
         let name = if version >= FETCH_WITH_TOPIC_IDS {
