@@ -27,7 +27,9 @@ pub(super) struct Stream {
     /// Everything before it is committed or in the transaction that is open.
     pub(super) sent: i64,
     pub(super) leader_epoch: i32,
-    pub(super) queue: VecDeque<Delivery>,
+    queue: VecDeque<Delivery>,
+    /// Of the batches in it: counted anew at each look they took longer than all else.
+    queued_bytes: usize,
     /// When the first records, and the first position without records, came into the queue.
     pub(super) data_since: Option<Instant>,
     pub(super) passed_since: Option<Instant>,
@@ -50,6 +52,7 @@ impl Stream {
             sent: -1,
             leader_epoch: -1,
             queue: VecDeque::new(),
+            queued_bytes: 0,
             data_since: None,
             passed_since: None,
             is_unrecorded: false,
@@ -91,12 +94,14 @@ impl Stream {
                 return;
             }
         }
+        self.queued_bytes += batch_bytes(&delivery);
         self.queue.push_back(delivery);
     }
 
     /// The oldest delivery, or so many batches of it. One answer may hold more tiny batches than a transaction may.
     pub(super) fn take(&mut self, batches_max: usize) -> Option<Delivery> {
         let mut head = self.queue.pop_front()?;
+        self.queued_bytes -= batch_bytes(&head);
         if head.batches.len() > batches_max {
             let mut tail = head.clone();
             tail.batches = head.batches.split_off(batches_max);
@@ -107,6 +112,7 @@ impl Stream {
             tail.position = head.next_position;
             // The memory is free when the last of it is.
             head.charged_bytes = 0;
+            self.queued_bytes += batch_bytes(&tail);
             self.queue.push_front(tail);
         }
         Some(head)
@@ -134,6 +140,7 @@ impl Stream {
         self.leader_epoch = leader_epoch;
         self.is_unrecorded |= is_unrecorded;
         for delivery in deliveries.into_iter().rev() {
+            self.queued_bytes += batch_bytes(&delivery);
             self.queue.push_front(delivery);
         }
         if !self.queue.is_empty() || self.is_unrecorded {
@@ -160,15 +167,20 @@ impl Stream {
     pub(super) fn clear(&mut self) -> usize {
         let charged = self.charged_bytes();
         self.queue.clear();
+        self.queued_bytes = 0;
         self.data_since = None;
         self.passed_since = None;
         self.is_unrecorded = false;
         charged
     }
 
+    pub(super) fn has_queued(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
     /// Something waits for a transaction, or for what it must know before.
     pub(super) fn has_work(&self) -> bool {
-        !self.queue.is_empty() || self.is_unrecorded
+        self.has_queued() || self.is_unrecorded
     }
 
     /// Something that can go into a transaction now.
@@ -177,8 +189,12 @@ impl Stream {
     }
 
     pub(super) fn data_bytes(&self) -> usize {
-        self.queue.iter().flat_map(|it| &it.batches).map(|it| it.bytes().len()).sum()
+        self.queued_bytes
     }
+}
+
+fn batch_bytes(delivery: &Delivery) -> usize {
+    delivery.batches.iter().map(|it| it.bytes().len()).sum()
 }
 
 #[cfg(test)]

@@ -27,6 +27,9 @@ pub(super) const MARKER_PAUSE: Duration = Duration::from_millis(4);
 /// A position that only passed markers and aborted records costs nothing when it is lost: it waits for data. Not for long, for
 /// until it is written what it passed counts as lag.
 pub(super) const PASSED_INTERVAL: Duration = Duration::from_secs(2);
+/// Where nobody is fenced by it, the group's offset goes into a transaction when it moves, and this often, long before
+/// `offsets.retention.minutes` of any broker: each time costs a request and a marker more.
+pub(super) const OFFSET_INTERVAL: Duration = Duration::from_secs(3_600);
 const ABORT_BACKOFF_FIRST: Duration = Duration::from_millis(50);
 const ABORT_BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// A batch that is refused again when it is half as large is not refused for its size.
@@ -195,6 +198,8 @@ pub(super) struct Lane {
     /// The ledger does not say yet who owns the lane.
     pub(super) is_unsigned: bool,
     pub(super) not_before: Instant,
+    /// When the group's offset was last committed by this process.
+    pub(super) offset_at: Option<Instant>,
     /// When decisions were looked for last.
     pub(super) looked_at: Instant,
     aborts: u32,
@@ -241,6 +246,7 @@ impl Lane {
             held_wants: VecDeque::new(),
             is_unsigned: true,
             not_before: now,
+            offset_at: None,
             looked_at: now,
             aborts: 0,
             is_displaced: false,

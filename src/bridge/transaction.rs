@@ -2,7 +2,7 @@
 
 use super::gather::StreamState;
 use super::incident::IncidentKind;
-use super::lane::{Event, Lane, Mutant, Output, PASSED_INTERVAL, Phase};
+use super::lane::{Event, Lane, Mutant, OFFSET_INTERVAL, Output, PASSED_INTERVAL, Phase};
 use super::screening::{Knowledge, Screening};
 use crate::batch::{
     MergeLimits, PrepareError, Prepared, PreparedBatches, Rules, Screen, UNCOMPRESSED_BYTES_MAX, prepare_screened,
@@ -10,7 +10,7 @@ use crate::batch::{
 use crate::ledger::{Change, Pending, Position};
 use crate::planted::{Bug, planted};
 use crate::source::Delivery;
-use crate::target::{self, OffsetCommit};
+use crate::target::{self, CommitOffset, OffsetCommit};
 use crate::types::TopicPartition;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -113,6 +113,8 @@ pub(super) struct InFlight {
     pending: Pending,
     /// Its position waits until it is known where the records have landed.
     unplaced: Option<Vec<Change>>,
+    /// Once its commit is on the way.
+    names_group: bool,
     parts: Vec<Part>,
     counts: Counts,
     since: Instant,
@@ -211,7 +213,8 @@ impl Lane {
             }
         };
         let is_placed = unplaced.is_none();
-        self.in_flight = Some(InFlight { pending, unplaced, parts, counts, since, began: self.now });
+        let names_group = false;
+        self.in_flight = Some(InFlight { pending, unplaced, names_group, parts, counts, since, began: self.now });
         // Only now: a lane that ends before its first Produce leaves no transaction open.
         for (partition, it) in appends {
             self.transact(target::Input::Append { partition, batch: it.batch, records: it.record_count });
@@ -222,7 +225,9 @@ impl Lane {
     }
 
     fn commit(&mut self, promised: Vec<(TopicPartition, i64)>) {
-        let Some(InFlight { pending, .. }) = &self.in_flight else { return };
+        let Some(InFlight { pending, names_group, .. }) = &mut self.in_flight else { return };
+        let is_old = self.offset_at.is_none_or(|at| at + OFFSET_INTERVAL <= self.now);
+        *names_group = self.membership.is_some() || is_old || pending.offset == CommitOffset::LedgerBase;
         // The group's fence (KIP-447). Without a group the producer's epoch is the one there is.
         let (generation_id, member_id, group_instance_id) = match &self.membership {
             Some(it) => (it.generation_id, Arc::clone(&it.member_id), it.instance_id.clone()),
@@ -231,7 +236,12 @@ impl Lane {
         let commit = target::Input::Commit {
             ledger_partition: self.settings.ledger_partition.clone(),
             ledger_batch: pending.batch.clone(),
-            offsets: Some(OffsetCommit { offset: pending.offset, generation_id, member_id, group_instance_id }),
+            offsets: names_group.then(|| OffsetCommit {
+                offset: pending.offset,
+                generation_id,
+                member_id,
+                group_instance_id,
+            }),
             promised,
         };
         self.transact(commit);
@@ -340,7 +350,7 @@ impl Lane {
             stream.sent = last.next_position.offset;
             stream.leader_epoch = last.next_position.leader_epoch;
         }
-        let left = !stream.queue.is_empty();
+        let left = stream.has_queued();
         stream.data_since = stream.data_since.filter(|_| left);
         stream.passed_since = None;
         let target = stream.route.target.clone();
@@ -372,6 +382,9 @@ impl Lane {
         let Some(in_flight) = self.in_flight.take() else { return };
         self.is_unsigned = false;
         self.signed();
+        if in_flight.names_group {
+            self.offset_at = Some(self.now);
+        }
         self.give_back(in_flight.charged_bytes());
         if let Some(ledger) = &mut self.ledger {
             ledger.committed(in_flight.pending, landed);
@@ -380,7 +393,7 @@ impl Lane {
             let Some(stream) = self.streams.get_mut(&part.partition) else { continue };
             stream.accepted();
             match stream.state {
-                StreamState::Emptying if stream.queue.is_empty() => stream.state = StreamState::Stopped,
+                StreamState::Emptying if !stream.has_queued() => stream.state = StreamState::Stopped,
                 StreamState::Leaving if !stream.has_work() => self.left(&part.partition),
                 _ => {}
             }

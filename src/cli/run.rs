@@ -19,7 +19,8 @@ pub(super) fn run(file: &Path) -> anyhow::Result<Exit> {
     let (progress, reload) = (Progress::new(config.link.as_str(), config.log.format), ends.reload());
     let monitor = Monitor::new(&config);
     let mut watcher = monitor.beside(progress);
-    let ended = runtime.block_on(async {
+    // Not by this thread, which would have to be woken for every commit: it only waits.
+    let working = runtime.spawn(async move {
         let (mut terminated, mut interrupted) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let mut hung_up = signal(SignalKind::hangup())?;
         let _server = Server::start(&config, monitor, ends.clone()).await?;
@@ -30,7 +31,9 @@ pub(super) fn run(file: &Path) -> anyhow::Result<Exit> {
             never = hang_ups(&mut hung_up, &reload) => match never {},
         };
         anyhow::Ok(ended)
-    })?;
+    });
+    let ended =
+        runtime.block_on(working).unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))?;
     // Tasks that wait for a broker have nothing left to say.
     runtime.shutdown_background();
     let Some(summary) = ended.transpose()? else {

@@ -90,7 +90,7 @@ fn half_written(link: &mut Single<'_>, ledger: &str) -> Result<(Taken, usize)> {
         link.pair.target.client().no_transaction_hangs(&link.topics)?;
         let committed = link.written();
         let produce = link.hold(PRODUCE, ledger)?;
-        link.write()?;
+        link.write_large()?;
         link.until_held(produce)?;
         if link.is_written(link.written(), HELD_MAX)? {
             return Ok((produce, committed));

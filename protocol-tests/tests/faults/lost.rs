@@ -14,38 +14,42 @@ use crate::real;
 const ADD_PARTITIONS_TO_TXN: i16 = 24;
 const ADD_OFFSETS_TO_TXN: i16 = 25;
 const TXN_OFFSET_COMMIT: i16 = 28;
-const ON_V1: &[i16] = &[ADD_PARTITIONS_TO_TXN, PRODUCE, ADD_OFFSETS_TO_TXN, TXN_OFFSET_COMMIT, END_TXN];
-const ON_V2: &[i16] = &[PRODUCE, TXN_OFFSET_COMMIT, END_TXN];
+/// As long as nothing is in doubt a bridge that shares nothing sends these with its first transaction alone.
+const AT_START_V1: &[i16] = &[INIT_PRODUCER_ID, ADD_OFFSETS_TO_TXN, TXN_OFFSET_COMMIT];
+const AT_START_V2: &[i16] = &[INIT_PRODUCER_ID, TXN_OFFSET_COMMIT];
+const ON_V1: &[i16] = &[ADD_PARTITIONS_TO_TXN, PRODUCE, END_TXN];
+const ON_V2: &[i16] = &[PRODUCE, END_TXN];
 const ACTIONS: [Action; 3] = [Action::DropRequest, Action::DropAnswer, Action::Hold];
 
 pub(super) fn trials() -> Vec<Registered> {
     vec![
         real("faults", "kafka_3_9_2_each_request_lost", &["3.9.2"], || {
             let pair = pair(Spec::kraft("3.9.2"), Spec::kraft("3.9.2"))?;
-            each_lost(Single::new(&pair, "v1", None, "")?, ON_V1)
+            each_lost(Single::new(&pair, "v1", None, "")?, AT_START_V1, ON_V1)
         }),
         real("faults", "kafka_4_4_0_each_request_lost", &["4.4.0"], || {
             let pair = pair(Spec::kraft("4.4.0"), Spec::kraft("4.4.0"))?;
-            each_lost(Single::new(&pair, "v2", None, "")?, ON_V2)
+            each_lost(Single::new(&pair, "v2", None, "")?, AT_START_V2, ON_V2)
         }),
     ]
 }
 
-fn each_lost(mut link: Single<'_>, apis: &[i16]) -> Result<()> {
+fn each_lost(mut link: Single<'_>, at_start: &[i16], later: &[i16]) -> Result<()> {
     let mut bridge: Option<Bridge> = None;
     for _ in 0..rounds(1) {
         for action in ACTIONS {
-            // Sent at the start alone, as long as nothing is in doubt.
-            if let Some(former) = bridge.take() {
-                finish(former)?;
+            for api in at_start {
+                if let Some(former) = bridge.take() {
+                    finish(former)?;
+                }
+                let mut started = None;
+                lose(&mut link, *api, action, |link| {
+                    started = Some(link.bridge()?);
+                    link.write()
+                })?;
+                bridge = started;
             }
-            let mut started = None;
-            lose(&mut link, INIT_PRODUCER_ID, action, |link| {
-                started = Some(link.bridge()?);
-                link.write()
-            })?;
-            bridge = started;
-            for api in apis {
+            for api in later {
                 lose(&mut link, *api, action, |link| link.write())
                     .with_context(|| bridge.as_ref().map(Bridge::log).unwrap_or_default())?;
             }

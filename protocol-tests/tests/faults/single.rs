@@ -21,6 +21,8 @@ pub(super) const END_TXN: i16 = 26;
 const REQUEST_TIMEOUT_MS: u64 = 1_500;
 const TRANSACTION_TIMEOUT_MS: u64 = 20_000;
 const RECORDS: usize = 10;
+/// A request holds several batches up to 1 MiB, which is also what a broker takes in one by default.
+const LARGE_BYTES: usize = (1 << 20) - 350;
 
 /// Plaintext, because a request can be told apart only there.
 pub(super) fn pair(source: Spec, to: Spec) -> Result<Pair> {
@@ -86,6 +88,16 @@ impl<'a> Single<'a> {
     pub(super) fn write(&mut self) -> Result<()> {
         let records = self.records();
         self.pair.source.client().write(&self.topics[0], 0, Codec::Lz4, records)?;
+        Ok(())
+    }
+
+    /// Ten more, in a batch so large that the transaction's position goes to the target in a request of its own.
+    pub(super) fn write_large(&mut self) -> Result<()> {
+        let mut records = self.records();
+        if let Some(value) = records.first_mut().and_then(|it| it.value.as_mut()) {
+            value.resize(LARGE_BYTES, b'x');
+        }
+        self.pair.source.client().write(&self.topics[0], 0, Codec::None, records)?;
         Ok(())
     }
 
