@@ -23,7 +23,7 @@ use crate::shares::until_shared;
 
 const LINK: &str = "takeover";
 const TOPIC: &str = "takeover";
-/// The default number of lanes; each has one of the topic's partitions.
+/// Each has one of the topic's partitions.
 const LANES: u32 = 16;
 const PARTITIONS: i32 = 16;
 const SEED: u64 = 20_261_125;

@@ -11,6 +11,7 @@ use crate::batches::Batches;
 use crate::ceiling;
 use crate::copier::Copier;
 use crate::mirror;
+use crate::profile::Profile;
 use crate::report::{self, Cost};
 use crate::stage::{LIMIT, POLL, Stage, committed, create};
 use crate::usage::{cpu_seconds, peak_mebibytes};
@@ -174,6 +175,9 @@ impl Load<'_> {
         let start = Instant::now();
         let mut working = copier.begin(stage, &run, topic, Some(self.registry))?;
         let id = working.id();
+        let is_profiled = matches!(copier, Copier::Bridge | Copier::Checked);
+        let folder = stage.profiles.as_ref().filter(|_| is_profiled);
+        let profile = folder.map(|folder| Profile::of(id, folder, &into)).transpose()?;
         // Since the first committed record: the start is a figure of its own.
         let mut first = None;
         let mut last = (0, Instant::now(), 0.0, [0.0; 2]);
@@ -190,6 +194,7 @@ impl Load<'_> {
         let first = first.context("nothing was copied")?;
         let peak_mebibytes = peak_mebibytes(id)?;
         let log = working.end()?;
+        profile.map_or(Ok(()), Profile::end)?;
         // One after the other they would fill the disk.
         target.delete_topic(&into)?;
         if copier != Copier::MirrorMaker {

@@ -10,10 +10,13 @@ mod copying;
 mod floor;
 mod latency;
 mod mirror;
+mod profile;
 mod report;
 mod stage;
 mod start;
 mod usage;
+
+use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
@@ -41,6 +44,9 @@ struct Arguments {
     /// Of the brokers and of MirrorMaker 2, which not every release has on Maven Central.
     #[arg(long, default_value = "4.3.1")]
     kafka: String,
+    /// A folder for profiles of the bridge's copies, made with `perf`.
+    #[arg(long)]
+    profile: Option<PathBuf>,
     /// Further lines of `[delivery]`, `;` between them, to try what they cost.
     #[arg(long, default_value = "")]
     delivery: String,
@@ -74,10 +80,11 @@ fn main() -> Result<()> {
         floor::measure(arguments.rounds)?;
     }
     copying::warm_up(&mut stage)?;
+    stage.profiles.clone_from(&arguments.profile);
     for (figure, workloads) in [
         (Figure::Json, vec![Workload::json(arguments.megabytes)]),
         (Figure::Avro, [Codec::Zstd, Codec::None].map(|it| Workload::avro(it, arguments.megabytes / 4)).into()),
-        (Figure::Tiny, vec![Workload::tiny(arguments.megabytes / 40)]),
+        (Figure::Tiny, vec![Workload::tiny(arguments.megabytes / 10)]),
         (Figure::Many, vec![Workload::many(arguments.megabytes / 4)]),
     ] {
         for workload in workloads.iter().filter(|_| wanted(figure)) {

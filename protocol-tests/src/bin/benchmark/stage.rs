@@ -1,6 +1,6 @@
 //! Both clusters, and what is asked of them while somebody copies.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -23,6 +23,8 @@ pub(crate) struct Stage {
     pub(crate) kafka: String,
     /// Lines of `[delivery]`.
     pub(crate) delivery: String,
+    /// Where profiles go.
+    pub(crate) profiles: Option<PathBuf>,
     runs: usize,
 }
 
@@ -33,7 +35,7 @@ impl Stage {
         println!(
             "Kafka {kafka} at both ends, one node each, mutual TLS; brokers and copiers share the cores of this machine"
         );
-        Ok(Stage { pair, kafka: kafka.to_owned(), delivery: delivery.replace(';', "\n"), runs: 0 })
+        Ok(Stage { pair, kafka: kafka.to_owned(), delivery: delivery.replace(';', "\n"), profiles: None, runs: 0 })
     }
 
     pub(crate) fn folder(&self) -> &Path {
