@@ -158,17 +158,21 @@ impl Producer {
 
     /// What the machine says next; None: it went on.
     async fn turn(&mut self, by: Instant) -> Result<Option<Event>, ProducerError> {
-        while let Some(output) = self.machine.poll_output() {
-            if let crate::target::Output::Event(event) = output {
-                self.told(&event)?;
-                return Ok(Some(event));
+        loop {
+            while let Some(output) = self.machine.poll_output() {
+                if let crate::target::Output::Event(event) = output {
+                    self.told(&event)?;
+                    return Ok(Some(event));
+                }
+                for input in self.deliveries.perform(output) {
+                    self.input(input)?;
+                }
             }
-            for input in self.deliveries.perform(output) {
-                self.input(input)?;
+            let unsent = self.deliveries.flush();
+            if unsent.is_empty() {
+                break;
             }
-        }
-        for input in self.deliveries.flush() {
-            self.input(input)?;
+            unsent.into_iter().try_for_each(|input| self.input(input))?;
         }
         let due = self.machine.poll_timeout().map(|it| it.0);
         let inputs = tokio::select! {

@@ -175,7 +175,8 @@ impl Proxy {
         }
         let mut process = Process::start(&mut command, &folder.path().join("nginx.log"))?;
         let start = Instant::now();
-        while TcpStream::connect(("127.0.0.1", health)).is_err() {
+        // It listens on one after the other.
+        while [health, https].into_iter().any(|port| TcpStream::connect(("127.0.0.1", port)).is_err()) {
             let ended = process.exit_code()?;
             ensure!(ended.is_none() && start.elapsed() < START_LIMIT, "nginx does not serve: {}", process.log());
             thread::sleep(Duration::from_millis(20));
