@@ -1,7 +1,7 @@
 //! Carries a transaction machine's requests to the target, and closes what it wants closed. It decides nothing.
 
 use super::dispatch::{self, Order};
-use super::packing::{Ids, Outbox, Packed};
+use super::packing::{Entry, Ids, Outbox};
 use crate::cluster::{Address, Cluster, CoordinatorKind, Courier, Keeper, Lost, Use};
 use crate::target::{self, Destination, Input, TransactorSettings, TxnRequest};
 use crate::types::{NodeId, TopicPartition};
@@ -56,8 +56,8 @@ impl Deliveries {
         }
     }
 
-    /// What the machine is to be told at once of what it has sent: one after the other, it would send what follows so too. An answer for
-    /// each request, or for each part of it.
+    /// The answers of one request, or of one part of it. The machine is to be told all of them before it sends anything: what follows
+    /// then shares a request too.
     pub(super) async fn next(&mut self) -> Option<Vec<Input>> {
         let (ids, answers) = self.delivered.recv().await?;
         self.outbox.ended(&ids);
@@ -87,9 +87,8 @@ impl Deliveries {
             return vec![unsent(id)];
         };
         match request {
-            TxnRequest::Produce { transactional_id, partition, batch, protocol } => {
-                let packed = Packed { transactional_id, protocol, batches: vec![(partition, batch)] };
-                self.outbox.add(address, id, packed);
+            TxnRequest::Produce { partition, batch, protocol, .. } => {
+                self.outbox.add(address, protocol, Entry { id, partition, batch });
                 Vec::new()
             }
             request => self.send(&address, vec![id], Order::One(request)),
@@ -98,8 +97,13 @@ impl Deliveries {
 
     /// To be called when the machine has nothing more to say.
     pub(super) fn flush(&mut self) -> Vec<Input> {
-        let due = self.outbox.take();
-        due.into_iter().flat_map(|(to, ids, packed)| self.send(&to, ids, Order::Produce(packed))).collect()
+        let mut told = Vec::new();
+        for (to, packed) in self.outbox.take() {
+            let transactional_id = Arc::clone(&self.transactional_id);
+            let (protocol, batches) = (packed.protocol, packed.batches);
+            told.extend(self.send(&to, packed.ids, Order::Produce { transactional_id, protocol, batches }));
+        }
+        told
     }
 
     fn send(&mut self, address: &Address, ids: Ids, order: Order) -> Vec<Input> {

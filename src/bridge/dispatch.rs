@@ -1,12 +1,12 @@
 //! Puts the machines' requests on a connection, in the version that it speaks.
 
-use super::packing::Packed;
 use super::roster::REBALANCE_TIMEOUT;
+use crate::batch::StampedBatch;
 use crate::cluster::Pending;
 use crate::group::{self, GroupRequest, protocol as member};
 use crate::source::{self, Isolation, ListOffsetsPartition, SourceRequest};
 use crate::target::protocol as produce;
-use crate::target::{self, TxnRequest};
+use crate::target::{self, TransactionProtocol, TxnRequest};
 use crate::types::{ProducerIdentity, TopicPartition};
 use crate::wire::{Connection, WireError};
 use kafka_protocol::messages::{
@@ -15,6 +15,7 @@ use kafka_protocol::messages::{
     OffsetForLeaderEpochRequest, ProduceRequest, SyncGroupRequest, TxnOffsetCommitRequest,
 };
 use kafka_protocol::protocol::Request;
+use std::sync::Arc;
 use std::time::Duration;
 
 fn ready<A: Send + 'static>(error: WireError) -> Pending<A> {
@@ -71,24 +72,31 @@ pub(super) fn source(connection: &Connection, request: SourceRequest, timeout: D
 /// What goes to the target in one request.
 pub(super) enum Order {
     One(TxnRequest),
-    Produce(Packed),
+    Produce { transactional_id: Arc<str>, protocol: TransactionProtocol, batches: Vec<(TopicPartition, StampedBatch)> },
 }
 
 /// An answer for each batch of a Produce, or the one that there is.
 pub(super) fn target(connection: &Connection, order: Order, timeout: Duration) -> Pending<Vec<target::Answer>> {
     match order {
-        Order::Produce(packed) => produce(connection, packed, timeout),
+        Order::Produce { transactional_id, protocol, batches } => {
+            produce(connection, &transactional_id, protocol, batches, timeout)
+        }
         Order::One(request) => one(connection, request, timeout),
     }
 }
 
-fn produce(connection: &Connection, packed: Packed, timeout: Duration) -> Pending<Vec<target::Answer>> {
-    let Packed { transactional_id, protocol, batches } = packed;
+fn produce(
+    connection: &Connection,
+    transactional_id: &str,
+    protocol: TransactionProtocol,
+    batches: Vec<(TopicPartition, StampedBatch)>,
+    timeout: Duration,
+) -> Pending<Vec<target::Answer>> {
     let version = match connection.version::<ProduceRequest>(produce::produce_version_max(protocol)) {
         Ok(version) => version,
         Err(error) => return ready(error),
     };
-    let body = match produce::produce_body(&transactional_id, &batches, timeout, version) {
+    let body = match produce::produce_body(transactional_id, &batches, timeout, version) {
         Ok(body) => body,
         Err(reason) => return ready(WireError::Unencodable { api: "Produce", version, reason: reason.into() }),
     };
@@ -125,7 +133,7 @@ fn one(connection: &Connection, request: TxnRequest, timeout: Duration) -> Pendi
             |answer, _| vec![target::Answer::AddOffsetsToTxn { error_code: answer.error_code }],
         ),
         TxnRequest::Produce { transactional_id, partition, batch, protocol } => {
-            produce(connection, Packed { transactional_id, protocol, batches: vec![(partition, batch)] }, timeout)
+            produce(connection, &transactional_id, protocol, vec![(partition, batch)], timeout)
         }
         TxnRequest::TxnOffsetCommit {
             transactional_id,

@@ -5,22 +5,29 @@ use crate::batch::StampedBatch;
 use crate::target::{RequestId, TransactionProtocol};
 use crate::types::TopicPartition;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// Of one request, unless a single batch is larger: its answer waits for all of it, and `socket.request.max.bytes` of the broker, which
 /// few lower, allows a hundred times as much.
 const REQUEST_BYTES_MAX: usize = 1 << 20;
 
-/// One Produce. No partition is in it twice: a broker takes one batch of each.
-#[derive(Debug)]
-pub(super) struct Packed {
-    pub(super) transactional_id: Arc<str>,
-    pub(super) protocol: TransactionProtocol,
-    pub(super) batches: Vec<(TopicPartition, StampedBatch)>,
-}
-
 /// As many as are in the request.
 pub(super) type Ids = Vec<RequestId>;
+
+/// One batch, and the request that its machine knows it by.
+pub(super) struct Entry {
+    pub(super) id: RequestId,
+    pub(super) partition: TopicPartition,
+    pub(super) batch: StampedBatch,
+}
+
+/// One Produce. No partition is in it twice: a broker takes one batch of each. Those of one topic stand together.
+#[derive(Debug)]
+pub(super) struct Packed {
+    pub(super) protocol: TransactionProtocol,
+    pub(super) batches: Vec<(TopicPartition, StampedBatch)>,
+    pub(super) ids: Ids,
+    bytes: usize,
+}
 
 /// The batches of one machine that have not been sent.
 ///
@@ -42,14 +49,22 @@ struct Enlisting<A> {
 /// For one broker.
 #[derive(Default)]
 struct Packing {
-    requests: Vec<(Ids, Packed)>,
+    requests: Vec<Packed>,
     /// The first request that the next batch of a partition may be in.
     from: BTreeMap<TopicPartition, usize>,
 }
 
 impl Packed {
-    fn bytes(&self) -> usize {
-        self.batches.iter().map(|(_, batch)| batch.len()).sum()
+    fn fits(&self, protocol: TransactionProtocol, batch: &StampedBatch) -> bool {
+        self.protocol == protocol && self.bytes + batch.len() <= REQUEST_BYTES_MAX
+    }
+
+    fn push(&mut self, Entry { id, partition, batch }: Entry) {
+        let last = self.batches.iter().rposition(|(other, _)| other.topic == partition.topic);
+        let at = last.map_or(self.batches.len(), |at| at + 1);
+        self.bytes += batch.len();
+        self.ids.insert(at, id);
+        self.batches.insert(at, (partition, batch));
     }
 
     /// Its leader has partitions added to the transaction: on v2 each transaction has an epoch, and so sequences, of its own.
@@ -63,33 +78,32 @@ impl<A: Ord + Clone> Outbox<A> {
         Self { packings: BTreeMap::new(), enlisting: None }
     }
 
-    /// `it`: one batch.
-    pub(super) fn add(&mut self, to: A, id: RequestId, it: Packed) {
-        self.packings.entry(to).or_default().add(id, it);
+    pub(super) fn add(&mut self, to: A, protocol: TransactionProtocol, entry: Entry) {
+        self.packings.entry(to).or_default().add(protocol, entry);
     }
 
     /// What may be sent now, in the order in which it has to go.
-    pub(super) fn take(&mut self) -> Vec<(A, Ids, Packed)> {
+    pub(super) fn take(&mut self) -> Vec<(A, Packed)> {
         let mut sent = Vec::new();
         for (to, packing) in std::mem::take(&mut self.packings) {
-            let enlists = packing.requests.iter().any(|(_, packed)| packed.enlists());
+            let enlists = packing.requests.iter().any(Packed::enlists);
             if enlists && self.enlisting.as_ref().is_some_and(|it| it.at != to) {
                 self.packings.insert(to, packing);
                 continue;
             }
-            for (ids, packed) in packing.requests {
+            for packed in packing.requests {
                 if packed.enlists() {
                     let enlisting = self.enlisting.get_or_insert(Enlisting { at: to.clone(), ids: Vec::new() });
-                    enlisting.ids.extend(&ids);
+                    enlisting.ids.extend(&packed.ids);
                 }
-                sent.push((to.clone(), ids, packed));
+                sent.push((to.clone(), packed));
             }
         }
         sent
     }
 
     /// They are answered, or never will be.
-    pub(super) fn ended(&mut self, ids: &Ids) {
+    pub(super) fn ended(&mut self, ids: &[RequestId]) {
         if let Some(it) = &mut self.enlisting {
             it.ids.retain(|id| !ids.contains(id));
             self.enlisting.take_if(|it| it.ids.is_empty());
@@ -99,32 +113,21 @@ impl<A: Ord + Clone> Outbox<A> {
     /// What waits for its turn there will not be sent.
     pub(super) fn give_up(&mut self, to: &A) -> Ids {
         let held = self.packings.remove(to).unwrap_or_default();
-        held.requests.into_iter().flat_map(|(ids, _)| ids).collect()
+        held.requests.into_iter().flat_map(|packed| packed.ids).collect()
     }
 }
 
 impl Packing {
-    fn add(&mut self, id: RequestId, it: Packed) {
-        let from = it.batches.iter().filter_map(|(partition, _)| self.from.get(partition)).max().copied().unwrap_or(0);
-        let bytes = it.bytes();
-        let fits =
-            |(_, other): &(Ids, Packed)| other.protocol == it.protocol && other.bytes() + bytes <= REQUEST_BYTES_MAX;
-        let found = self.requests.iter().skip(from).position(fits).map(|at| from + at);
-        let at = found.unwrap_or(self.requests.len());
-        for (partition, _) in &it.batches {
-            self.from.insert(partition.clone(), at + 1);
+    fn add(&mut self, protocol: TransactionProtocol, entry: Entry) {
+        let from = self.from.get(&entry.partition).copied().unwrap_or(0);
+        let found = self.requests.iter().skip(from).position(|it| it.fits(protocol, &entry.batch));
+        let at = found.map_or(self.requests.len(), |at| from + at);
+        self.from.insert(entry.partition.clone(), at + 1);
+        if at == self.requests.len() {
+            self.requests.push(Packed { protocol, batches: Vec::new(), ids: Vec::new(), bytes: 0 });
         }
-        match self.requests.get_mut(at) {
-            // Those of one topic stand together.
-            Some((ids, packed)) => {
-                for (partition, batch) in it.batches {
-                    let last = packed.batches.iter().rposition(|(other, _)| other.topic == partition.topic);
-                    let behind = last.map_or(ids.len(), |at| at + 1);
-                    ids.insert(behind, id);
-                    packed.batches.insert(behind, (partition, batch));
-                }
-            }
-            None => self.requests.push((vec![id], it)),
+        if let Some(packed) = self.requests.get_mut(at) {
+            packed.push(entry);
         }
     }
 }
@@ -137,15 +140,15 @@ mod tests {
 
     const SEQUENCE: std::ops::Range<usize> = 53..57;
 
-    fn one(partition: i32, body_bytes: usize, base_sequence: i32) -> Packed {
+    const V2: TransactionProtocol = TransactionProtocol::V2;
+
+    fn one(id: u64, partition: i32, body_bytes: usize, base_sequence: i32) -> Entry {
         let mut header = [0; 61];
         header[SEQUENCE].copy_from_slice(&base_sequence.to_be_bytes());
         let batch = StampedBatch { header, body: Bytes::from(vec![0; body_bytes]) };
-        Packed {
-            transactional_id: "link.0".into(),
-            protocol: TransactionProtocol::V2,
-            batches: vec![(TopicPartition::new("a", partition), batch)],
-        }
+        // Of two topics in turn.
+        let topic = if partition % 2 == 0 { "a" } else { "b" };
+        Entry { id: RequestId(id), partition: TopicPartition::new(topic, partition), batch }
     }
 
     proptest! {
@@ -156,13 +159,15 @@ mod tests {
         ) {
             let mut packing = Packing::default();
             for (id, (partition, bytes)) in (0..).zip(&batches) {
-                packing.add(RequestId(id), one(*partition, *bytes, 0));
+                packing.add(V2, one(id, *partition, *bytes, 0));
             }
             let (mut seen, mut last) = (Vec::new(), BTreeMap::new());
-            for (number, (ids, packed)) in packing.requests.into_iter().enumerate() {
-                prop_assert_eq!(ids.len(), packed.batches.len());
-                prop_assert!(ids.len() == 1 || packed.bytes() <= REQUEST_BYTES_MAX);
-                for (id, (partition, batch)) in ids.into_iter().zip(packed.batches) {
+            for (number, packed) in packing.requests.into_iter().enumerate() {
+                let bytes: usize = packed.batches.iter().map(|(_, batch)| batch.len()).sum();
+                let topics = packed.batches.chunk_by(|a, b| a.0.topic == b.0.topic).count();
+                prop_assert_eq!((packed.ids.len(), packed.bytes), (packed.batches.len(), bytes));
+                prop_assert!((packed.ids.len() == 1 || bytes <= REQUEST_BYTES_MAX) && topics <= 2);
+                for (id, (partition, batch)) in packed.ids.into_iter().zip(packed.batches) {
                     let (of, bytes) = &batches[usize::try_from(id.0).unwrap()];
                     prop_assert_eq!((partition.partition, batch.body.len()), (*of, *bytes));
                     if let Some((before, request)) = last.insert(partition, (id, number)) {
@@ -184,22 +189,22 @@ mod tests {
             for (what, leader) in steps.into_iter().chain((0..60).map(|_| (2, 0))) {
                 match what {
                     0 | 1 => {
-                        outbox.add(leader, RequestId(next), one(next as i32, 10, i32::from(what)));
+                        outbox.add(leader, V2, one(next, next as i32, 10, i32::from(what)));
                         (next, waiting) = (next + 1, waiting + 1);
                     }
                     2 if !under_way.is_empty() => {
-                        let (_, ids, _): (i32, Ids, bool) = under_way.remove(0);
-                        outbox.ended(&ids);
+                        let (_, packed): (i32, Packed) = under_way.remove(0);
+                        outbox.ended(&packed.ids);
                     }
                     3 => waiting -= outbox.give_up(&leader).len(),
                     _ => {}
                 }
-                for (to, ids, packed) in outbox.take() {
-                    waiting -= ids.len();
-                    under_way.push((to, ids, packed.enlists()));
+                for (to, packed) in outbox.take() {
+                    waiting -= packed.ids.len();
+                    under_way.push((to, packed));
                 }
                 let enlisting: std::collections::BTreeSet<_> =
-                    under_way.iter().filter(|it| it.2).map(|it| it.0).collect();
+                    under_way.iter().filter(|it| it.1.enlists()).map(|it| it.0).collect();
                 prop_assert!(enlisting.len() <= 1);
                 prop_assert!(outbox.packings.is_empty() || enlisting.len() == 1);
             }
@@ -210,11 +215,11 @@ mod tests {
     #[test]
     fn partitions_share_a_request() {
         let mut packing = Packing::default();
-        for (id, partition) in [0, 0, 1, 2, 2, 2].into_iter().enumerate() {
-            packing.add(RequestId(id as u64), one(partition, 30_000, 0));
+        for (id, partition) in (0..).zip([0, 0, 1, 2, 2, 2]) {
+            packing.add(V2, one(id, partition, 30_000, 0));
         }
         let ids: Vec<Vec<u64>> =
-            packing.requests.into_iter().map(|(ids, _)| ids.into_iter().map(|it| it.0).collect()).collect();
-        assert_eq!(ids, [vec![0, 2, 3], vec![1, 4], vec![5]]);
+            packing.requests.into_iter().map(|it| it.ids.into_iter().map(|it| it.0).collect()).collect();
+        assert_eq!(ids, [vec![0, 3, 2], vec![1, 4], vec![5]]);
     }
 }

@@ -16,6 +16,7 @@ use kafka_protocol::messages::{
     InitProducerIdRequest, TopicName, TransactionalId, TxnOffsetCommitRequest,
 };
 use kafka_protocol::protocol::StrBytes;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -264,11 +265,10 @@ impl Body {
 /// One for each partition that was asked for, in that order. The leader answers for each; where it does not, that is no answer that
 /// Kafka gives.
 pub fn produce_answers(response: &wire::ProduceResponse, partitions: &[TopicPartition]) -> Vec<Answer> {
-    let answered = |partition: &TopicPartition| {
-        let mut topics = response.responses.iter().filter(|it| *it.name.0 == *partition.topic);
-        topics.find_map(|it| it.partition_responses.iter().find(|it| it.index == partition.partition))
-    };
-    let answer = |partition| match answered(partition) {
+    let answered: BTreeMap<(&str, i32), _> = (response.responses.iter())
+        .flat_map(|topic| topic.partition_responses.iter().map(|it| ((topic.name.0.as_str(), it.index), it)))
+        .collect();
+    let answer = |it: &TopicPartition| match answered.get(&(&*it.topic, it.partition)) {
         Some(it) => Answer::Produce {
             error_code: it.error_code,
             base_offset: it.base_offset,
