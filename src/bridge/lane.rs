@@ -198,7 +198,8 @@ pub(super) struct Lane {
     /// The ledger does not say yet who owns the lane.
     pub(super) is_unsigned: bool,
     pub(super) not_before: Instant,
-    /// When the group's offset was last committed by this process.
+    /// When the group's offset was last sent. With an aborted transaction in vain: one that moves it is sent again, and any other has
+    /// time.
     pub(super) offset_at: Option<Instant>,
     /// When decisions were looked for last.
     pub(super) looked_at: Instant,

@@ -1,12 +1,13 @@
 //! Where a lane begins, and when it must not: one lane against a source and a target that always answer.
 
 use super::incident::IncidentKind;
-use super::lane::{DeadLetterBox, Event, Input, Lane, LaneSettings, Output, Route};
+use super::lane::{DeadLetterBox, Event, Input, Lane, LaneSettings, OFFSET_INTERVAL, Output, Route};
 use super::screening::SchemaKey;
 use crate::avro::{Framing, Schema, SchemaText, Validator};
 use crate::batch::{BatchBuilder, Compression, LogAppendTimePolicy, PrepareError, split};
 use crate::config::{OnInvalid, OnRegistryDown, OnUnknownSchema, SchemaIds};
 use crate::dead_letters::Letter;
+use crate::group::Membership;
 use crate::ledger::{Change, LaneLedger, Owner, Position, PositionKey};
 use crate::schemas::{Expected, PartCheck, SchemaVerdict, TopicCheck, Unfit};
 use crate::source::{self, FetchedPartition, FetcherSettings, LeaderView, ListedOffset, SourceRequest, StartAt};
@@ -104,6 +105,8 @@ struct Written {
     offsets: Vec<i64>,
     /// Those of the dead letters.
     letters: Vec<i64>,
+    /// The group's offset is committed with it.
+    names_group: bool,
     /// The ledger's batch speaks of the partition.
     has_position: bool,
     /// Where the records begin at the target, and where the position says that they do.
@@ -278,7 +281,10 @@ impl Rig {
                 *end += i64::from(batch.header().record_count);
                 target::Answer::Produce { error_code: 0, base_offset, log_append_time_ms: -1 }
             }
-            TxnRequest::TxnOffsetCommit { .. } => target::Answer::TxnOffsetCommit { error_code: 0 },
+            TxnRequest::TxnOffsetCommit { .. } => {
+                self.open.names_group = true;
+                target::Answer::TxnOffsetCommit { error_code: 0 }
+            }
             TxnRequest::EndTxn { commit, .. } => {
                 assert!(commit || self.is_busy, "nothing gives a reason to abort");
                 let written = std::mem::take(&mut self.open);
@@ -312,6 +318,16 @@ impl Rig {
             let answer = Ok(target::Answer::EndTxn { error_code: 0, identity });
             self.give(Input::Target(target::Input::Answered { id, answer }));
         }
+    }
+
+    /// The source has one more record.
+    fn one_more(&mut self) {
+        for id in std::mem::take(&mut self.waiting) {
+            let records = batch(self.copied().last().map_or(0, |it| it + 1)).unwrap();
+            let answer = Ok(source::Answer::Fetch { partitions: vec![(partition(), fetched(records))] });
+            self.give(Input::Source(source::Input::Answered { id, answer }));
+        }
+        self.run(Duration::from_secs(1));
     }
 
     fn letters(&self) -> Vec<i64> {
@@ -382,6 +398,33 @@ fn a_known_position_is_gone_on_from() {
     let mut rig = Rig::start(known(CLUSTER, 3), 3);
     rig.run(Duration::from_secs(1));
     assert_eq!(rig.copied(), [3, 4]);
+}
+
+/// It stands still between two snapshots of the ledger. A broker forgets one that is not repeated.
+#[test]
+fn the_groups_offset_is_committed_when_it_moves_and_once_an_hour() {
+    let mut rig = Rig::start(known(CLUSTER, 0), 0);
+    rig.run(Duration::from_secs(1));
+    let named: Vec<_> = rig.transactions.iter().map(|it| it.names_group).collect();
+    assert!(named.len() > 1 && named[0] && named[1..].iter().all(|it| !it), "{named:?}");
+    for (wait, names_group) in [(OFFSET_INTERVAL - Duration::from_secs(60), false), (Duration::from_secs(60), true)] {
+        rig.run(wait);
+        let count = rig.transactions.len();
+        rig.one_more();
+        assert_eq!(rig.transactions[count..].iter().map(|it| it.names_group).collect::<Vec<_>>(), [names_group]);
+    }
+}
+
+/// It carries the group's fence.
+#[test]
+fn where_lanes_are_shared_the_groups_offset_is_committed_each_time() {
+    let mut rig = Rig::start(known(CLUSTER, 0), 0);
+    let membership = Membership { generation_id: 3, member_id: "m".into(), instance_id: None };
+    rig.give(Input::Membership(membership));
+    rig.run(Duration::from_secs(1));
+    rig.one_more();
+    rig.one_more();
+    assert!(rig.transactions.len() > 2 && rig.transactions.iter().all(|it| it.names_group), "{:?}", rig.transactions);
 }
 
 /// All are read before the first transaction with records begins.

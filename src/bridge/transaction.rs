@@ -113,8 +113,6 @@ pub(super) struct InFlight {
     pending: Pending,
     /// Its position waits until it is known where the records have landed.
     unplaced: Option<Vec<Change>>,
-    /// Once its commit is on the way.
-    names_group: bool,
     parts: Vec<Part>,
     counts: Counts,
     since: Instant,
@@ -213,8 +211,7 @@ impl Lane {
             }
         };
         let is_placed = unplaced.is_none();
-        let names_group = false;
-        self.in_flight = Some(InFlight { pending, unplaced, names_group, parts, counts, since, began: self.now });
+        self.in_flight = Some(InFlight { pending, unplaced, parts, counts, since, began: self.now });
         // Only now: a lane that ends before its first Produce leaves no transaction open.
         for (partition, it) in appends {
             self.transact(target::Input::Append { partition, batch: it.batch, records: it.record_count });
@@ -225,9 +222,9 @@ impl Lane {
     }
 
     fn commit(&mut self, promised: Vec<(TopicPartition, i64)>) {
-        let Some(InFlight { pending, names_group, .. }) = &mut self.in_flight else { return };
+        let Some(InFlight { pending, .. }) = &self.in_flight else { return };
         let is_old = self.offset_at.is_none_or(|at| at + OFFSET_INTERVAL <= self.now);
-        *names_group = self.membership.is_some() || is_old || pending.offset == CommitOffset::LedgerBase;
+        let names_group = self.membership.is_some() || is_old || pending.offset == CommitOffset::LedgerBase;
         // The group's fence (KIP-447). Without a group the producer's epoch is the one there is.
         let (generation_id, member_id, group_instance_id) = match &self.membership {
             Some(it) => (it.generation_id, Arc::clone(&it.member_id), it.instance_id.clone()),
@@ -244,6 +241,9 @@ impl Lane {
             }),
             promised,
         };
+        if names_group {
+            self.offset_at = Some(self.now);
+        }
         self.transact(commit);
     }
 
@@ -382,9 +382,6 @@ impl Lane {
         let Some(in_flight) = self.in_flight.take() else { return };
         self.is_unsigned = false;
         self.signed();
-        if in_flight.names_group {
-            self.offset_at = Some(self.now);
-        }
         self.give_back(in_flight.charged_bytes());
         if let Some(ledger) = &mut self.ledger {
             ledger.committed(in_flight.pending, landed);

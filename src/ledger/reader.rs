@@ -84,7 +84,8 @@ impl LedgerReader {
             // LEADER_NOT_AVAILABLE
             return Err(self.answered("Metadata", 5));
         };
-        Ok(self.cluster.dial(leader, Use::Control).await?)
+        // Of this lane's records, which may be many.
+        Ok(self.cluster.dial(leader, Use::Fetch(0)).await?)
     }
 
     fn answered(&self, api: &'static str, code: i16) -> LedgerError {

@@ -19,17 +19,23 @@ const AT_START_V1: &[i16] = &[INIT_PRODUCER_ID, ADD_OFFSETS_TO_TXN, TXN_OFFSET_C
 const AT_START_V2: &[i16] = &[INIT_PRODUCER_ID, TXN_OFFSET_COMMIT];
 const ON_V1: &[i16] = &[ADD_PARTITIONS_TO_TXN, PRODUCE, END_TXN];
 const ON_V2: &[i16] = &[PRODUCE, END_TXN];
+/// Where lanes are shared these are in each transaction, and carry the group's fence.
+const SHARED: &str = "sharing = \"group\"";
+const SHARED_V1: &[i16] = &[ADD_OFFSETS_TO_TXN, TXN_OFFSET_COMMIT];
+const SHARED_V2: &[i16] = &[TXN_OFFSET_COMMIT];
 const ACTIONS: [Action; 3] = [Action::DropRequest, Action::DropAnswer, Action::Hold];
 
 pub(super) fn trials() -> Vec<Registered> {
     vec![
         real("faults", "kafka_3_9_2_each_request_lost", &["3.9.2"], || {
             let pair = pair(Spec::kraft("3.9.2"), Spec::kraft("3.9.2"))?;
-            each_lost(Single::new(&pair, "v1", None, "")?, AT_START_V1, ON_V1)
+            each_lost(Single::new(&pair, "v1", None, "")?, AT_START_V1, ON_V1)?;
+            each_lost(Single::new(&pair, "v1-shared", None, SHARED)?, &[INIT_PRODUCER_ID], SHARED_V1)
         }),
         real("faults", "kafka_4_4_0_each_request_lost", &["4.4.0"], || {
             let pair = pair(Spec::kraft("4.4.0"), Spec::kraft("4.4.0"))?;
-            each_lost(Single::new(&pair, "v2", None, "")?, AT_START_V2, ON_V2)
+            each_lost(Single::new(&pair, "v2", None, "")?, AT_START_V2, ON_V2)?;
+            each_lost(Single::new(&pair, "v2-shared", None, SHARED)?, &[INIT_PRODUCER_ID], SHARED_V2)
         }),
     ]
 }

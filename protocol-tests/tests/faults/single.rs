@@ -21,7 +21,7 @@ pub(super) const END_TXN: i16 = 26;
 const REQUEST_TIMEOUT_MS: u64 = 1_500;
 const TRANSACTION_TIMEOUT_MS: u64 = 20_000;
 const RECORDS: usize = 10;
-/// A request holds several batches up to 1 MiB, which is also what a broker takes in one by default.
+/// With it no other batch fits into the 1 MiB of a request, and a broker still takes it by default (`max.message.bytes`).
 const LARGE_BYTES: usize = (1 << 20) - 350;
 
 /// Plaintext, because a request can be told apart only there.
