@@ -233,7 +233,7 @@ impl Lane {
         let commit = target::Input::Commit {
             ledger_partition: self.settings.ledger_partition.clone(),
             ledger_batch: pending.batch.clone(),
-            offsets: names_group.then(|| OffsetCommit {
+            offsets: names_group.then_some(OffsetCommit {
                 offset: pending.offset,
                 generation_id,
                 member_id,
