@@ -10,13 +10,13 @@ use super::reader::{Reader, Section, join};
 
 /// Above this the ledger's partitions and their transactions cost the target more than parallelism gives.
 const LANES_MAX: i64 = 1_024;
-/// Few: partitions of one lane share requests and transactions, which is most of what a copy costs brokers. More than one: while a
-/// lane's transaction commits, another one's data flow.
-const LANES_DEFAULT: NonZeroU32 = NonZeroU32::new(4).expect("4 is not zero");
+/// Few: partitions of one lane share requests and transactions, which is most of what a copy costs brokers. Two: while one lane's
+/// transaction commits, the other one's data flow; more add nothing, for what is on its way is bounded by the memory.
+const LANES_DEFAULT: NonZeroU32 = NonZeroU32::new(2).expect("2 is not zero");
 /// Cadence that no reader notices.
 const COMMIT_INTERVAL_MS_DEFAULT: i64 = 10;
 const COMMIT_INTERVAL_MS_MAX: i64 = 60_000;
-/// A quarter of the memory: with the default lanes none waits long for another one's bytes.
+/// A quarter of the memory: each of the default lanes has room for a transaction and for what comes after it.
 const TRANSACTION_BYTES_DEFAULT: i64 = 4 << 20;
 const TRANSACTION_BYTES_MIN: i64 = 64 << 10;
 const TRANSACTION_BYTES_MAX: i64 = 1 << 30;

@@ -61,7 +61,7 @@ fn the_readme_explains_every_key() {
 fn the_smallest_config_has_the_documented_defaults() {
     let config = parse(MINIMAL).expect("valid");
     let delivery = &config.delivery;
-    assert_eq!((delivery.lanes.get(), delivery.commit_interval), (4, Duration::from_millis(10)));
+    assert_eq!((delivery.lanes.get(), delivery.commit_interval), (2, Duration::from_millis(10)));
     assert_eq!((delivery.transaction_timeout_ms, delivery.request_timeout), (15_000, Duration::from_secs(5)));
     assert_eq!((delivery.memory_bytes_max, delivery.transaction_bytes_max), (16 << 20, 4 << 20));
     assert_eq!((delivery.transaction_protocol, delivery.log_append_time), (ProtocolChoice::Auto, LogAppendTime::Keep));

@@ -30,7 +30,7 @@ pub(super) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Of four lanes the first works the first partition and the last: what one waits for must not hold the other.
+/// One lane works the first partition and the last: what one waits for must not hold the other.
 const PARTITIONS: i32 = 5;
 const BESIDE: i32 = 4;
 

@@ -44,6 +44,10 @@ impl Copier {
         format!("{run}.{topic}")
     }
 
+    pub(crate) fn is_bridge(self) -> bool {
+        matches!(self, Copier::Bridge | Copier::Checked)
+    }
+
     /// One that is a process, and copies whatever there is.
     pub(crate) fn is_for_all(self) -> bool {
         matches!(self, Copier::Bridge | Copier::MirrorMaker)
@@ -54,7 +58,7 @@ impl Copier {
         match self {
             Copier::Bridge | Copier::Checked => {
                 let mut config = stage.pair.config(run, &[topic]);
-                config.delivery += &stage.delivery;
+                config.delivery += &stage.delivery.replace(';', "\n");
                 config.topics_extra = format!("rename = \"{run}.{{topic}}\"\n");
                 if self == Copier::Checked {
                     let registry = schemas.context("nothing here has a schema")?;

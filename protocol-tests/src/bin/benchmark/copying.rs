@@ -116,12 +116,15 @@ pub(crate) fn measure(stage: &mut Stage, workload: &Workload, copiers: &[Copier]
     for _ in 0..rounds {
         // In turn: what the machine does meanwhile meets all of them.
         for &copier in copiers.iter().filter(|it| workload.is_for(**it)) {
-            let cost = match copier {
-                Copier::Ceiling => load.ceiling(stage)?,
-                _ => load.copy(stage, copier)?,
-            };
-            println!("  {cost}");
-            costs.push(cost);
+            for delivery in stage.deliveries(copier) {
+                stage.delivery = delivery;
+                let cost = match copier {
+                    Copier::Ceiling => load.ceiling(stage)?,
+                    _ => load.copy(stage, copier)?,
+                };
+                println!("  {cost}");
+                costs.push(cost);
+            }
         }
     }
     report::compare(&costs)
@@ -175,8 +178,7 @@ impl Load<'_> {
         let start = Instant::now();
         let mut working = copier.begin(stage, &run, topic, Some(self.registry))?;
         let id = working.id();
-        let is_profiled = matches!(copier, Copier::Bridge | Copier::Checked);
-        let folder = stage.profiles.as_ref().filter(|_| is_profiled);
+        let folder = stage.profiles.as_ref().filter(|_| copier.is_bridge());
         let profile = folder.map(|folder| Profile::of(id, folder, &into)).transpose()?;
         // Since the first committed record: the start is a figure of its own.
         let mut first = None;
@@ -204,6 +206,7 @@ impl Load<'_> {
         let gigabytes = self.gigabytes() * (last.0 - first.0) as f64 / last.0 as f64;
         Ok(Cost {
             copier,
+            delivery: stage.delivery.clone(),
             first_ms: (first.1 - start).as_secs_f64() * 1e3,
             megabytes_per_second: gigabytes * 1e3 / (last.1 - first.1).as_secs_f64(),
             records_per_cpu_second: (last.0 - first.0) as f64 / (last.2 - first.2),
@@ -226,6 +229,7 @@ impl Load<'_> {
         let gigabytes = self.gigabytes();
         Ok(Cost {
             copier: Copier::Ceiling,
+            delivery: String::new(),
             first_ms: f64::NAN,
             megabytes_per_second: gigabytes * 1e3 / took.as_secs_f64(),
             records_per_cpu_second: f64::NAN,

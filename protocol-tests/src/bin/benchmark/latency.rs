@@ -34,16 +34,21 @@ pub(crate) fn measure(stage: &mut Stage, copiers: &[Copier], rounds: usize) -> R
     );
     let mut source = stage.pair.source.client();
     create(&mut source, TOPIC, PARTITIONS)?;
-    for &copier in copiers.iter().filter(|it| it.is_for_all()) {
-        let mut all: [Vec<f64>; 6] = Default::default();
-        for _ in 0..rounds {
-            for (all, of_this) in all.iter_mut().zip(run(stage, copier)?) {
-                all.push(of_this);
+    let all = copiers.iter().filter(|it| it.is_for_all());
+    let all: Vec<_> = all.flat_map(|it| stage.deliveries(*it).into_iter().map(|delivery| (*it, delivery))).collect();
+    let mut measured: Vec<[Vec<f64>; 6]> = vec![Default::default(); all.len()];
+    for _ in 0..rounds {
+        for ((copier, delivery), measured) in all.iter().zip(&mut measured) {
+            stage.delivery.clone_from(delivery);
+            for (of_all, of_this) in measured.iter_mut().zip(run(stage, *copier)?) {
+                of_all.push(of_this);
             }
         }
-        let [p50, p99, max, cpu, of_source, of_target] = all.map(median);
+    }
+    for ((copier, delivery), measured) in all.iter().zip(measured) {
+        let [p50, p99, max, cpu, of_source, of_target] = measured.map(median);
         println!(
-            "  {:<8} p50 {:.1} ms, p99 {:.1} ms, max {:.0} ms; CPU {:.1} % of a core, brokers {:.0} % + {:.0} %",
+            "  {:<8} p50 {:.1} ms, p99 {:.1} ms, max {:.0} ms; CPU {:.1} % of a core, brokers {:.0} % + {:.0} %  {delivery}",
             copier.name(),
             p50?,
             p99?,

@@ -47,9 +47,9 @@ struct Arguments {
     /// A folder for profiles of the bridge's copies, made with `perf`.
     #[arg(long)]
     profile: Option<PathBuf>,
-    /// Further lines of `[delivery]`, `;` between them, to try what they cost.
+    /// Further lines of `[delivery]`, `;` between them, to try what they cost. Given several times, a copy is made with each in turn.
     #[arg(long, default_value = "")]
-    delivery: String,
+    delivery: Vec<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -11,6 +11,8 @@ use crate::stage::median;
 #[derive(Clone, Debug)]
 pub(crate) struct Cost {
     pub(crate) copier: Copier,
+    /// What its `[delivery]` has beside the defaults.
+    pub(crate) delivery: String,
     pub(crate) first_ms: f64,
     pub(crate) megabytes_per_second: f64,
     pub(crate) records_per_cpu_second: f64,
@@ -33,17 +35,31 @@ impl fmt::Display for Cost {
         if self.copier != Copier::Ceiling {
             write!(f, "  peak {:.0} MiB  first record after {:.0} ms", self.peak_mebibytes, self.first_ms)?;
         }
-        match self.summary.as_deref().and_then(|it| it.split(" in ").nth(1)) {
-            Some(summary) => write!(f, "  {summary}"),
-            None => Ok(()),
+        if let Some(summary) = self.summary.as_deref().and_then(|it| it.split(" in ").nth(1)) {
+            write!(f, "  {summary}")?;
         }
+        if self.delivery.is_empty() { Ok(()) } else { write!(f, "  [{}]", self.delivery) }
     }
 }
 
-/// Ratios of the medians.
+/// Ratios of the medians, for each `[delivery]` that was tried.
 pub(crate) fn compare(costs: &[Cost]) -> Result<()> {
-    let of = |copier, figure: fn(&Cost) -> f64| {
-        let of_it: Vec<f64> = costs.iter().filter(|it| it.copier == copier).map(figure).collect();
+    let mut tried = Vec::new();
+    for cost in costs.iter().filter(|it| it.copier.is_bridge()) {
+        if !tried.contains(&cost.delivery) {
+            tried.push(cost.delivery.clone());
+        }
+    }
+    tried.iter().try_for_each(|it| compare_with(costs, it))
+}
+
+fn compare_with(costs: &[Cost], delivery: &str) -> Result<()> {
+    if !delivery.is_empty() {
+        println!("  [{delivery}]");
+    }
+    let of = |copier: Copier, figure: fn(&Cost) -> f64| {
+        let is_it = |it: &&Cost| it.copier == copier && (!copier.is_bridge() || it.delivery == delivery);
+        let of_it: Vec<f64> = costs.iter().filter(is_it).map(figure).collect();
         if of_it.is_empty() { Ok(None) } else { median(of_it).map(Some) }
     };
     for (one, other, figures) in [
@@ -59,7 +75,14 @@ pub(crate) fn compare(costs: &[Cost]) -> Result<()> {
                 ("start", |it| it.first_ms),
             ][..],
         ),
-        (Copier::Bridge, Copier::Ceiling, &[("throughput", (|it| it.megabytes_per_second) as fn(&Cost) -> f64)][..]),
+        (
+            Copier::Bridge,
+            Copier::Ceiling,
+            &[
+                ("throughput", (|it| it.megabytes_per_second) as fn(&Cost) -> f64),
+                ("CPU of both brokers", |it| it.cpu_seconds_of_source + it.cpu_seconds_of_target),
+            ][..],
+        ),
     ] {
         for (name, figure) in figures {
             if let (Some(ours), Some(theirs)) = (of(one, *figure)?, of(other, *figure)?) {
