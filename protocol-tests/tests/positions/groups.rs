@@ -13,7 +13,7 @@ use crate::trial;
 
 const TOPIC: &str = "orders";
 /// The default.
-const LANES: usize = 4;
+const LANES: usize = 2;
 const POLL: Duration = Duration::from_millis(50);
 
 pub(super) fn trials() -> Vec<Trial> {
