@@ -1,5 +1,6 @@
 //! The fidelity workload, copied over mutual TLS between two embedded clusters.
 
+use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -43,7 +44,28 @@ pub(super) fn trials() -> Vec<Trial> {
             ensure!(!differences(&mut whole, &mut short, &written.topics)?.is_empty(), "the loss was not seen");
             Ok(())
         }),
+        trial("embedded", "a_bridge_has_no_huge_pages", ordinary_pages),
     ]
+}
+
+/// They are a third of the memory of a copy, whatever the machine's setting is.
+fn ordinary_pages() -> Result<()> {
+    let has_them = |process: &str| -> Result<bool> {
+        let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+        let line = status.lines().find_map(|it| it.strip_prefix("THP_enabled:"));
+        Ok(line.context("the kernel does not tell")?.trim() == "1")
+    };
+    ensure!(has_them("self")?, "they are off for every process here, so a bridge without them shows nothing");
+    let folder = tempfile::tempdir()?;
+    let (source, target) = (EmbeddedCluster::start(Settings::nodes(1))?, EmbeddedCluster::start(Settings::nodes(1))?);
+    source.client().create_topic("orders", 1, 1, &[("retention.ms", "-1")])?;
+    let mut config = Config::new("orders-dmz", source.end(), target.end(), &["orders"]);
+    config.delivery = ACCEPT_WEAK.to_owned();
+    let mut bridge = Bridge::run(&config.write(folder.path(), "bridge")?)?;
+    bridge.process().wait_for_log("all lanes are taken", LIMIT)?;
+    ensure!(!has_them(&bridge.id().to_string())?, "the kernel may back its memory with huge pages");
+    ensure!(bridge.terminate(LIMIT)? == 0, "the bridge did not end well:\n{}", bridge.log());
+    Ok(())
 }
 
 /// The cleaner comes when it is called: a log that is compacted while it is compared equals nothing.
