@@ -1,5 +1,6 @@
 //! Who copies: each as a process of its own, with the best settings that are known for it.
 
+use std::fmt;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -21,6 +22,53 @@ pub(crate) enum Copier {
     MirrorMaker,
     /// No copier: a consumer and a producer that know nothing of each other, as fast as both brokers let them.
     Ceiling,
+}
+
+/// One that is measured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Contender {
+    pub(crate) copier: Copier,
+    /// Further lines of a bridge's `[delivery]`, `;` between them.
+    pub(crate) delivery: String,
+}
+
+impl Contender {
+    /// Each bridge once with each of the deliveries.
+    pub(crate) fn all(copiers: &[Copier], deliveries: &[String]) -> Vec<Contender> {
+        let of = |copier: &Copier| -> Vec<Contender> {
+            let deliveries = if copier.is_bridge() { deliveries } else { &[String::new()] };
+            deliveries.iter().map(|it| Contender { copier: *copier, delivery: it.clone() }).collect()
+        };
+        copiers.iter().flat_map(of).collect()
+    }
+
+    /// `schemas`: of the topic's values.
+    pub(crate) fn begin(&self, stage: &Stage, run: &str, topic: &str, schemas: Option<&Registry>) -> Result<Working> {
+        match self.copier {
+            Copier::Bridge | Copier::Checked => {
+                let mut config = stage.pair.config(run, &[topic]);
+                config.delivery += &self.delivery.replace(';', "\n");
+                config.topics_extra = format!("rename = \"{run}.{{topic}}\"\n");
+                if self.copier == Copier::Checked {
+                    let registry = schemas.context("nothing here has a schema")?;
+                    config.topics_extra += "value_schema = \"registry:{topic}-value\"\n";
+                    config.tables += &registry.table("source");
+                }
+                Ok(Working::Bridge(stage.pair.run(&config, run)?))
+            }
+            Copier::MirrorMaker => Ok(Working::MirrorMaker(mirror::start(stage, run, topic)?)),
+            Copier::Ceiling => bail!("the ceiling is no process"),
+        }
+    }
+}
+
+impl fmt::Display for Contender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.delivery.as_str() {
+            "" => write!(f, "{:<8}", self.copier.name()),
+            delivery => write!(f, "{:<8} [{delivery}]", self.copier.name()),
+        }
+    }
 }
 
 /// One that works.
@@ -51,25 +99,6 @@ impl Copier {
     /// One that is a process, and copies whatever there is.
     pub(crate) fn is_for_all(self) -> bool {
         matches!(self, Copier::Bridge | Copier::MirrorMaker)
-    }
-
-    /// `schemas`: of the topic's values.
-    pub(crate) fn begin(self, stage: &Stage, run: &str, topic: &str, schemas: Option<&Registry>) -> Result<Working> {
-        match self {
-            Copier::Bridge | Copier::Checked => {
-                let mut config = stage.pair.config(run, &[topic]);
-                config.delivery += &stage.delivery.replace(';', "\n");
-                config.topics_extra = format!("rename = \"{run}.{{topic}}\"\n");
-                if self == Copier::Checked {
-                    let registry = schemas.context("nothing here has a schema")?;
-                    config.topics_extra += "value_schema = \"registry:{topic}-value\"\n";
-                    config.tables += &registry.table("source");
-                }
-                Ok(Working::Bridge(stage.pair.run(&config, run)?))
-            }
-            Copier::MirrorMaker => Ok(Working::MirrorMaker(mirror::start(stage, run, topic)?)),
-            Copier::Ceiling => bail!("the ceiling is no process"),
-        }
     }
 }
 

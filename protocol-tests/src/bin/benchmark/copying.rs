@@ -9,7 +9,7 @@ use protocol_tests::registry::Registry;
 
 use crate::batches::Batches;
 use crate::ceiling;
-use crate::copier::Copier;
+use crate::copier::{Contender, Copier};
 use crate::mirror;
 use crate::profile::Profile;
 use crate::report::{self, Cost};
@@ -93,7 +93,7 @@ impl Workload {
     }
 }
 
-pub(crate) fn measure(stage: &mut Stage, workload: &Workload, copiers: &[Copier], rounds: usize) -> Result<()> {
+pub(crate) fn measure(stage: &mut Stage, workload: &Workload, contenders: &[Contender], rounds: usize) -> Result<()> {
     let registry = Registry::plaintext()?;
     let batches = workload.batches(&registry)?;
     let count = (workload.megabytes * 1_000_000).div_ceil(batches.plain_bytes);
@@ -108,23 +108,20 @@ pub(crate) fn measure(stage: &mut Stage, workload: &Workload, copiers: &[Copier]
         batches.plain_bytes as f64 / 1e3,
         batches.wire_bytes() as f64 / 1e3
     );
-    if copiers.contains(&Copier::MirrorMaker) && workload.name == "json" {
+    if contenders.iter().any(|it| it.copier == Copier::MirrorMaker) && workload.name == "json" {
         let settings: Vec<_> = mirror::SETTINGS.iter().map(|(key, value)| format!("{key}={value}")).collect();
         println!("  MirrorMaker 2: {}", settings.join(", "));
     }
     let mut costs = Vec::new();
     for _ in 0..rounds {
         // In turn: what the machine does meanwhile meets all of them.
-        for &copier in copiers.iter().filter(|it| workload.is_for(**it)) {
-            for delivery in stage.deliveries(copier) {
-                stage.delivery = delivery;
-                let cost = match copier {
-                    Copier::Ceiling => load.ceiling(stage)?,
-                    _ => load.copy(stage, copier)?,
-                };
-                println!("  {cost}");
-                costs.push(cost);
-            }
+        for contender in contenders.iter().filter(|it| workload.is_for(it.copier)) {
+            let cost = match contender.copier {
+                Copier::Ceiling => load.ceiling(stage, contender)?,
+                _ => load.copy(stage, contender)?,
+            };
+            println!("  {cost}");
+            costs.push(cost);
         }
     }
     report::compare(&costs)
@@ -138,8 +135,9 @@ pub(crate) fn warm_up(stage: &mut Stage) -> Result<()> {
     let count = (workload.megabytes * 1_000_000).div_ceil(batches.plain_bytes);
     let load = Load { workload: &workload, batches: &batches, count, registry: &registry };
     load.fill(&mut stage.pair.source.client())?;
+    let bridge = Contender { copier: Copier::Bridge, delivery: String::new() };
     for _ in 0..WARM_UP_COPIES {
-        load.copy(stage, Copier::Bridge)?;
+        load.copy(stage, &bridge)?;
     }
     println!("both brokers are warm after {WARM_UP_COPIES} copies of {WARM_UP_MEGABYTES} MB that nobody counts");
     Ok(())
@@ -170,13 +168,14 @@ impl Load<'_> {
         ceiling::fill(source, topic, *busy, self.batches, self.count, FILL_BYTES)
     }
 
-    fn copy(&self, stage: &mut Stage, copier: Copier) -> Result<Cost> {
+    fn copy(&self, stage: &mut Stage, contender: &Contender) -> Result<Cost> {
+        let copier = contender.copier;
         let Workload { topic, partitions, .. } = self.workload;
         let run = stage.name_of_run(copier.name());
         let into = copier.into(&run, topic);
         let mut target = stage.pair.target.client();
         let start = Instant::now();
-        let mut working = copier.begin(stage, &run, topic, Some(self.registry))?;
+        let mut working = contender.begin(stage, &run, topic, Some(self.registry))?;
         let id = working.id();
         let folder = stage.profiles.as_ref().filter(|_| copier.is_bridge());
         let profile = folder.map(|folder| Profile::of(id, folder, &into)).transpose()?;
@@ -205,8 +204,7 @@ impl Load<'_> {
         }
         let gigabytes = self.gigabytes() * (last.0 - first.0) as f64 / last.0 as f64;
         Ok(Cost {
-            copier,
-            delivery: stage.delivery.clone(),
+            contender: contender.clone(),
             first_ms: (first.1 - start).as_secs_f64() * 1e3,
             megabytes_per_second: gigabytes * 1e3 / (last.1 - first.1).as_secs_f64(),
             records_per_cpu_second: (last.0 - first.0) as f64 / (last.2 - first.2),
@@ -218,7 +216,7 @@ impl Load<'_> {
         })
     }
 
-    fn ceiling(&self, stage: &mut Stage) -> Result<Cost> {
+    fn ceiling(&self, stage: &mut Stage, contender: &Contender) -> Result<Cost> {
         let Workload { topic, partitions, busy, .. } = self.workload;
         let run = stage.name_of_run("ceiling");
         create(&mut stage.pair.target.client(), &run, *partitions)?;
@@ -228,8 +226,7 @@ impl Load<'_> {
         stage.pair.target.client().delete_topic(&run)?;
         let gigabytes = self.gigabytes();
         Ok(Cost {
-            copier: Copier::Ceiling,
-            delivery: String::new(),
+            contender: contender.clone(),
             first_ms: f64::NAN,
             megabytes_per_second: gigabytes * 1e3 / took.as_secs_f64(),
             records_per_cpu_second: f64::NAN,

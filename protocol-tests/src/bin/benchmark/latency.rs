@@ -13,7 +13,7 @@ use kafka_bridge::types::TopicPartition;
 use protocol_tests::raw::{Codec, NewBatch, NewRecord, RawClient};
 
 use crate::ceiling::send;
-use crate::copier::Copier;
+use crate::copier::Contender;
 use crate::stage::{Stage, committed, create, median, until};
 use crate::usage::cpu_seconds;
 
@@ -28,47 +28,40 @@ const WARM_UP: Duration = Duration::from_secs(15);
 const MEASURED: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(100);
 
-pub(crate) fn measure(stage: &mut Stage, copiers: &[Copier], rounds: usize) -> Result<()> {
+pub(crate) fn measure(stage: &mut Stage, contenders: &[Contender], rounds: usize) -> Result<()> {
     println!(
         "\nlatency: {RECORDS_PER_SECOND} records/s of 1 KB, {PARTITIONS} partitions, all that came in 5 ms in one request"
     );
     let mut source = stage.pair.source.client();
     create(&mut source, TOPIC, PARTITIONS)?;
-    let all = copiers.iter().filter(|it| it.is_for_all());
-    let all: Vec<_> = all.flat_map(|it| stage.deliveries(*it).into_iter().map(|delivery| (*it, delivery))).collect();
+    let all: Vec<_> = contenders.iter().filter(|it| it.copier.is_for_all()).collect();
     let mut measured: Vec<[Vec<f64>; 6]> = vec![Default::default(); all.len()];
     for _ in 0..rounds {
-        for ((copier, delivery), measured) in all.iter().zip(&mut measured) {
-            stage.delivery.clone_from(delivery);
-            for (of_all, of_this) in measured.iter_mut().zip(run(stage, *copier)?) {
+        for (contender, measured) in all.iter().zip(&mut measured) {
+            for (of_all, of_this) in measured.iter_mut().zip(run(stage, contender)?) {
                 of_all.push(of_this);
             }
         }
     }
-    for ((copier, delivery), measured) in all.iter().zip(measured) {
+    for (contender, measured) in all.into_iter().zip(measured) {
         let [p50, p99, max, cpu, of_source, of_target] = measured.map(median);
         println!(
-            "  {:<8} p50 {:.1} ms, p99 {:.1} ms, max {:.0} ms; CPU {:.1} % of a core, brokers {:.0} % + {:.0} %  {delivery}",
-            copier.name(),
-            p50?,
-            p99?,
-            max?,
-            cpu?,
-            of_source?,
-            of_target?
+            "  {contender} p50 {:.1} ms, p99 {:.1} ms, max {:.0} ms; CPU {:.1} % of a core, brokers {:.0} % + {:.0} %",
+            p50?, p99?, max?, cpu?, of_source?, of_target?
         );
     }
     Ok(())
 }
 
 /// p50, p99, maximum in ms; CPU of copier, source and target in per cent of a core.
-fn run(stage: &mut Stage, copier: Copier) -> Result<[f64; 6]> {
+fn run(stage: &mut Stage, contender: &Contender) -> Result<[f64; 6]> {
+    let copier = contender.copier;
     let name = stage.name_of_run(copier.name());
     let into = copier.into(&name, TOPIC);
     let stop = AtomicBool::new(false);
     let (mut source, mut target) = (stage.pair.source.client(), stage.pair.target.client());
     let mut reader = stage.pair.target.client();
-    let mut working = copier.begin(stage, &name, TOPIC, None)?;
+    let mut working = contender.begin(stage, &name, TOPIC, None)?;
     thread::scope(|scope| {
         let ends = Ends(&stop);
         let producing = scope.spawn(|| produce(&mut source, &stop));
@@ -178,9 +171,10 @@ fn observe(reader: &mut RawClient, topic: &str, topic_id: uuid::Uuid) -> Result<
 }
 
 /// Everything is copied, and nothing comes.
-pub(crate) fn idle(stage: &mut Stage, copiers: &[Copier]) -> Result<()> {
+pub(crate) fn idle(stage: &mut Stage, contenders: &[Contender]) -> Result<()> {
     println!("\nidle: everything is copied, and nothing comes");
-    for &copier in copiers.iter().filter(|it| it.is_for_all()) {
+    for contender in contenders.iter().filter(|it| it.copier.is_for_all()) {
+        let copier = contender.copier;
         let name = stage.name_of_run(copier.name());
         let into = copier.into(&name, TOPIC);
         let mut target = stage.pair.target.client();
@@ -194,7 +188,7 @@ pub(crate) fn idle(stage: &mut Stage, copiers: &[Copier]) -> Result<()> {
             Codec::None,
             vec![NewRecord { timestamp: 0, key: None, value: Some(vec![0; 8]), headers: vec![] }],
         )?;
-        let working = copier.begin(stage, &name, TOPIC, None)?;
+        let working = contender.begin(stage, &name, TOPIC, None)?;
         until(POLL, || Ok(committed(&mut target, &into, PARTITIONS)? > 0))?;
         thread::sleep(WARM_UP);
         let (began, before) = (Instant::now(), (cpu_seconds(working.id())?, stage.brokers()?));
@@ -202,8 +196,7 @@ pub(crate) fn idle(stage: &mut Stage, copiers: &[Copier]) -> Result<()> {
         let share = |after: f64, before: f64| (after - before) / began.elapsed().as_secs_f64() * 100.0;
         let brokers = stage.brokers()?;
         println!(
-            "  {:<8} CPU {:.2} % of a core, brokers {:.1} % + {:.1} %",
-            copier.name(),
+            "  {contender} CPU {:.2} % of a core, brokers {:.1} % + {:.1} %",
             share(cpu_seconds(working.id())?, before.0),
             share(brokers[0], before.1[0]),
             share(brokers[1], before.1[1])

@@ -22,7 +22,7 @@ use anyhow::Result;
 use clap::{Parser, ValueEnum};
 use protocol_tests::raw::Codec;
 
-use self::copier::Copier;
+use self::copier::{Contender, Copier};
 use self::copying::Workload;
 use self::stage::Stage;
 
@@ -47,7 +47,7 @@ struct Arguments {
     /// A folder for profiles of the bridge's copies, made with `perf`.
     #[arg(long)]
     profile: Option<PathBuf>,
-    /// Further lines of `[delivery]`, `;` between them, to try what they cost. Given several times, a copy is made with each in turn.
+    /// Further lines of `[delivery]`, `;` between them, to try what they cost. Given several times, a bridge is measured with each.
     #[arg(long, default_value = "")]
     delivery: Vec<String>,
 }
@@ -74,7 +74,8 @@ enum Figure {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let mut stage = Stage::set(&arguments.kafka, &arguments.delivery)?;
+    let mut stage = Stage::set(&arguments.kafka)?;
+    let contenders = Contender::all(&arguments.copiers, &arguments.delivery);
     let wanted = |figure| arguments.only.contains(&figure);
     if wanted(Figure::Floor) {
         floor::measure(arguments.rounds)?;
@@ -88,17 +89,17 @@ fn main() -> Result<()> {
         (Figure::Many, vec![Workload::many(arguments.megabytes / 4)]),
     ] {
         for workload in workloads.iter().filter(|_| wanted(figure)) {
-            copying::measure(&mut stage, workload, &arguments.copiers, arguments.rounds)?;
+            copying::measure(&mut stage, workload, &contenders, arguments.rounds)?;
         }
     }
     if wanted(Figure::Start) {
-        start::measure(&mut stage, &arguments.copiers, arguments.rounds)?;
+        start::measure(&mut stage, &contenders, arguments.rounds)?;
     }
     if wanted(Figure::Latency) {
-        latency::measure(&mut stage, &arguments.copiers, arguments.rounds)?;
+        latency::measure(&mut stage, &contenders, arguments.rounds)?;
     }
     if wanted(Figure::Idle) {
-        latency::idle(&mut stage, &arguments.copiers)?;
+        latency::idle(&mut stage, &contenders)?;
     }
     Ok(())
 }

@@ -1,18 +1,17 @@
 //! Medians, and how they compare.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use anyhow::Result;
 
-use crate::copier::Copier;
+use crate::copier::{Contender, Copier};
 use crate::stage::median;
 
 /// Of one copy. Seconds of CPU are for a gigabyte of uncompressed records.
 #[derive(Clone, Debug)]
 pub(crate) struct Cost {
-    pub(crate) copier: Copier,
-    /// What its `[delivery]` has beside the defaults.
-    pub(crate) delivery: String,
+    pub(crate) contender: Contender,
     pub(crate) first_ms: f64,
     pub(crate) megabytes_per_second: f64,
     pub(crate) records_per_cpu_second: f64,
@@ -26,31 +25,27 @@ pub(crate) struct Cost {
 
 impl fmt::Display for Cost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:<8} {:>6.0} MB/s", self.copier.name(), self.megabytes_per_second)?;
+        write!(f, "{} {:>6.0} MB/s", self.contender, self.megabytes_per_second)?;
         let (source, target) = (self.cpu_seconds_of_source, self.cpu_seconds_of_target);
-        if self.copier != Copier::Ceiling {
+        if self.contender.copier != Copier::Ceiling {
             write!(f, "  {:>6.2} CPU-s/GB, {:>9.0} records/CPU-s", self.cpu_seconds, self.records_per_cpu_second)?;
         }
         write!(f, "  brokers {source:.1} + {target:.1} CPU-s/GB")?;
-        if self.copier != Copier::Ceiling {
+        if self.contender.copier != Copier::Ceiling {
             write!(f, "  peak {:.0} MiB  first record after {:.0} ms", self.peak_mebibytes, self.first_ms)?;
         }
-        if let Some(summary) = self.summary.as_deref().and_then(|it| it.split(" in ").nth(1)) {
-            write!(f, "  {summary}")?;
+        match self.summary.as_deref().and_then(|it| it.split(" in ").nth(1)) {
+            Some(summary) => write!(f, "  {summary}"),
+            None => Ok(()),
         }
-        if self.delivery.is_empty() { Ok(()) } else { write!(f, "  [{}]", self.delivery) }
     }
 }
 
 /// Ratios of the medians, for each `[delivery]` that was tried.
 pub(crate) fn compare(costs: &[Cost]) -> Result<()> {
-    let mut tried = Vec::new();
-    for cost in costs.iter().filter(|it| it.copier.is_bridge()) {
-        if !tried.contains(&cost.delivery) {
-            tried.push(cost.delivery.clone());
-        }
-    }
-    tried.iter().try_for_each(|it| compare_with(costs, it))
+    let bridges = costs.iter().map(|it| &it.contender).filter(|it| it.copier.is_bridge());
+    let tried: BTreeSet<&str> = bridges.map(|it| it.delivery.as_str()).collect();
+    tried.into_iter().try_for_each(|it| compare_with(costs, it))
 }
 
 fn compare_with(costs: &[Cost], delivery: &str) -> Result<()> {
@@ -58,7 +53,8 @@ fn compare_with(costs: &[Cost], delivery: &str) -> Result<()> {
         println!("  [{delivery}]");
     }
     let of = |copier: Copier, figure: fn(&Cost) -> f64| {
-        let is_it = |it: &&Cost| it.copier == copier && (!copier.is_bridge() || it.delivery == delivery);
+        let delivery = if copier.is_bridge() { delivery } else { "" };
+        let is_it = |it: &&Cost| it.contender.copier == copier && it.contender.delivery == delivery;
         let of_it: Vec<f64> = costs.iter().filter(is_it).map(figure).collect();
         if of_it.is_empty() { Ok(None) } else { median(of_it).map(Some) }
     };

@@ -8,7 +8,6 @@ use protocol_tests::kafka::Spec;
 use protocol_tests::pair::Pair;
 use protocol_tests::raw::{Code, RawClient};
 
-use crate::copier::Copier;
 use crate::usage::cpu_seconds;
 
 /// Often enough to time what takes seconds, seldom enough to cost the brokers nothing.
@@ -22,29 +21,19 @@ const NOT_THERE: [i16; 3] = [3, 5, 6];
 pub(crate) struct Stage {
     pub(crate) pair: Pair,
     pub(crate) kafka: String,
-    /// Lines of `[delivery]`, of the bridge that is measured next.
-    pub(crate) delivery: String,
-    /// All that is to be tried; at least one.
-    deliveries: Vec<String>,
     /// Where profiles go.
     pub(crate) profiles: Option<PathBuf>,
     runs: usize,
 }
 
 impl Stage {
-    pub(crate) fn set(kafka: &str, deliveries: &[String]) -> Result<Stage> {
+    pub(crate) fn set(kafka: &str) -> Result<Stage> {
         let spec = || Spec::kraft(kafka).with_tls().as_released();
         let pair = Pair::start(spec(), spec())?;
         println!(
             "Kafka {kafka} at both ends, one node each, mutual TLS; brokers and copiers share the cores of this machine"
         );
-        let (delivery, deliveries) = (String::new(), deliveries.to_vec());
-        Ok(Stage { pair, kafka: kafka.to_owned(), delivery, deliveries, profiles: None, runs: 0 })
-    }
-
-    /// Those that this copier is measured with, one after the other.
-    pub(crate) fn deliveries(&self, copier: Copier) -> Vec<String> {
-        if copier.is_bridge() { self.deliveries.clone() } else { vec![String::new()] }
+        Ok(Stage { pair, kafka: kafka.to_owned(), profiles: None, runs: 0 })
     }
 
     pub(crate) fn folder(&self) -> &Path {

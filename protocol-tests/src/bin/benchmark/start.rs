@@ -6,7 +6,7 @@ use anyhow::Result;
 use protocol_tests::raw::Codec;
 
 use crate::batches::Batches;
-use crate::copier::Copier;
+use crate::copier::Contender;
 use crate::stage::{Stage, committed, create, median, until};
 
 const TOPIC: &str = "start";
@@ -15,13 +15,14 @@ const POLL: Duration = Duration::from_millis(2);
 /// Markers of the copy before are written, and nothing of it comes any more.
 const SETTLE: Duration = Duration::from_secs(1);
 
-pub(crate) fn measure(stage: &mut Stage, copiers: &[Copier], rounds: usize) -> Result<()> {
+pub(crate) fn measure(stage: &mut Stage, contenders: &[Contender], rounds: usize) -> Result<()> {
     println!("\nstart: from the start of the process to the first committed record, {PARTITIONS} partitions");
     let batch = Batches::json(Codec::Lz4, 1)?.encoded.remove(0);
     let mut source = stage.pair.source.client();
     create(&mut source, TOPIC, PARTITIONS)?;
     source.produce(TOPIC, 0, batch.clone(), None)?;
-    for &copier in copiers.iter().filter(|it| it.is_for_all()) {
+    for contender in contenders.iter().filter(|it| it.copier.is_for_all()) {
+        let copier = contender.copier;
         let (mut fresh, mut again) = (Vec::new(), Vec::new());
         for _ in 0..rounds {
             let run = stage.name_of_run(copier.name());
@@ -32,7 +33,7 @@ pub(crate) fn measure(stage: &mut Stage, copiers: &[Copier], rounds: usize) -> R
                 let mut working = None;
                 let took = until(POLL, || {
                     if working.is_none() {
-                        working = Some(copier.begin(stage, &run, TOPIC, None)?);
+                        working = Some(contender.begin(stage, &run, TOPIC, None)?);
                     }
                     Ok(committed(&mut target, &into, PARTITIONS)? > before)
                 })?;
@@ -43,7 +44,7 @@ pub(crate) fn measure(stage: &mut Stage, copiers: &[Copier], rounds: usize) -> R
                 }
             }
         }
-        println!("  {:<8} fresh {:.0} ms, with a position {:.0} ms", copier.name(), median(fresh)?, median(again)?);
+        println!("  {contender} fresh {:.0} ms, with a position {:.0} ms", median(fresh)?, median(again)?);
     }
     Ok(())
 }
