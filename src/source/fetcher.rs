@@ -15,10 +15,13 @@ use uuid::Uuid;
 /// Asked for again only after this, so that a hundred partitions of a dead node ask once; a refresh that fails is not
 /// answered, so it must be asked for again.
 const REFRESH_INTERVAL: Duration = Duration::from_millis(50);
+/// How long the broker holds a Fetch that finds nothing while another partition of its is looked up. That takes a few
+/// milliseconds; where it takes longer, this is what keeps the Fetches from being a loop.
+const LOOKUP_WAIT: Duration = Duration::from_millis(20);
 
 #[derive(Clone, Debug)]
 pub struct FetcherSettings {
-    /// How long the broker holds a Fetch that finds nothing.
+    /// How long the broker holds a Fetch that finds nothing, where no partition waits for its end.
     pub max_wait: Duration,
     pub min_bytes: i32,
     /// Of one answer, and so of one grant. The first batch of an answer comes whole even if it is larger (KIP-74).
@@ -253,6 +256,7 @@ impl Fetcher {
         };
         node.fetch = Fetch::Idle;
         let can_send = node.retry_at.is_none();
+        let max_wait = self.max_wait(id);
         let mut chosen: Vec<_> =
             self.partitions.iter_mut().filter(|(_, it)| can_send && it.is_fetchable_from(id)).collect();
         if chosen.is_empty() || bytes == 0 {
@@ -278,7 +282,7 @@ impl Fetcher {
         self.fetches += 1;
         self.held_bytes += bytes;
         let request = FetchRequest {
-            max_wait: self.settings.max_wait,
+            max_wait,
             min_bytes: self.settings.min_bytes,
             max_bytes: i32::try_from(bytes).unwrap_or(i32::MAX),
             partitions,
@@ -287,6 +291,15 @@ impl Fetcher {
         if let Some(node) = self.nodes.get_mut(&id) {
             node.fetch = Fetch::InFlight { id: request, granted: bytes, partitions: in_flight };
         }
+    }
+
+    /// A node has one Fetch at a time, so whoever is not in it yet waits until it ends: not for half a second where only
+    /// partitions without new records are in it.
+    fn max_wait(&self, node: NodeId) -> Duration {
+        let led = self.partitions.values().filter(|it| it.leader == Some(node));
+        let left_out = led.filter(|it| !it.is_fetchable_from(node) && !matches!(it.state, State::Stopped));
+        let until_ready = |it: &Partition| it.retry_at.map_or(LOOKUP_WAIT, |at| LOOKUP_WAIT.max(at - self.now));
+        left_out.map(until_ready).min().map_or(self.settings.max_wait, |it| it.min(self.settings.max_wait))
     }
 
     fn answered(&mut self, id: RequestId, answer: Result<Answer, Failure>) {

@@ -21,6 +21,8 @@ mod partition;
 pub mod protocol;
 
 #[cfg(test)]
+mod fetcher_tests;
+#[cfg(test)]
 pub(crate) mod model;
 #[cfg(test)]
 mod properties;
