@@ -40,6 +40,10 @@ impl Largest {
 
     /// `unscaled`: two's complement, big-endian, at least one byte.
     pub(super) fn holds(&self, unscaled: &[u8]) -> bool {
+        // Most numbers are far from the limit.
+        if unscaled.len() < self.magnitude.len().min(self.complement.len()) {
+            return true;
+        }
         let flip = if unscaled.first().is_some_and(|it| it & 0x80 != 0) { 0xff } else { 0 };
         let limit = if flip == 0 { &self.magnitude } else { &self.complement };
         let zeros = unscaled.iter().take_while(|it| **it == flip).count();
