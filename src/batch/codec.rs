@@ -1,5 +1,6 @@
 //! The four codecs, each with a cap on its output: a kilobyte can unpack to a gigabyte.
 
+use crate::batch::kept::KEPT_BYTES_MAX;
 use crate::batch::{lz4, snappy};
 use std::cell::RefCell;
 use std::io::{self, Read, Write};
@@ -12,7 +13,7 @@ pub const UNCOMPRESSED_BYTES_MAX: usize = 128 << 20;
 const GZIP_LEVEL: u32 = 6;
 const ZSTD_LEVEL: i32 = 3;
 /// 128 MiB: the most that zstd's own reader accepts without being asked, and Java's too. A frame that wants more
-/// memory than that for its window was not written by a Kafka client.
+/// memory than that for its window was not written by a Kafka client. What is unpacked at once needs no window.
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 /// A reused context keeps the largest window it has seen, in every worker thread; beyond this it is thrown away.
 const ZSTD_CONTEXT_BYTES_MAX: usize = 16 << 20;
@@ -93,14 +94,31 @@ pub fn compress(compression: Compression, data: &[u8]) -> Result<Vec<u8>, CodecE
 
 /// Unpacks to at most `limit` bytes; memory follows the output, not what the input claims.
 pub fn decompress(compression: Compression, data: &[u8], limit: usize) -> Result<Vec<u8>, CodecError> {
+    let mut output = Vec::new();
+    decompress_into(&mut output, compression, data, limit)?;
+    Ok(output)
+}
+
+/// `output` is empty; the room that it has is used.
+pub(super) fn decompress_into(
+    output: &mut Vec<u8>,
+    compression: Compression,
+    data: &[u8],
+    limit: usize,
+) -> Result<(), CodecError> {
     match compression {
         Compression::None if data.len() > limit => Err(CodecError::TooLarge { limit }),
-        Compression::None => Ok(data.to_vec()),
+        Compression::None => {
+            output.extend_from_slice(data);
+            Ok(())
+        }
         // A stream may consist of several members, as for Java's GZIPInputStream.
-        Compression::Gzip => read_capped(compression, flate2::bufread::MultiGzDecoder::new(data), data.len(), limit),
-        Compression::Snappy => snappy::decompress(data, limit),
-        Compression::Lz4 => lz4::decompress(data, limit),
-        Compression::Zstd => unpack_zstd(data, limit),
+        Compression::Gzip => {
+            read_capped(output, compression, flate2::bufread::MultiGzDecoder::new(data), data.len(), limit)
+        }
+        Compression::Snappy => snappy::decompress(output, data, limit),
+        Compression::Lz4 => lz4::decompress(output, data, limit),
+        Compression::Zstd => unpack_zstd(output, data, limit),
     }
 }
 
@@ -110,33 +128,41 @@ thread_local! {
     static ZSTD_DECODER: RefCell<Option<DCtx<'static>>> = const { RefCell::new(None) };
 }
 
-fn unpack_zstd(data: &[u8], limit: usize) -> Result<Vec<u8>, CodecError> {
+fn unpack_zstd(output: &mut Vec<u8>, data: &[u8], limit: usize) -> Result<(), CodecError> {
     let failed = |code| CodecError::corrupt(Compression::Zstd, zstd::zstd_safe::get_error_name(code));
     ZSTD_DECODER.with_borrow_mut(|kept| {
         let context = kept.get_or_insert_with(DCtx::create);
         // The last batch may have left it in the middle of a frame.
         context.reset(ResetDirective::SessionOnly).map_err(failed)?;
+        // At once, nothing is copied out of a window. Counted by blocks: frames that Java writes do not say their size.
+        let bound = zstd::zstd_safe::decompress_bound(data).ok().and_then(|it| usize::try_from(it).ok());
+        if let Some(bound) = bound.filter(|it| *it <= KEPT_BYTES_MAX) {
+            output.reserve_exact(bound);
+            context.decompress(output, data).map_err(failed)?;
+            return if output.len() > limit { Err(CodecError::TooLarge { limit }) } else { Ok(()) };
+        }
         context.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG_MAX)).map_err(failed)?;
         let reader = zstd::stream::read::Decoder::with_context(data, context);
-        let output = read_capped(Compression::Zstd, reader, data.len(), limit);
+        let read = read_capped(output, Compression::Zstd, reader, data.len(), limit);
         if kept.as_ref().is_some_and(|it| it.sizeof() > ZSTD_CONTEXT_BYTES_MAX) {
             *kept = None;
         }
-        output
+        read
     })
 }
 
 fn read_capped(
+    output: &mut Vec<u8>,
     compression: Compression,
     reader: impl Read,
     packed: usize,
     limit: usize,
-) -> Result<Vec<u8>, CodecError> {
-    let mut output = Vec::with_capacity(packed.saturating_mul(3).min(limit));
+) -> Result<(), CodecError> {
+    output.reserve(packed.saturating_mul(3).min(limit));
     // One byte more than allowed tells "exactly at the limit" from "beyond it".
     let cap = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-    reader.take(cap).read_to_end(&mut output).map_err(|problem| CodecError::corrupt(compression, problem))?;
-    if output.len() > limit { Err(CodecError::TooLarge { limit }) } else { Ok(output) }
+    reader.take(cap).read_to_end(output).map_err(|problem| CodecError::corrupt(compression, problem))?;
+    if output.len() > limit { Err(CodecError::TooLarge { limit }) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -173,13 +199,30 @@ mod tests {
         }
     }
 
+    /// As Java writes them: the frame does not say how much is in it.
+    #[test]
+    fn a_zstd_frame_is_unpacked_at_once_or_in_pieces_to_the_same() {
+        for size in [0, 1, 100_000, 140_000, KEPT_BYTES_MAX - 1, KEPT_BYTES_MAX, KEPT_BYTES_MAX + 1, 3_000_000] {
+            let data: Vec<u8> = (0..size as u32).map(|it| (it.wrapping_mul(2_654_435_761) >> 29) as u8).collect();
+            let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), ZSTD_LEVEL).unwrap();
+            data.chunks(10_000).for_each(|it| encoder.write_all(it).unwrap());
+            let packed = encoder.finish().unwrap();
+            assert!(decompress(Compression::Zstd, &packed, size).unwrap() == data, "{size}");
+            if let Some(limit) = size.checked_sub(1) {
+                assert_eq!(decompress(Compression::Zstd, &packed, limit), Err(CodecError::TooLarge { limit }));
+            }
+            assert!(size == 0 || decompress(Compression::Zstd, &packed[..packed.len() - 1], size).is_err(), "{size}");
+        }
+    }
+
     #[test]
     fn a_zstd_frame_with_a_giant_window_is_refused() {
         let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
         encoder.window_log(28).unwrap();
-        encoder.write_all(&[0; 1000]).unwrap();
+        encoder.write_all(&vec![0; KEPT_BYTES_MAX + 1]).unwrap();
         let packed = encoder.finish().unwrap();
-        assert!(matches!(decompress(Compression::Zstd, &packed, 2000), Err(CodecError::Corrupt { .. })));
+        let unpacked = decompress(Compression::Zstd, &packed, 2 * KEPT_BYTES_MAX);
+        assert!(matches!(unpacked, Err(CodecError::Corrupt { .. })), "{unpacked:?}");
         // And the context still works afterwards.
         let good = compress(Compression::Zstd, b"good").unwrap();
         assert_eq!(decompress(Compression::Zstd, &good, 4).unwrap(), b"good");

@@ -27,7 +27,7 @@ pub(super) fn compress(data: &[u8]) -> Result<Vec<u8>, CodecError> {
 
 /// Reads one frame, to its end mark, as Kafka's Lz4BlockInputStream does. The frame's checksums are not compared: the
 /// batch's own CRC32C covers the same bytes.
-pub(super) fn decompress(data: &[u8], limit: usize) -> Result<Vec<u8>, CodecError> {
+pub(super) fn decompress(output: &mut Vec<u8>, data: &[u8], limit: usize) -> Result<(), CodecError> {
     let mut input = data;
     if read_u32(&mut input)? != MAGIC {
         return Err(damaged("no frame magic"));
@@ -46,11 +46,10 @@ pub(super) fn decompress(data: &[u8], limit: usize) -> Result<Vec<u8>, CodecErro
     let header_checksum = 1;
     take(&mut input, if flags & CONTENT_SIZE == 0 { header_checksum } else { 8 + header_checksum })?;
 
-    let mut output = Vec::new();
     loop {
         let size = read_u32(&mut input)?;
         if size == 0 {
-            return Ok(output);
+            return Ok(());
         }
         let length = usize::try_from(size & !STORED_BLOCK).map_err(damaged)?;
         if length > block_bytes_max {
@@ -68,7 +67,7 @@ pub(super) fn decompress(data: &[u8], limit: usize) -> Result<Vec<u8>, CodecErro
             output.extend_from_slice(block);
         } else {
             let room = block_bytes_max.min(length * RATIO_MAX);
-            append_block(&mut output, block, room.min(left), flags & INDEPENDENT_BLOCKS == 0)
+            append_block(output, block, room.min(left), flags & INDEPENDENT_BLOCKS == 0)
                 .map_err(|problem| if left < room { CodecError::TooLarge { limit } } else { problem })?;
         }
     }
@@ -104,6 +103,11 @@ fn damaged(problem: impl ToString) -> CodecError {
 mod tests {
     use super::*;
 
+    fn unpacked(data: &[u8], limit: usize) -> Result<Vec<u8>, CodecError> {
+        let mut output = Vec::new();
+        decompress(&mut output, data, limit).map(|()| output)
+    }
+
     #[test]
     fn every_kind_of_frame_is_read() {
         let data: Vec<u8> = (0..120_000u32).flat_map(|it| (it % 1000).to_le_bytes()).collect();
@@ -115,7 +119,7 @@ mod tests {
                     let mut encoder = FrameEncoder::with_frame_info(info, Vec::new());
                     encoder.write_all(&data).unwrap();
                     let packed = encoder.finish().unwrap();
-                    assert_eq!(decompress(&packed, data.len()).unwrap(), data, "{size:?} {mode:?} {sums}");
+                    assert_eq!(unpacked(&packed, data.len()).unwrap(), data, "{size:?} {mode:?} {sums}");
                 }
             }
         }

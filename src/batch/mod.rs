@@ -8,6 +8,7 @@ mod codec;
 mod control;
 mod error;
 mod header;
+mod kept;
 mod lz4;
 mod merge;
 mod payload;

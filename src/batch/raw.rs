@@ -1,8 +1,9 @@
 //! One complete batch, and the cut of a fetch response into batches.
 
-use crate::batch::codec::{Compression, decompress};
+use crate::batch::codec::{CodecError, Compression, decompress, decompress_into};
 use crate::batch::error::{BatchError, RecordProblem};
 use crate::batch::header::{CRC_START, HEADER_BYTES, Header, LOG_OVERHEAD, MAGIC, MAGIC_OFFSET};
+use crate::batch::kept::Kept;
 use crate::batch::record::{RecordView, Records};
 use bytes::Bytes;
 use std::fmt;
@@ -75,12 +76,31 @@ impl RawBatch {
 
     /// Unpacks the records to at most `limit` bytes; without compression nothing is copied.
     pub fn decode(&self, limit: usize) -> Result<DecodedBatch, BatchError> {
+        self.unpacked(|compression| {
+            let mut unpacked = decompress(compression, self.body(), limit)?;
+            // It may be kept for as long as somebody reads, and many with it.
+            unpacked.shrink_to_fit();
+            Ok(unpacked.into())
+        })
+    }
+
+    /// As `decode`, for whoever drops it before the next one: into memory that this thread uses again.
+    pub(super) fn decode_for_now(&self, limit: usize) -> Result<DecodedBatch, BatchError> {
+        self.unpacked(|compression| {
+            let mut room = Kept::take();
+            decompress_into(room.bytes(), compression, self.body(), limit)?;
+            Ok(Bytes::from_owner(room))
+        })
+    }
+
+    fn unpacked(
+        &self,
+        unpack: impl FnOnce(Compression) -> Result<Bytes, CodecError>,
+    ) -> Result<DecodedBatch, BatchError> {
         let base_offset = self.header.base_offset;
         let body = match self.header.compression() {
             Compression::None => self.shared_body(),
-            compression => decompress(compression, self.body(), limit)
-                .map(Bytes::from)
-                .map_err(|problem| BatchError::Codec { base_offset, problem })?,
+            compression => unpack(compression).map_err(|problem| BatchError::Codec { base_offset, problem })?,
         };
         Ok(DecodedBatch { header: self.header, body })
     }

@@ -4,12 +4,13 @@ use crate::batch::build::BatchBuilder;
 use crate::batch::codec::Compression;
 use crate::batch::payload::Payload;
 use crate::batch::prepare::{LogAppendTimePolicy, PrepareError, Prepared, ReencodeReason, Rules};
-use crate::batch::raw::RawBatch;
+use crate::batch::raw::{DecodedBatch, RawBatch};
+use crate::batch::record::RecordView;
 use crate::batch::screen::{Candidate, Screen, Screened};
 
 struct Moving<'a> {
     candidate: Candidate<'a>,
-    replaced: Option<Payload>,
+    replaced: Option<&'a Payload>,
 }
 
 /// `reason`: why it cannot pass as it is, whatever its records are. How many records were looked at.
@@ -21,49 +22,43 @@ pub(super) fn unpack(
     into: &mut Vec<Prepared>,
 ) -> Result<u64, PrepareError> {
     batch.verify_crc()?;
-    let decoded = batch.decode(rules.uncompressed_bytes_max)?;
-    let (mut moving, mut undecided) = (Vec::new(), None);
-    let (mut is_diverted, mut is_replaced, mut read) = (false, false, 0);
+    let decoded = batch.decode_for_now(rules.uncompressed_bytes_max)?;
+    // Of the records that do not pass as they are; a batch of which all do costs no memory here.
+    let mut altered: Vec<(i64, Option<Payload>)> = Vec::new();
+    let (mut undecided, mut read) = (None, 0);
     for record in decoded.records() {
-        let record = record?;
-        let offset = decoded.offset(&record);
-        if offset < rules.position {
-            continue;
-        }
+        let Some(candidate) = candidate(&decoded, rules, record?) else { continue };
         read += 1;
-        let timestamp = match rules.log_append_time {
-            LogAppendTimePolicy::KeepAppendTime => decoded.timestamp(&record),
-            LogAppendTimePolicy::KeepCreateTime => decoded.create_time(&record),
-        };
-        let candidate = Candidate { offset, timestamp, record };
-        let mut replaced = None;
         match screen.as_mut().map_or(Screened::Pass, |it| it.screen(&candidate)) {
             Screened::Pass => {}
-            Screened::Replace(payload) => {
-                is_replaced = true;
-                replaced = Some(payload);
-            }
-            Screened::Divert => {
-                is_diverted = true;
-                continue;
-            }
+            Screened::Replace(payload) => altered.push((candidate.offset, Some(payload))),
+            Screened::Divert => altered.push((candidate.offset, None)),
             // What else the screen needs is asked for at once.
             Screened::Await => {
-                undecided.get_or_insert(offset);
+                undecided.get_or_insert(candidate.offset);
             }
         }
-        moving.push(Moving { candidate, replaced });
     }
     if let Some(offset) = undecided {
         return Err(PrepareError::Undecided { offset });
     }
+    let is_diverted = altered.iter().any(|it| it.1.is_none());
+    let is_replaced = altered.iter().any(|it| it.1.is_some());
     let reasons =
         [reason, is_diverted.then_some(ReencodeReason::DeadLetter), is_replaced.then_some(ReencodeReason::SchemaId)];
     let reasons: Vec<_> = reasons.into_iter().flatten().collect();
     if reasons.is_empty() {
-        drop(moving);
         into.push(Prepared::as_it_is(batch));
         return Ok(read);
+    }
+    let (mut moving, mut altered) = (Vec::new(), altered.iter().peekable());
+    for record in decoded.records() {
+        let Some(candidate) = candidate(&decoded, rules, record?) else { continue };
+        match altered.next_if(|it| it.0 == candidate.offset) {
+            None => moving.push(Moving { candidate, replaced: None }),
+            Some((_, Some(payload))) => moving.push(Moving { candidate, replaced: Some(payload) }),
+            Some((_, None)) => {}
+        }
     }
     // Depth first, left before right: the pieces come out in the order of their offsets.
     let mut pieces = vec![&moving[..]];
@@ -88,6 +83,17 @@ pub(super) fn unpack(
         last.next_offset = decoded.header().next_offset();
     }
     Ok(read)
+}
+
+/// As the target would get it. None: it lies before the position.
+#[inline]
+fn candidate<'a>(decoded: &DecodedBatch, rules: &Rules, record: RecordView<'a>) -> Option<Candidate<'a>> {
+    let offset = decoded.offset(&record);
+    let timestamp = match rules.log_append_time {
+        LogAppendTimePolicy::KeepAppendTime => decoded.timestamp(&record),
+        LogAppendTimePolicy::KeepCreateTime => decoded.create_time(&record),
+    };
+    (offset >= rules.position).then_some(Candidate { offset, timestamp, record })
 }
 
 /// None: too large, and can be divided.

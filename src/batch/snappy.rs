@@ -22,12 +22,10 @@ pub(super) fn compress(data: &[u8]) -> Result<Vec<u8>, CodecError> {
     Ok(output)
 }
 
-pub(super) fn decompress(data: &[u8], limit: usize) -> Result<Vec<u8>, CodecError> {
-    let mut output = Vec::new();
+pub(super) fn decompress(output: &mut Vec<u8>, data: &[u8], limit: usize) -> Result<(), CodecError> {
     // Sarama and others write the bare block; Kafka's own reader takes it too.
     if !data.starts_with(MAGIC) {
-        append_block(&mut output, data, limit)?;
-        return Ok(output);
+        return append_block(output, data, limit);
     }
     let mut rest = data;
     while !rest.is_empty() {
@@ -39,10 +37,10 @@ pub(super) fn decompress(data: &[u8], limit: usize) -> Result<Vec<u8>, CodecErro
         let (length, blocks) = rest.split_first_chunk().ok_or_else(|| damaged("cut block length"))?;
         let length = usize::try_from(u32::from_be_bytes(*length)).map_err(damaged)?;
         let (block, after) = blocks.split_at_checked(length).ok_or_else(|| damaged("cut block"))?;
-        append_block(&mut output, block, limit)?;
+        append_block(output, block, limit)?;
         rest = after;
     }
-    Ok(output)
+    Ok(())
 }
 
 fn append_block(output: &mut Vec<u8>, block: &[u8], limit: usize) -> Result<(), CodecError> {
@@ -68,16 +66,21 @@ fn damaged(problem: impl ToString) -> CodecError {
 mod tests {
     use super::*;
 
+    fn unpacked(data: &[u8], limit: usize) -> Result<Vec<u8>, CodecError> {
+        let mut output = Vec::new();
+        decompress(&mut output, data, limit).map(|()| output)
+    }
+
     #[test]
     fn a_bare_block_is_read_too() {
         let bare = snap::raw::Encoder::new().compress_vec(b"bare bare bare").unwrap();
-        assert_eq!(decompress(&bare, 100).unwrap(), b"bare bare bare");
+        assert_eq!(unpacked(&bare, 100).unwrap(), b"bare bare bare");
     }
 
     #[test]
     fn a_block_that_claims_the_world_costs_nothing() {
         // A varint of 2^31, then nothing.
         let block = [0x80, 0x80, 0x80, 0x80, 0x08];
-        assert!(matches!(decompress(&block, usize::MAX), Err(CodecError::Corrupt { .. })));
+        assert!(matches!(unpacked(&block, usize::MAX), Err(CodecError::Corrupt { .. })));
     }
 }
