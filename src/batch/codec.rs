@@ -13,8 +13,12 @@ pub const UNCOMPRESSED_BYTES_MAX: usize = 128 << 20;
 const GZIP_LEVEL: u32 = 6;
 const ZSTD_LEVEL: i32 = 3;
 /// 128 MiB: the most that zstd's own reader accepts without being asked, and Java's too. A frame that wants more
-/// memory than that for its window was not written by a Kafka client. What is unpacked at once needs no window.
+/// memory than that for its window was not written by a Kafka client.
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+/// The same as a frame's header says it: the logarithm from 10 on, and eighths (RFC 8878, 3.1.1.1.2).
+const ZSTD_WINDOW_MAX: u8 = (ZSTD_WINDOW_LOG_MAX as u8 - 10) << 3;
+/// Of a frame's header: it has no window, but is one.
+const ZSTD_SINGLE_SEGMENT: u8 = 0x20;
 /// A reused context keeps the largest window it has seen, in every worker thread; beyond this it is thrown away.
 const ZSTD_CONTEXT_BYTES_MAX: usize = 16 << 20;
 
@@ -134,12 +138,10 @@ fn unpack_zstd(output: &mut Vec<u8>, data: &[u8], limit: usize) -> Result<(), Co
         let context = kept.get_or_insert_with(DCtx::create);
         // The last batch may have left it in the middle of a frame.
         context.reset(ResetDirective::SessionOnly).map_err(failed)?;
-        // At once, nothing is copied out of a window. Counted by blocks: frames that Java writes do not say their size.
-        let bound = zstd::zstd_safe::decompress_bound(data).ok().and_then(|it| usize::try_from(it).ok());
-        if let Some(bound) = bound.filter(|it| *it <= KEPT_BYTES_MAX) {
+        // At once, nothing is copied out of a window.
+        if let Some(bound) = zstd_bound(data).filter(|it| *it <= limit.min(KEPT_BYTES_MAX)) {
             output.reserve_exact(bound);
-            context.decompress(output, data).map_err(failed)?;
-            return if output.len() > limit { Err(CodecError::TooLarge { limit }) } else { Ok(()) };
+            return context.decompress(output, data).map(drop).map_err(failed);
         }
         context.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG_MAX)).map_err(failed)?;
         let reader = zstd::stream::read::Decoder::with_context(data, context);
@@ -149,6 +151,16 @@ fn unpack_zstd(output: &mut Vec<u8>, data: &[u8], limit: usize) -> Result<(), Co
         }
         read
     })
+}
+
+/// What one frame can unpack to; None where only a reader by pieces can judge the data. Counted by blocks: frames that Java
+/// writes do not say their size.
+fn zstd_bound(data: &[u8]) -> Option<usize> {
+    let [_, _, _, _, descriptor, window, ..] = data else { return None };
+    let is_ordinary = descriptor & ZSTD_SINGLE_SEGMENT != 0 || *window <= ZSTD_WINDOW_MAX;
+    let is_whole = zstd::zstd_safe::find_frame_compressed_size(data) == Ok(data.len());
+    let bound = zstd::zstd_safe::decompress_bound(data).ok().filter(|_| is_ordinary && is_whole)?;
+    usize::try_from(bound).ok()
 }
 
 fn read_capped(
@@ -207,22 +219,30 @@ mod tests {
             let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), ZSTD_LEVEL).unwrap();
             data.chunks(10_000).for_each(|it| encoder.write_all(it).unwrap());
             let packed = encoder.finish().unwrap();
-            assert!(decompress(Compression::Zstd, &packed, size).unwrap() == data, "{size}");
+            for limit in [size, 4 << 20] {
+                assert!(decompress(Compression::Zstd, &packed, limit).unwrap() == data, "{size} of {limit}");
+            }
+            let is_at_once = zstd_bound(&packed).is_some_and(|it| it <= KEPT_BYTES_MAX);
+            // Behind a last block that is full stands one of nothing.
+            assert_eq!(is_at_once, size < KEPT_BYTES_MAX, "{size}");
             if let Some(limit) = size.checked_sub(1) {
                 assert_eq!(decompress(Compression::Zstd, &packed, limit), Err(CodecError::TooLarge { limit }));
             }
-            assert!(size == 0 || decompress(Compression::Zstd, &packed[..packed.len() - 1], size).is_err(), "{size}");
+            assert!(decompress(Compression::Zstd, &packed[..packed.len() - 1], 4 << 20).is_err(), "{size}");
         }
     }
 
     #[test]
     fn a_zstd_frame_with_a_giant_window_is_refused() {
-        let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
-        encoder.window_log(28).unwrap();
-        encoder.write_all(&vec![0; KEPT_BYTES_MAX + 1]).unwrap();
-        let packed = encoder.finish().unwrap();
-        let unpacked = decompress(Compression::Zstd, &packed, 2 * KEPT_BYTES_MAX);
-        assert!(matches!(unpacked, Err(CodecError::Corrupt { .. })), "{unpacked:?}");
+        for (window_log, is_refused) in [(27, false), (28, true)] {
+            for size in [1000, KEPT_BYTES_MAX + 1] {
+                let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+                encoder.window_log(window_log).unwrap();
+                encoder.write_all(&vec![0; size]).unwrap();
+                let unpacked = decompress(Compression::Zstd, &encoder.finish().unwrap(), 2 * KEPT_BYTES_MAX);
+                assert_eq!(matches!(unpacked, Err(CodecError::Corrupt { .. })), is_refused, "{window_log}, {size}");
+            }
+        }
         // And the context still works afterwards.
         let good = compress(Compression::Zstd, b"good").unwrap();
         assert_eq!(decompress(Compression::Zstd, &good, 4).unwrap(), b"good");
