@@ -65,22 +65,18 @@ fn damaged(problem: impl ToString) -> CodecError {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn unpacked(data: &[u8], limit: usize) -> Result<Vec<u8>, CodecError> {
-        let mut output = Vec::new();
-        decompress(&mut output, data, limit).map(|()| output)
-    }
+    use crate::batch::codec::decompress;
 
     #[test]
     fn a_bare_block_is_read_too() {
         let bare = snap::raw::Encoder::new().compress_vec(b"bare bare bare").unwrap();
-        assert_eq!(unpacked(&bare, 100).unwrap(), b"bare bare bare");
+        assert_eq!(decompress(Compression::Snappy, &bare, 100).unwrap(), b"bare bare bare");
     }
 
     #[test]
     fn a_block_that_claims_the_world_costs_nothing() {
         // A varint of 2^31, then nothing.
         let block = [0x80, 0x80, 0x80, 0x80, 0x08];
-        assert!(matches!(unpacked(&block, usize::MAX), Err(CodecError::Corrupt { .. })));
+        assert!(matches!(decompress(Compression::Snappy, &block, usize::MAX), Err(CodecError::Corrupt { .. })));
     }
 }
