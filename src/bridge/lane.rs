@@ -8,6 +8,7 @@ use super::gather::{Stream, StreamState};
 use super::incident::{Incident, IncidentKind};
 use super::ownership::Ownership;
 use super::screening::{KnownSchemas, SchemaKey};
+use super::size::TransactionSize;
 use super::transaction::{Counts, InFlight};
 use crate::batch::LogAppendTimePolicy;
 use crate::group::Membership;
@@ -191,6 +192,7 @@ pub(super) struct Lane {
     pub(super) streams: BTreeMap<TopicPartition, Stream>,
     pub(super) schemas: KnownSchemas,
     pub(super) in_flight: Option<InFlight>,
+    pub(super) size: TransactionSize,
     /// Charged to deliveries that are not committed yet.
     pub(super) held_bytes: usize,
     /// Budget that the fetch machine asked for while this lane held enough.
@@ -234,6 +236,7 @@ impl Lane {
         Self {
             transactor: Transactor::new(settings.transactor.clone(), protocol, now),
             fetcher: Fetcher::new(settings.fetcher.clone(), now),
+            size: TransactionSize::new(settings.transaction_bytes_max),
             settings,
             now,
             phase: Phase::Idle,

@@ -573,6 +573,7 @@ fn where_somebody_else_writes_all_the_time_positions_say_where_the_records_are()
     rig.is_busy = true;
     rig.run(Duration::from_secs(1));
     assert_eq!((rig.copied(), rig.aborted), (vec![0, 1, 2, 3, 4], 1));
+    assert!(rig.lane.size.bytes() < rig.lane.settings.transaction_bytes_max, "one was aborted");
     let with_records: Vec<_> = rig.transactions.iter().filter(|it| !it.offsets.is_empty()).collect();
     assert!(!with_records.is_empty() && with_records.iter().all(|it| it.placed.is_some() && it.placed == it.landed));
 }

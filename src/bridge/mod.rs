@@ -39,6 +39,7 @@ mod run;
 mod screening;
 #[cfg(test)]
 mod situations;
+mod size;
 mod survey;
 mod transaction;
 #[cfg(test)]

@@ -151,7 +151,7 @@ impl Lane {
         let passed_since = ready().filter_map(|it| it.passed_since).min();
         let is_full = || {
             let bytes: usize = self.streams.values().map(super::gather::Stream::data_bytes).sum();
-            bytes >= self.settings.transaction_bytes_max
+            bytes >= self.size.bytes()
         };
         let wanted = if self.is_draining {
             data_since.or(passed_since)
@@ -170,11 +170,11 @@ impl Lane {
         let (mut parts, mut changes, mut appends, mut counts) = (Vec::new(), Vec::new(), Vec::new(), Counts::default());
         for partition in self.in_turn() {
             let bytes = usize::try_from(counts.bytes).unwrap_or(usize::MAX);
-            if bytes >= self.settings.transaction_bytes_max || appends.len() >= BATCHES_MAX {
+            if bytes >= self.size.bytes() || appends.len() >= BATCHES_MAX {
                 self.cursor = Some(partition);
                 break;
             }
-            let room = self.settings.transaction_bytes_max - bytes;
+            let room = self.size.bytes() - bytes;
             let Some(gathered) = self.gather(&partition, room, BATCHES_MAX - appends.len()) else { continue };
             counts.count(&gathered.batches);
             counts.parts.push(gathered.counted());
@@ -381,6 +381,7 @@ impl Lane {
     pub(super) fn committed(&mut self, landed: &[(TopicPartition, i64)]) {
         let Some(in_flight) = self.in_flight.take() else { return };
         self.is_unsigned = false;
+        self.size.committed();
         self.signed();
         self.give_back(in_flight.charged_bytes());
         if let Some(ledger) = &mut self.ledger {
@@ -402,6 +403,7 @@ impl Lane {
     /// The open transaction's records wait again, in front of what came after them.
     pub(super) fn rewind(&mut self) {
         if let Some(in_flight) = self.in_flight.take() {
+            self.size.aborted();
             self.put_back(in_flight.parts);
         }
     }

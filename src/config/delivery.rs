@@ -10,14 +10,15 @@ use super::reader::{Reader, Section, join};
 
 /// Above this the ledger's partitions and their transactions cost the target more than parallelism gives.
 const LANES_MAX: i64 = 1_024;
-/// Few: partitions of one lane share requests and transactions, which is most of what a copy costs brokers. Two: while one lane's
-/// transaction commits, the other one's data flow; more add nothing, for what is on its way is bounded by the memory.
-const LANES_DEFAULT: NonZeroU32 = NonZeroU32::new(2).expect("2 is not zero");
+/// Partitions of one lane share requests and transactions, which is most of what a copy costs brokers.
+const LANES_DEFAULT: NonZeroU32 = NonZeroU32::MIN;
+/// One for each of two bridges.
+const LANES_DEFAULT_SHARED: NonZeroU32 = NonZeroU32::new(2).expect("2 is not zero");
 /// Cadence that no reader notices.
 const COMMIT_INTERVAL_MS_DEFAULT: i64 = 10;
 const COMMIT_INTERVAL_MS_MAX: i64 = 60_000;
-/// A quarter of the memory: each of the default lanes has room for a transaction and for what comes after it.
-const TRANSACTION_BYTES_DEFAULT: i64 = 4 << 20;
+/// Large enough that its verdict and markers cost next to nothing.
+const TRANSACTION_BYTES_DEFAULT: i64 = 8 << 20;
 const TRANSACTION_BYTES_MIN: i64 = 64 << 10;
 const TRANSACTION_BYTES_MAX: i64 = 1 << 30;
 /// What an open transaction of a dead bridge holds readers up for, at most.
@@ -27,7 +28,8 @@ const TRANSACTION_TIMEOUT_MS_MIN: i64 = 1_000;
 const TRANSACTION_TIMEOUT_MS_MAX: i64 = 900_000;
 const REQUEST_TIMEOUT_MS_DEFAULT: i64 = 5_000;
 const REQUEST_TIMEOUT_MS_MIN: i64 = 100;
-const MEMORY_BYTES_DEFAULT: i64 = 16 << 20;
+/// A lane has room for a transaction and for the next one, and fetches go on meanwhile.
+const MEMORY_BYTES_DEFAULT: i64 = 20 << 20;
 /// Room for some of the largest records that brokers take by default (1 MB).
 const MEMORY_BYTES_MIN: i64 = 8 << 20;
 const MEMORY_BYTES_MAX: i64 = 64 << 30;
@@ -154,8 +156,11 @@ impl Delivery {
     pub(super) fn read(reader: &mut Reader<'_>, root: &Section<'_>) -> Self {
         let section = reader.section(root, "delivery");
         reader.refuse_unknown(&section);
+        let sharings = [("off", Sharing::Off), ("group", Sharing::Group)];
+        let sharing = reader.choice(&section, "sharing", &sharings).unwrap_or(Sharing::Off);
+        let lanes_default = if sharing == Sharing::Off { LANES_DEFAULT } else { LANES_DEFAULT_SHARED };
         let mut number = |key: &str, range, default: i64| reader.integer(&section, key, range).unwrap_or(default);
-        let lanes = number("lanes", 1..=LANES_MAX, i64::from(LANES_DEFAULT.get()));
+        let lanes = number("lanes", 1..=LANES_MAX, i64::from(lanes_default.get()));
         let commit_interval = number("commit_interval_ms", 1..=COMMIT_INTERVAL_MS_MAX, COMMIT_INTERVAL_MS_DEFAULT);
         let transaction_bytes =
             number("transaction_bytes_max", TRANSACTION_BYTES_MIN..=TRANSACTION_BYTES_MAX, TRANSACTION_BYTES_DEFAULT);
@@ -187,10 +192,9 @@ impl Delivery {
             contradiction(reader, &section, &["transaction_bytes_max", "memory_bytes_max"], &what, remedy);
         }
         let protocols = [("auto", ProtocolChoice::Auto), ("v1", ProtocolChoice::V1)];
-        let sharings = [("off", Sharing::Off), ("group", Sharing::Group)];
         let times = [("keep", LogAppendTime::Keep), ("create_time", LogAppendTime::CreateTime)];
         Self {
-            lanes: u32::try_from(lanes).ok().and_then(NonZeroU32::new).unwrap_or(LANES_DEFAULT),
+            lanes: u32::try_from(lanes).ok().and_then(NonZeroU32::new).unwrap_or(lanes_default),
             commit_interval: milliseconds(commit_interval),
             transaction_bytes_max: usize::try_from(transaction_bytes).unwrap_or(usize::MAX),
             transaction_timeout_ms: i32::try_from(transaction_timeout).unwrap_or(i32::MAX),
@@ -203,7 +207,7 @@ impl Delivery {
             log_append_time: reader.choice(&section, "log_append_time", &times).unwrap_or(LogAppendTime::Keep),
             accept_weak: weaknesses(reader, &section),
             dead_letter_topic: topic(reader, &section, "dead_letter_topic"),
-            sharing: reader.choice(&section, "sharing", &sharings).unwrap_or(Sharing::Off),
+            sharing,
             instance_id: instance_id(reader, &section),
             session_timeout: milliseconds(session),
         }

@@ -61,9 +61,9 @@ fn the_readme_explains_every_key() {
 fn the_smallest_config_has_the_documented_defaults() {
     let config = parse(MINIMAL).expect("valid");
     let delivery = &config.delivery;
-    assert_eq!((delivery.lanes.get(), delivery.commit_interval), (2, Duration::from_millis(10)));
+    assert_eq!((delivery.lanes.get(), delivery.commit_interval), (1, Duration::from_millis(10)));
     assert_eq!((delivery.transaction_timeout_ms, delivery.request_timeout), (15_000, Duration::from_secs(5)));
-    assert_eq!((delivery.memory_bytes_max, delivery.transaction_bytes_max), (16 << 20, 4 << 20));
+    assert_eq!((delivery.memory_bytes_max, delivery.transaction_bytes_max), (20 << 20, 8 << 20));
     assert_eq!((delivery.transaction_protocol, delivery.log_append_time), (ProtocolChoice::Auto, LogAppendTime::Keep));
     assert_eq!((delivery.sharing, &delivery.instance_id), (Sharing::Off, &None));
     assert_eq!(delivery.session_timeout, Duration::from_secs(6));
@@ -74,6 +74,8 @@ fn the_smallest_config_has_the_documented_defaults() {
     );
     assert_eq!(config.link.ledger_topic(), "l.ledger");
     assert_eq!(config.link.transactional_id(3), "l.3");
+    let shared = parse(&format!("{MINIMAL}[delivery]\nsharing = \"group\"\n")).expect("valid");
+    assert_eq!(shared.delivery.lanes.get(), 2);
 }
 
 #[test]

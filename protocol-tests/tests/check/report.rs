@@ -170,7 +170,7 @@ fn planned(report: &Value) -> Result<()> {
     ensure!(report["plan"]["unmatched_patterns"] == expected, "{:#}", report["plan"]["unmatched_patterns"]);
     let ledger = &report["plan"]["ledger"];
     ensure!(
-        ledger["topic"] == "orders-dmz.ledger" && ledger["action"] == "create" && ledger["lanes"] == 2,
+        ledger["topic"] == "orders-dmz.ledger" && ledger["action"] == "create" && ledger["lanes"] == 1,
         "{ledger:#}"
     );
     ensure!(report["positions"]["known"] == 0 && report["positions"]["lag"] == 5, "{:#}", report["positions"]);

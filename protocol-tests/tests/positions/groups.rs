@@ -12,7 +12,6 @@ use super::{LIMIT, Stage, positions};
 use crate::trial;
 
 const TOPIC: &str = "orders";
-/// The default.
 const LANES: usize = 2;
 const POLL: Duration = Duration::from_millis(50);
 
@@ -25,7 +24,9 @@ fn goes_back() -> Result<()> {
     let (mut source, mut target) = (stage.source.client(), stage.target.client());
     source.create_topic(TOPIC, 1, 1, &[])?;
     source.write(TOPIC, 0, Codec::None, vec![NewRecord::default(); 20])?;
-    let file = stage.config(&[TOPIC]).write(stage.folder.path(), "bridge")?;
+    let mut config = stage.config(&[TOPIC]);
+    config.delivery += &format!("lanes = {LANES}\n");
+    let file = config.write(stage.folder.path(), "bridge")?;
     let mut bridge = Bridge::run(&file)?;
     let topics = [TOPIC.to_owned()];
     until_none(LIMIT, || differences(&mut source, &mut target, &topics)).with_context(|| bridge.log())?;

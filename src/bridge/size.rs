@@ -1,0 +1,61 @@
+//! How large the next transaction may be.
+
+/// A transaction that is aborted comes again half as large, down to this: on a slow way the whole might never be finished before its
+/// timeout.
+const BYTES_MIN: usize = 64 << 10;
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TransactionSize {
+    bytes: usize,
+    bytes_max: usize,
+}
+
+impl TransactionSize {
+    pub(super) fn new(bytes_max: usize) -> Self {
+        Self { bytes: bytes_max, bytes_max }
+    }
+
+    pub(super) fn bytes(self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn aborted(&mut self) {
+        self.bytes = (self.bytes / 2).max(BYTES_MIN.min(self.bytes_max));
+    }
+
+    /// By little: one that is too large again costs all of its timeout.
+    pub(super) fn committed(&mut self) {
+        self.bytes = self.bytes.saturating_add(self.bytes / 8).min(self.bytes_max);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn one_abort_is_made_up_for() {
+        let mut size = TransactionSize::new(8 << 20);
+        size.aborted();
+        assert_eq!(size.bytes(), 4 << 20);
+        (0..6).for_each(|_| size.committed());
+        assert_eq!(size.bytes(), 8 << 20);
+    }
+
+    proptest! {
+        #[test]
+        fn on_a_slow_way_most_transactions_are_finished(bytes_max in 1_usize..1 << 30, carried in BYTES_MIN..1 << 30) {
+            let mut size = TransactionSize::new(bytes_max);
+            let (mut committed, mut aborted) = (0, 0);
+            for round in 0..300 {
+                prop_assert!((BYTES_MIN.min(bytes_max)..=bytes_max).contains(&size.bytes()));
+                let is_finished = size.bytes() <= carried;
+                if is_finished { size.committed() } else { size.aborted() }
+                // Until it is small enough for the first time: 2^30 is 2^14 times the least.
+                if round >= 14 && is_finished { committed += 1 } else if round >= 14 { aborted += 1 }
+            }
+            prop_assert!(committed >= 4 * aborted, "{committed} were committed, {aborted} aborted");
+        }
+    }
+}
