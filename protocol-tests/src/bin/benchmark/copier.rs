@@ -33,6 +33,10 @@ pub(crate) struct Contender {
 }
 
 impl Contender {
+    pub(crate) fn plain(copier: Copier) -> Contender {
+        Contender { copier, delivery: String::new() }
+    }
+
     /// Each bridge once with each of the deliveries.
     pub(crate) fn all(copiers: &[Copier], deliveries: &[String]) -> Vec<Contender> {
         let of = |copier: &Copier| -> Vec<Contender> {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use protocol_tests::orders;
 use protocol_tests::raw::{Codec, RawClient};
 use protocol_tests::registry::Registry;
@@ -10,10 +10,11 @@ use protocol_tests::registry::Registry;
 use crate::batches::Batches;
 use crate::ceiling;
 use crate::copier::{Contender, Copier};
+use crate::floor::Floor;
 use crate::mirror;
 use crate::profile::Profile;
 use crate::report::{self, Cost};
-use crate::stage::{LIMIT, POLL, Stage, committed, create};
+use crate::stage::{LIMIT, POLL, Stage, committed, create, median};
 use crate::usage::{cpu_seconds, peak_mebibytes};
 
 /// Markers count as offsets too, so a sum of offsets says that the end is near, and this that it is reached.
@@ -21,9 +22,12 @@ const QUIET: Duration = Duration::from_secs(2);
 /// A producer's request, while the source is filled.
 const FILL_BYTES: usize = 800_000;
 
-/// After them the brokers' cost of a copy falls no further.
-const WARM_UP_COPIES: usize = 3;
+/// Brokers are warm when a copy costs them no less than another before it, but for so much.
+const STILL_WARMING: f64 = 0.95;
+const WARM_UP_COPIES_MAX: usize = 10;
 const WARM_UP_MEGABYTES: usize = 2000;
+/// Of a copy that takes several seconds.
+const UNTIL_BUSY: Duration = Duration::from_secs(1);
 
 pub(crate) struct Workload {
     name: &'static str,
@@ -127,20 +131,64 @@ pub(crate) fn measure(stage: &mut Stage, workload: &Workload, contenders: &[Cont
     report::compare(&costs)
 }
 
-/// A JVM compiles what it runs most for a minute: without this whoever comes later is measured on faster brokers.
-pub(crate) fn warm_up(stage: &mut Stage) -> Result<()> {
-    let workload = Workload { topic: "warm-up", ..Workload::json(WARM_UP_MEGABYTES) };
-    let registry = Registry::plaintext()?;
-    let batches = workload.batches(&registry)?;
-    let count = (workload.megabytes * 1_000_000).div_ceil(batches.plain_bytes);
-    let load = Load { workload: &workload, batches: &batches, count, registry: &registry };
-    load.fill(&mut stage.pair.source.client())?;
-    let bridge = Contender { copier: Copier::Bridge, delivery: String::new() };
-    for _ in 0..WARM_UP_COPIES {
-        load.copy(stage, &bridge)?;
+/// Copies that nobody counts. A JVM compiles what it runs most for a minute: without them whoever comes later is measured on faster
+/// brokers.
+pub(crate) struct WarmUp {
+    workload: Workload,
+    batches: Batches,
+    registry: Registry,
+}
+
+impl WarmUp {
+    pub(crate) fn new() -> Result<WarmUp> {
+        let workload = Workload { topic: "warm-up", ..Workload::json(WARM_UP_MEGABYTES) };
+        let registry = Registry::plaintext()?;
+        Ok(WarmUp { batches: workload.batches(&registry)?, workload, registry })
     }
-    println!("both brokers are warm after {WARM_UP_COPIES} copies of {WARM_UP_MEGABYTES} MB that nobody counts");
-    Ok(())
+
+    fn load(&self) -> Load<'_> {
+        let Self { workload, batches, registry } = self;
+        let count = (workload.megabytes * 1_000_000).div_ceil(batches.plain_bytes);
+        Load { workload, batches, count, registry }
+    }
+
+    pub(crate) fn run(&self, stage: &mut Stage) -> Result<()> {
+        let load = self.load();
+        load.fill(&mut stage.pair.source.client())?;
+        let (mut least, mut copies) = (f64::INFINITY, 0);
+        loop {
+            let ceiling = load.ceiling(stage, &Contender::plain(Copier::Ceiling))?;
+            let bridge = load.copy(stage, &Contender::plain(Copier::Bridge))?;
+            let cost = ceiling.cpu_seconds_of_brokers() + bridge.cpu_seconds_of_brokers();
+            copies += 2;
+            if cost > STILL_WARMING * least || copies >= WARM_UP_COPIES_MAX {
+                break;
+            }
+            least = cost;
+        }
+        println!("both brokers are warm after {copies} copies of {WARM_UP_MEGABYTES} MB that nobody counts");
+        Ok(())
+    }
+
+    /// The floor alone, and while both brokers are as busy as in a copy: cores that share their caches and their clock do less then.
+    pub(crate) fn floor(&self, stage: &mut Stage, rounds: usize) -> Result<()> {
+        println!("\nfloor: TLS in, checksum, header, TLS out on one thread, the batches of json");
+        let floor = Floor::of(&self.batches)?;
+        let (mut alone, mut beside) = (Vec::new(), Vec::new());
+        for _ in 0..rounds {
+            alone.push(floor.run()?);
+            beside.push(std::thread::scope(|scope| {
+                let floor = scope.spawn(|| {
+                    std::thread::sleep(UNTIL_BUSY);
+                    floor.run()
+                });
+                self.load().ceiling(stage, &Contender::plain(Copier::Ceiling))?;
+                floor.join().map_err(|_| anyhow!("the floor panicked"))?
+            })?);
+        }
+        println!("  {:.3} CPU-s/GB alone, {:.3} beside busy brokers", median(alone)?, median(beside)?);
+        Ok(())
+    }
 }
 
 struct Load<'a> {
@@ -174,6 +222,7 @@ impl Load<'_> {
         let run = stage.name_of_run(copier.name());
         let into = copier.into(&run, topic);
         let mut target = stage.pair.target.client();
+        let requests = stage.requests()?;
         let start = Instant::now();
         let mut working = contender.begin(stage, &run, topic, Some(self.registry))?;
         let id = working.id();
@@ -196,6 +245,7 @@ impl Load<'_> {
         let peak_mebibytes = peak_mebibytes(id)?;
         let log = working.end()?;
         profile.map_or(Ok(()), Profile::end)?;
+        let requests = stage.requests()?.since(requests);
         // One after the other they would fill the disk.
         target.delete_topic(&into)?;
         if copier != Copier::MirrorMaker {
@@ -212,7 +262,9 @@ impl Load<'_> {
             cpu_seconds_of_source: (last.3[0] - first.3[0]) / gigabytes,
             cpu_seconds_of_target: (last.3[1] - first.3[1]) / gigabytes,
             peak_mebibytes,
-            summary: log.lines().find(|line| line.contains("copied ")).map(str::to_owned),
+            fetches_per_megabyte: requests.fetch as f64 / (1e3 * self.gigabytes()),
+            produces_per_megabyte: requests.produce as f64 / (1e3 * self.gigabytes()),
+            transactions_per_second: requests.end_txn as f64 / (last.1 - first.1).as_secs_f64(),
         })
     }
 
@@ -220,9 +272,9 @@ impl Load<'_> {
         let Workload { topic, partitions, busy, .. } = self.workload;
         let run = stage.name_of_run("ceiling");
         create(&mut stage.pair.target.client(), &run, *partitions)?;
-        let before = stage.brokers()?;
+        let (before, requests) = (stage.brokers()?, stage.requests()?);
         let took = ceiling::run(stage, topic, &run, *busy, self.batches, self.count)?;
-        let after = stage.brokers()?;
+        let (after, requests) = (stage.brokers()?, stage.requests()?.since(requests));
         stage.pair.target.client().delete_topic(&run)?;
         let gigabytes = self.gigabytes();
         Ok(Cost {
@@ -234,7 +286,9 @@ impl Load<'_> {
             cpu_seconds_of_source: (after[0] - before[0]) / gigabytes,
             cpu_seconds_of_target: (after[1] - before[1]) / gigabytes,
             peak_mebibytes: f64::NAN,
-            summary: None,
+            fetches_per_megabyte: requests.fetch as f64 / (1e3 * self.gigabytes()),
+            produces_per_megabyte: requests.produce as f64 / (1e3 * self.gigabytes()),
+            transactions_per_second: f64::NAN,
         })
     }
 }

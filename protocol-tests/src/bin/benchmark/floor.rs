@@ -9,7 +9,6 @@ use anyhow::{Context, Result, anyhow, ensure};
 use bytes::Bytes;
 use kafka_bridge::batch::{split, stamp};
 use kafka_bridge::types::ProducerIdentity;
-use protocol_tests::raw::Codec;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{
@@ -17,7 +16,6 @@ use tokio_rustls::rustls::{
 };
 
 use crate::batches::Batches;
-use crate::stage::median;
 use crate::usage::of_this_thread;
 
 /// As large as an answer to a Fetch.
@@ -25,24 +23,31 @@ const FRAME_BYTES: usize = 1 << 20;
 const MEGABYTES: usize = 1_000;
 const READ_BUFFER_BYTES: usize = 256 << 10;
 
-pub(crate) fn measure(rounds: usize) -> Result<()> {
-    println!("\nfloor: TLS in, checksum, header, TLS out on one thread, the batches of json");
-    let batches = Batches::json(Codec::Lz4, 64)?;
-    let mut frame = Vec::new();
-    let mut count = 0;
-    while frame.len() + batches.wire_bytes() < FRAME_BYTES {
-        frame.extend_from_slice(&batches.encoded[count % batches.encoded.len()]);
-        count += 1;
+pub(crate) struct Floor {
+    frame: Bytes,
+    frames: usize,
+    /// Of uncompressed records, in all frames.
+    gigabytes: f64,
+}
+
+impl Floor {
+    pub(crate) fn of(batches: &Batches) -> Result<Floor> {
+        let mut frame = Vec::new();
+        let mut count = 0;
+        while frame.len() + batches.wire_bytes() < FRAME_BYTES {
+            frame.extend_from_slice(&batches.encoded[count % batches.encoded.len()]);
+            count += 1;
+        }
+        ensure!(count > 0, "a batch is larger than a frame");
+        let gigabytes = (count * batches.plain_bytes) as f64 / 1e9;
+        let frames = (MEGABYTES as f64 / 1e3 / gigabytes).ceil() as usize;
+        Ok(Floor { frame: Bytes::from(frame), frames, gigabytes: gigabytes * frames as f64 })
     }
-    let gigabytes = (count * batches.plain_bytes) as f64 / 1e9;
-    let frames = (MEGABYTES as f64 / 1e3 / gigabytes).ceil() as usize;
-    let frame = Bytes::from(frame);
-    let mut costs = Vec::new();
-    for _ in 0..rounds {
-        costs.push(run(&frame, frames)? / (gigabytes * frames as f64));
+
+    /// CPU seconds for a gigabyte.
+    pub(crate) fn run(&self) -> Result<f64> {
+        Ok(run(&self.frame, self.frames)? / self.gigabytes)
     }
-    println!("  {:.3} CPU-s/GB", median(costs)?);
-    Ok(())
 }
 
 /// CPU seconds of the thread in the middle.

@@ -12,6 +12,7 @@ mod latency;
 mod mirror;
 mod profile;
 mod report;
+mod requests;
 mod stage;
 mod start;
 mod usage;
@@ -23,7 +24,7 @@ use clap::{Parser, ValueEnum};
 use protocol_tests::raw::Codec;
 
 use self::copier::{Contender, Copier};
-use self::copying::Workload;
+use self::copying::{WarmUp, Workload};
 use self::stage::Stage;
 
 /// Measures kafka-bridge, MirrorMaker 2 and what the brokers and TLS alone allow, side by side.
@@ -77,10 +78,11 @@ fn main() -> Result<()> {
     let mut stage = Stage::set(&arguments.kafka)?;
     let contenders = Contender::all(&arguments.copiers, &arguments.delivery);
     let wanted = |figure| arguments.only.contains(&figure);
+    let warm_up = WarmUp::new()?;
+    warm_up.run(&mut stage)?;
     if wanted(Figure::Floor) {
-        floor::measure(arguments.rounds)?;
+        warm_up.floor(&mut stage, arguments.rounds)?;
     }
-    copying::warm_up(&mut stage)?;
     stage.profiles.clone_from(&arguments.profile);
     for (figure, workloads) in [
         (Figure::Json, vec![Workload::json(arguments.megabytes)]),

@@ -19,8 +19,16 @@ pub(crate) struct Cost {
     pub(crate) cpu_seconds_of_source: f64,
     pub(crate) cpu_seconds_of_target: f64,
     pub(crate) peak_mebibytes: f64,
-    /// What it says of itself.
-    pub(crate) summary: Option<String>,
+    /// Of uncompressed records.
+    pub(crate) fetches_per_megabyte: f64,
+    pub(crate) produces_per_megabyte: f64,
+    pub(crate) transactions_per_second: f64,
+}
+
+impl Cost {
+    pub(crate) fn cpu_seconds_of_brokers(&self) -> f64 {
+        self.cpu_seconds_of_source + self.cpu_seconds_of_target
+    }
 }
 
 impl fmt::Display for Cost {
@@ -34,10 +42,11 @@ impl fmt::Display for Cost {
         if self.contender.copier != Copier::Ceiling {
             write!(f, "  peak {:.0} MiB  first record after {:.0} ms", self.peak_mebibytes, self.first_ms)?;
         }
-        match self.summary.as_deref().and_then(|it| it.split(" in ").nth(1)) {
-            Some(summary) => write!(f, "  {summary}"),
-            None => Ok(()),
+        write!(f, "  requests/MB {:.2} + {:.2}", self.fetches_per_megabyte, self.produces_per_megabyte)?;
+        if self.contender.copier != Copier::Ceiling {
+            write!(f, "  {:.1} transactions/s", self.transactions_per_second)?;
         }
+        Ok(())
     }
 }
 
@@ -66,7 +75,9 @@ fn compare_with(costs: &[Cost], delivery: &str) -> Result<()> {
             &[
                 ("throughput", (|it| it.megabytes_per_second) as fn(&Cost) -> f64),
                 ("CPU", |it| it.cpu_seconds),
-                ("CPU of both brokers", |it| it.cpu_seconds_of_source + it.cpu_seconds_of_target),
+                ("CPU of both brokers", Cost::cpu_seconds_of_brokers),
+                ("Produce requests", |it| it.produces_per_megabyte),
+                ("transactions", |it| it.transactions_per_second / it.megabytes_per_second),
                 ("peak memory", |it| it.peak_mebibytes),
                 ("start", |it| it.first_ms),
             ][..],
@@ -76,7 +87,7 @@ fn compare_with(costs: &[Cost], delivery: &str) -> Result<()> {
             Copier::Ceiling,
             &[
                 ("throughput", (|it| it.megabytes_per_second) as fn(&Cost) -> f64),
-                ("CPU of both brokers", |it| it.cpu_seconds_of_source + it.cpu_seconds_of_target),
+                ("CPU of both brokers", Cost::cpu_seconds_of_brokers),
             ][..],
         ),
     ] {

@@ -8,6 +8,7 @@ use protocol_tests::kafka::Spec;
 use protocol_tests::pair::Pair;
 use protocol_tests::raw::{Code, RawClient};
 
+use crate::requests::{Counted, Requests};
 use crate::usage::cpu_seconds;
 
 /// Often enough to time what takes seconds, seldom enough to cost the brokers nothing.
@@ -19,6 +20,8 @@ pub(crate) const NODE: i32 = 0;
 const NOT_THERE: [i16; 3] = [3, 5, 6];
 
 pub(crate) struct Stage {
+    /// Ends first: it would miss its brokers.
+    requests: Requests,
     pub(crate) pair: Pair,
     pub(crate) kafka: String,
     /// Where profiles go.
@@ -33,7 +36,9 @@ impl Stage {
         println!(
             "Kafka {kafka} at both ends, one node each, mutual TLS; brokers and copiers share the cores of this machine"
         );
-        Ok(Stage { pair, kafka: kafka.to_owned(), profiles: None, runs: 0 })
+        let brokers = pair.source.processes().into_iter().chain(pair.target.processes());
+        let requests = Requests::of(brokers, pair.folder())?;
+        Ok(Stage { pair, kafka: kafka.to_owned(), profiles: None, requests, runs: 0 })
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -44,6 +49,10 @@ impl Stage {
     pub(crate) fn name_of_run(&mut self, copier: &str) -> String {
         self.runs += 1;
         format!("{copier}{}", self.runs)
+    }
+
+    pub(crate) fn requests(&mut self) -> Result<Counted> {
+        self.requests.counted()
     }
 
     /// CPU seconds of all brokers since they began: source, target.
