@@ -69,7 +69,7 @@ pub(super) struct World {
     /// The last one is the newest.
     pub(super) processes: Vec<Process>,
     started: u128,
-    /// Whoever took the lane last.
+    /// Whose InitProducerId fenced all others, which they may not know yet; 0: nobody's that is still there.
     owner: u128,
     /// Who took over from whom: never from each other.
     successors: BTreeMap<u128, u128>,
@@ -139,9 +139,6 @@ impl World {
         process.input(self.now, input);
         for name in std::mem::take(&mut process.events) {
             self.faults.count(name);
-            if name == "taken" {
-                self.owner = process.number;
-            }
         }
         if let Some(broken) = process.broken.take() {
             self.broken.get_or_insert(broken);
@@ -271,6 +268,7 @@ impl World {
                 self.faults.count("stolen");
                 self.target.broker.finish_markers();
                 self.target.broker.steal();
+                self.owner = 0;
             }
             143..=148 => {
                 self.faults.count("smaller");
@@ -373,13 +371,22 @@ impl World {
         self.input(at, Input::Source(source::Input::Answered { id: it.id, answer }));
     }
 
+    /// Of this bridge; 0: nobody waits for the answer any more.
+    fn apply(&mut self, number: u128, request: &TxnRequest) -> Answer {
+        let answer = self.target.apply(request);
+        if matches!(answer, Answer::InitProducerId { error_code: 0, .. }) {
+            self.owner = number;
+        }
+        answer
+    }
+
     fn release(&mut self) {
         for (left, _) in &mut self.floating {
             *left = left.saturating_sub(1);
         }
         while let Some(at) = self.floating.iter().position(|(left, _)| *left == 0) {
             let (_, request) = self.floating.remove(at);
-            self.target.apply(&request);
+            self.apply(0, &request);
         }
     }
 
@@ -391,7 +398,7 @@ impl World {
         let (lost, kept): (Vec<_>, Vec<_>) = all.into_iter().partition(|it| it.to == *to);
         self.processes[at].sending = kept;
         for it in lost.iter().take(arrives) {
-            self.target.apply(&it.request);
+            self.apply(number, &it.request);
         }
         for (index, it) in lost.into_iter().enumerate() {
             let failure = if index == 0 { failure } else { target::Failure::Disconnected };
@@ -445,7 +452,7 @@ impl World {
             other => {
                 self.target.broker.marker_delay = if self.choices.is_empty() { 0 } else { other % 4 };
                 let it = self.processes[at].sending.remove(first);
-                let answer = self.target.apply(&it.request);
+                let answer = self.apply(self.processes[at].number, &it.request);
                 if matches!(answer, Answer::Produce { error_code: 10, .. }) {
                     self.faults.count("too large");
                 }
@@ -466,7 +473,7 @@ impl World {
         let code = codes[usize::from(self.choose()) % codes.len()];
         let perhaps = matches!(code, 7 | 13 | -1) || (code == 15 && matches!(it.request, TxnRequest::EndTxn { .. }));
         if code == 20 || (perhaps && self.choose() < 128) {
-            self.target.apply(&it.request);
+            self.apply(self.processes[at].number, &it.request);
         }
         self.input(at, Input::Target(target::Input::Answered { id: it.id, answer: Ok(with_code(&it.request, code)) }));
     }
