@@ -229,6 +229,7 @@ pub(super) enum Mutant {
     ForgetOnRewind,
     LeakGivenBack,
     ReversePutBack,
+    DrainAtOnce,
 }
 
 impl Lane {
@@ -346,7 +347,8 @@ impl Lane {
             }
         }
         self.question();
-        if self.is_draining && self.is_at_rest() && !(self.phase == Phase::Copying && self.suspects()) {
+        let is_done = self.is_at_rest() && !(self.phase == Phase::Copying && self.suspects());
+        if self.is_draining && (is_done || self.is_mutant(Mutant::DrainAtOnce)) {
             self.end(Event::Drained);
         }
         while self.phase != Phase::Ended

@@ -80,6 +80,11 @@ fn a_reversed_rewind_is_caught() {
     caught(Mutant::ReversePutBack, "IncidentIsTrue");
 }
 
+#[test]
+fn a_drain_that_waits_for_nothing_is_caught() {
+    caught(Mutant::DrainAtOnce, "DrainLeavesNothing");
+}
+
 /// The control of the mutants above, and the proof that the faults are not only planned.
 #[test]
 fn without_a_mutant_every_fault_occurs_and_no_promise_is_broken() {
