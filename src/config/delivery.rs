@@ -17,7 +17,7 @@ const LANES_DEFAULT_SHARED: NonZeroU32 = NonZeroU32::new(2).expect("2 is not zer
 /// Cadence that no reader notices.
 const COMMIT_INTERVAL_MS_DEFAULT: i64 = 10;
 const COMMIT_INTERVAL_MS_MAX: i64 = 60_000;
-/// Large enough that its verdict and markers cost next to nothing.
+/// Verdict, markers and positions cost the target the same for a large one as for a small one.
 const TRANSACTION_BYTES_DEFAULT: i64 = 8 << 20;
 const TRANSACTION_BYTES_MIN: i64 = 64 << 10;
 const TRANSACTION_BYTES_MAX: i64 = 1 << 30;

@@ -91,6 +91,10 @@ impl Link {
             if self.shared.frames && matches!(self.apply_rules(&chunk)?, Fate::Cut) {
                 return Ok(());
             }
+            let bytes_per_second = self.shared.lock().bytes_per_second_to_broker;
+            if bytes_per_second > 0 {
+                thread::sleep(Duration::from_secs_f64(chunk.len() as f64 / bytes_per_second as f64));
+            }
             (&self.broker).write_all(&chunk)?;
         }
     }

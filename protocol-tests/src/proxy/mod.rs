@@ -72,6 +72,8 @@ struct State {
     refuse: bool,
     stall_to_broker: bool,
     stall_to_client: bool,
+    /// 0: as many as come.
+    bytes_per_second_to_broker: u64,
     closed: bool,
     /// Connections opened before the last cut belong to an older generation.
     generation: u64,
@@ -152,6 +154,11 @@ impl Proxy {
     /// Lets them flow again; what was stopped is delivered late.
     pub fn resume(&self, direction: Direction) {
         self.set_stall(direction, false);
+    }
+
+    /// Each connection carries no more to the broker than so many bytes in a second, from now on.
+    pub fn slow_down(&self, bytes_per_second: u64) {
+        self.shared.change(|state| state.bytes_per_second_to_broker = bytes_per_second);
     }
 
     /// Takes the `nth` (from 1) request of this API that arrives from now on.

@@ -12,6 +12,7 @@ mod nodes;
 mod outages;
 mod owners;
 mod single;
+mod slow;
 mod stage;
 
 use libtest_mimic::Trial;
@@ -26,6 +27,7 @@ pub(super) fn trials() -> Vec<Trial> {
         nodes::trials(),
         outages::trials(),
         owners::trials(),
+        slow::trials(),
     ];
     suites.into_iter().flatten().collect()
 }
