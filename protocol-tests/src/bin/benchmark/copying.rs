@@ -100,15 +100,14 @@ impl Workload {
 pub(crate) fn measure(stage: &mut Stage, workload: &Workload, contenders: &[Contender], rounds: usize) -> Result<()> {
     let registry = Registry::plaintext()?;
     let batches = workload.batches(&registry)?;
-    let count = (workload.megabytes * 1_000_000).div_ceil(batches.plain_bytes);
-    let load = Load { workload, batches: &batches, count, registry: &registry };
+    let load = Load::of(workload, &batches, &registry);
     load.fill(&mut stage.pair.source.client())?;
     println!(
         "\n{}: {}; {} partitions, {} MB uncompressed in batches of {:.1} KB ({:.1} KB on the wire)",
         workload.name,
         workload.what,
         workload.partitions,
-        count * batches.plain_bytes / 1_000_000,
+        load.count * batches.plain_bytes / 1_000_000,
         batches.plain_bytes as f64 / 1e3,
         batches.wire_bytes() as f64 / 1e3
     );
@@ -147,26 +146,23 @@ impl WarmUp {
     }
 
     fn load(&self) -> Load<'_> {
-        let Self { workload, batches, registry } = self;
-        let count = (workload.megabytes * 1_000_000).div_ceil(batches.plain_bytes);
-        Load { workload, batches, count, registry }
+        Load::of(&self.workload, &self.batches, &self.registry)
     }
 
     pub(crate) fn run(&self, stage: &mut Stage) -> Result<()> {
         let load = self.load();
         load.fill(&mut stage.pair.source.client())?;
-        let (mut least, mut copies) = (f64::INFINITY, 0);
-        loop {
+        let (mut least, mut copies, mut is_warm) = (f64::INFINITY, 0, false);
+        while !is_warm && copies < WARM_UP_COPIES_MAX {
             let ceiling = load.ceiling(stage, &Contender::plain(Copier::Ceiling))?;
             let bridge = load.copy(stage, &Contender::plain(Copier::Bridge))?;
             let cost = ceiling.cpu_seconds_of_brokers() + bridge.cpu_seconds_of_brokers();
             copies += 2;
-            if cost > STILL_WARMING * least || copies >= WARM_UP_COPIES_MAX {
-                break;
-            }
-            least = cost;
+            is_warm = cost > STILL_WARMING * least;
+            least = least.min(cost);
         }
-        println!("both brokers are warm after {copies} copies of {WARM_UP_MEGABYTES} MB that nobody counts");
+        let how = if is_warm { "are warm" } else { "still get faster" };
+        println!("both brokers {how} after {copies} copies of {WARM_UP_MEGABYTES} MB that nobody counts");
         Ok(())
     }
 
@@ -183,6 +179,7 @@ impl WarmUp {
                     floor.run()
                 });
                 self.load().ceiling(stage, &Contender::plain(Copier::Ceiling))?;
+                ensure!(floor.is_finished(), "the brokers were not busy until the end");
                 floor.join().map_err(|_| anyhow!("the floor panicked"))?
             })?);
         }
@@ -198,7 +195,12 @@ struct Load<'a> {
     registry: &'a Registry,
 }
 
-impl Load<'_> {
+impl<'a> Load<'a> {
+    fn of(workload: &'a Workload, batches: &'a Batches, registry: &'a Registry) -> Load<'a> {
+        let count = (workload.megabytes * 1_000_000).div_ceil(batches.plain_bytes);
+        Load { workload, batches, count, registry }
+    }
+
     fn records(&self) -> i64 {
         (self.count * self.batches.records) as i64
     }
@@ -265,6 +267,7 @@ impl Load<'_> {
             fetches_per_megabyte: requests.fetch as f64 / (1e3 * self.gigabytes()),
             produces_per_megabyte: requests.produce as f64 / (1e3 * self.gigabytes()),
             transactions_per_second: requests.end_txn as f64 / (last.1 - first.1).as_secs_f64(),
+            summary: log.lines().find(|line| line.contains("copied ")).map(str::to_owned),
         })
     }
 
@@ -289,6 +292,7 @@ impl Load<'_> {
             fetches_per_megabyte: requests.fetch as f64 / (1e3 * self.gigabytes()),
             produces_per_megabyte: requests.produce as f64 / (1e3 * self.gigabytes()),
             transactions_per_second: f64::NAN,
+            summary: None,
         })
     }
 }

@@ -23,6 +23,8 @@ pub(crate) struct Cost {
     pub(crate) fetches_per_megabyte: f64,
     pub(crate) produces_per_megabyte: f64,
     pub(crate) transactions_per_second: f64,
+    /// What it says of itself.
+    pub(crate) summary: Option<String>,
 }
 
 impl Cost {
@@ -46,7 +48,10 @@ impl fmt::Display for Cost {
         if self.contender.copier != Copier::Ceiling {
             write!(f, "  {:.1} transactions/s", self.transactions_per_second)?;
         }
-        Ok(())
+        match self.summary.as_deref().and_then(|it| it.split(" in ").nth(1)) {
+            Some(summary) => write!(f, "  {summary}"),
+            None => Ok(()),
+        }
     }
 }
 
