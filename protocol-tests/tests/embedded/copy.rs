@@ -16,6 +16,8 @@ use crate::trial;
 
 const SEED: u64 = 20_261_124;
 const LIMIT: Duration = Duration::from_secs(120);
+/// Whatever the speed, more than the ten transactions whose answers are to be lost.
+const SMALL_TRANSACTIONS: &str = "transaction_bytes_max = 1_048_576\n";
 const POLL: Duration = Duration::from_millis(100);
 const ACCEPT_WEAK: &str = "accept_weak = [\"target_min_insync_replicas\"]\n";
 const PRODUCE: i16 = 0;
@@ -86,6 +88,9 @@ fn copies(source: Settings, target: Settings, faults: &[Rule]) -> Result<()> {
         target.with(|cluster, _| faults.iter().map(|rule| cluster.add_rule(rule.clone())).collect());
     let mut config = Config::new("orders-dmz", source.end(), target.end(), &["data-*"]);
     config.delivery = ACCEPT_WEAK.to_owned();
+    if !faults.is_empty() {
+        config.delivery += SMALL_TRANSACTIONS;
+    }
     let mut bridge = Bridge::run(&config.write(folder.path(), "bridge")?)?;
     let copied = until_equal(&mut bridge, &mut at_source, &mut at_target, &written);
     copied.with_context(|| bridge.log())?;
