@@ -98,13 +98,22 @@ impl Stream {
         self.queue.push_back(delivery);
     }
 
-    /// The oldest delivery, or so many batches of it. One answer may hold more tiny batches than a transaction may.
-    pub(super) fn take(&mut self, batches_max: usize) -> Option<Delivery> {
+    /// The oldest delivery, or so many batches of it, until they have so many bytes. One answer may hold more than a transaction may.
+    pub(super) fn take(&mut self, batches_max: usize, bytes_max: usize) -> Option<Delivery> {
         let mut head = self.queue.pop_front()?;
         self.queued_bytes -= batch_bytes(&head);
-        if head.batches.len() > batches_max {
-            let mut tail = head.clone();
-            tail.batches = head.batches.split_off(batches_max);
+        let mut bytes = 0;
+        let fits = |it: &&RawBatch| {
+            let is_room = bytes < bytes_max.max(1);
+            bytes += it.bytes().len();
+            is_room
+        };
+        let count = head.batches.iter().take(batches_max).take_while(fits).count();
+        if head.batches.len() > count {
+            let behind = head.batches.split_off(count);
+            let batches = std::mem::take(&mut head.batches);
+            let mut tail = Delivery { batches: behind, ..head.clone() };
+            head.batches = batches;
             if let Some(first) = head.batches.last().map(RawBatch::header) {
                 let leader_epoch = first.partition_leader_epoch;
                 head.next_position = Position { offset: first.next_offset(), leader_epoch };
@@ -248,10 +257,23 @@ mod tests {
         let mut stream = stream();
         stream.push(delivery(7), Instant::now());
         let mut parts = Vec::new();
-        while let Some(part) = stream.take(3) {
+        while let Some(part) = stream.take(3, usize::MAX) {
             parts.push((part.position.offset, part.batches.len(), part.next_position.offset, part.charged_bytes));
         }
         assert_eq!(parts, [(0, 3, 3, 0), (3, 3, 6, 0), (6, 1, 7, 700)]);
+    }
+
+    /// The last one may go beyond: else one that is larger than all of them would never be taken.
+    #[test]
+    fn a_delivery_is_taken_until_it_has_so_many_bytes() {
+        let mut stream = stream();
+        stream.push(delivery(7), Instant::now());
+        let one = stream.data_bytes() / 7;
+        let mut parts = Vec::new();
+        while let Some(part) = stream.take(usize::MAX, 2 * one + 1) {
+            parts.push((part.position.offset, part.batches.len(), part.charged_bytes));
+        }
+        assert_eq!(parts, [(0, 3, 0), (3, 3, 0), (6, 1, 700)]);
     }
 
     /// Whatever else changes in the routes, the size that was refused is not tried again; a new word of the target is.

@@ -4,6 +4,10 @@
 /// timeout.
 const BYTES_MIN: usize = 64 << 10;
 
+/// Each partition of a transaction costs a marker and a record in the ledger: where more than these have much to bring, others wait for
+/// the next one.
+const BUSY_PARTITIONS_MAX: usize = 16;
+
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TransactionSize {
     bytes: usize,
@@ -16,6 +20,22 @@ impl TransactionSize {
     }
 
     pub(super) fn bytes(self) -> usize {
+        self.bytes
+    }
+
+    /// What each partition may bring, of which so many bytes wait. A request to the target carries one batch of each partition, so a
+    /// transaction to which all bring the same goes in the fewest requests.
+    pub(super) fn share(self, waiting: impl Iterator<Item = usize>) -> usize {
+        let mut waiting: Vec<usize> = waiting.collect();
+        waiting.sort_unstable();
+        let mut room = self.bytes;
+        for (index, bytes) in waiting.iter().enumerate() {
+            let each = room / (waiting.len() - index);
+            if *bytes > each {
+                return each.max(self.bytes / BUSY_PARTITIONS_MAX);
+            }
+            room -= bytes;
+        }
         self.bytes
     }
 
@@ -43,7 +63,24 @@ mod tests {
         assert_eq!(size.bytes(), 8 << 20);
     }
 
+    #[test]
+    fn what_some_do_not_need_the_others_share() {
+        let size = TransactionSize::new(1_600);
+        assert_eq!(size.share([200, 5_000, 300, 5_000].into_iter()), 550);
+        assert_eq!(size.share([200, 300].into_iter()), 1_600);
+        assert_eq!(size.share([5_000; 8].into_iter()), 200);
+        assert_eq!(size.share([5_000; 1_000].into_iter()), 100);
+    }
+
     proptest! {
+        #[test]
+        fn shares_fill_a_transaction(bytes_max in 1_usize..1 << 30, waiting in prop::collection::vec(0_usize..1 << 26, 1..40)) {
+            let share = TransactionSize::new(bytes_max).share(waiting.iter().copied());
+            let brought: usize = waiting.iter().map(|it| share.min(*it)).sum();
+            // Less than a byte of each is lost where the room is divided.
+            prop_assert!(brought + waiting.len() >= bytes_max.min(waiting.iter().sum()), "{brought}");
+        }
+
         #[test]
         fn on_a_slow_way_most_transactions_are_finished(bytes_max in 1_usize..1 << 30, carried in BYTES_MIN..1 << 30) {
             let mut size = TransactionSize::new(bytes_max);

@@ -1,6 +1,6 @@
 //! The lane's transactions: when one begins, what goes into it, and what its verdict means.
 
-use super::gather::StreamState;
+use super::gather::{Stream, StreamState};
 use super::incident::IncidentKind;
 use super::lane::{Event, Lane, Mutant, OFFSET_INTERVAL, Output, PASSED_INTERVAL, Phase};
 use super::screening::{Knowledge, Screening};
@@ -150,7 +150,7 @@ impl Lane {
         let data_since = ready().filter_map(|it| it.data_since).min();
         let passed_since = ready().filter_map(|it| it.passed_since).min();
         let is_full = || {
-            let bytes: usize = self.streams.values().map(super::gather::Stream::data_bytes).sum();
+            let bytes: usize = self.streams.values().map(Stream::data_bytes).sum();
             bytes >= self.size.bytes()
         };
         let wanted = if self.is_draining {
@@ -168,14 +168,19 @@ impl Lane {
     pub(super) fn begin(&mut self) {
         let since = self.streams.values().filter_map(|it| it.data_since).min().unwrap_or(self.now);
         let (mut parts, mut changes, mut appends, mut counts) = (Vec::new(), Vec::new(), Vec::new(), Counts::default());
-        for partition in self.in_turn() {
+        let partitions = self.in_turn();
+        let waiting = partitions.iter().filter_map(|it| self.streams.get(it)).map(Stream::data_bytes);
+        let share = self.size.share(waiting);
+        for partition in partitions {
             let bytes = usize::try_from(counts.bytes).unwrap_or(usize::MAX);
             if bytes >= self.size.bytes() || appends.len() >= BATCHES_MAX {
                 self.cursor = Some(partition);
                 break;
             }
             let room = self.size.bytes() - bytes;
-            let Some(gathered) = self.gather(&partition, room, BATCHES_MAX - appends.len()) else { continue };
+            let Some(gathered) = self.gather(&partition, room.min(share), BATCHES_MAX - appends.len()) else {
+                continue;
+            };
             counts.count(&gathered.batches);
             counts.parts.push(gathered.counted());
             let target = gathered.target;
@@ -298,7 +303,9 @@ impl Lane {
         // A first position goes alone. With its first records in one transaction, a crash would leave aborted records at the
         // target and no position, and the next start had to take the partition for somebody else's.
         while !is_unrecorded && (batches.is_empty() || (bytes < bytes_max && batches.len() < batches_max)) {
-            let Some(delivery) = stream.take(batches_max - batches.len()) else { break };
+            let Some(delivery) = stream.take(batches_max - batches.len(), bytes_max.saturating_sub(bytes)) else {
+                break;
+            };
             bytes += delivery.batches.iter().map(|it| it.bytes().len()).sum::<usize>();
             batches.extend(delivery.batches.iter().cloned());
             deliveries.push(delivery);
