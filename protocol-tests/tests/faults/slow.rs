@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::ensure;
 use libtest_mimic::Trial as Registered;
 use protocol_tests::kafka::Spec;
 use protocol_tests::pair::Pair;
